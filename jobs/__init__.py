@@ -1,0 +1,1 @@
+"""The commands: one file a verb, each thin: parse, call `pipeline`, print."""

@@ -1,0 +1,23 @@
+"""`python -m jobs VERB …`: the verbs a person or `ray job submit` runs."""
+
+import typer
+
+from jobs import evaluate, fetch, plan, pretrain, shard
+
+app = typer.Typer(
+    name="python -m jobs",
+    help=(
+        "Self-supervised pretraining on Ray.\n\n"
+        "shard your images, plan a recipe, pretrain an encoder, evaluate it, fetch it. "
+        "Each verb explains itself: python -m jobs VERB --help"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for verb in (shard, plan, pretrain, evaluate, fetch):
+    verb.add_to(app)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,65 @@
+"""What verbs have in common: tables for people, one JSON line for programs, exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import Problem, UserError
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="End with one JSON line on stdout; all else goes to stderr.")
+]
+
+
+@contextmanager
+def reporting_errors(as_json: bool) -> Iterator[None]:
+    """Turn a user's mistakes into one message and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        yield
+    except UserError as error:
+        print_problems(error.problems, as_json)
+        raise typer.Exit(2) from None
+
+
+def print_problems(problems: Iterable[Problem], as_json: bool) -> None:
+    """Print every problem, for people and, if asked, as JSON."""
+    found = list(problems)
+    count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+    print(f"{count}, nothing was changed:", file=sys.stderr)
+    for problem in found:
+        print(f"  {problem}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"errors": [problem._asdict() for problem in found]}))
+
+
+def print_result(
+    result: Mapping[str, Any], rows: Iterable[tuple[str, str]], *, title: str, as_json: bool
+) -> None:
+    """Print a result: a table of rows, or the whole of it as one JSON line."""
+    if as_json:
+        print(json.dumps(result), flush=True)
+        return
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    for name, value in rows:
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes as a person reads it."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

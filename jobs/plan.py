@@ -1,0 +1,52 @@
+"""`plan`: what a recipe would do, and every mistake in it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.output import JsonOption, in_bytes, print_result, reporting_errors
+
+RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(help="Settings to change, as a.b=value.", show_default=False)
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(plan)
+
+
+def plan(
+    recipe: RecipeArgument, overrides: OverridesArgument = None, json: JsonOption = False
+) -> None:
+    """Show what a recipe would do; starts nothing and needs no cluster.
+
+    Example: python -m jobs plan jobs/recipes/images.yaml train.epochs=10
+    """
+    from pipeline.training.plan import plan_recipe
+
+    with reporting_errors(json):
+        found = plan_recipe(recipe, overrides or [])
+        rows = [
+            ("samples", f"{found.samples} in {found.shards} shards"),
+            ("streams", f"{found.streams}; workers may be {_list(found.allowed_workers)}"),
+            ("workers", f"{found.workers}, each with {found.local_batch} samples of a batch"),
+            ("steps", f"{found.steps} = {found.epochs:g} epochs of {found.steps_per_epoch}"),
+            ("dropped tail", f"{found.dropped_tail} samples an epoch"),
+            ("batch", f"{in_bytes(found.batch_bytes)} for each worker"),
+            ("in flight", f"at most {in_bytes(found.in_flight_bytes)} for each worker"),
+            ("encoder", f"{found.encoder_parameters:,} parameters, {found.feature_width} features"),
+            ("with heads", f"{found.parameters:,} parameters"),
+            ("memory", f"about {in_bytes(found.memory_bytes)} for each worker's training state"),
+            *(("warning", text) for text in found.warnings),
+        ]
+        print_result(asdict(found), rows, title=f"Plan of {recipe}", as_json=json)
+
+
+def _list(numbers: list[int]) -> str:
+    return ", ".join(str(number) for number in numbers)

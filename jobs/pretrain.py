@@ -1,0 +1,74 @@
+"""`pretrain`: a recipe in, a probed and registered encoder out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from jobs.output import JsonOption, print_result, reporting_errors
+from jobs.plan import OverridesArgument, RecipeArgument
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(pretrain)
+
+
+def pretrain(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start another run rather than take this one up.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own log.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Pretrain an encoder: Ray Data, Ray Train, probes, MLflow run, registered model.
+
+    Without RAY_ADDRESS it starts a Ray of its own, without MLFLOW_TRACKING_URI it keeps MLflow in
+    an SQLite file. The same command again takes up an unfinished run where it stopped, and prints
+    the result of a finished one.
+
+    Example: python -m jobs pretrain jobs/recipes/images.yaml train.epochs=10
+    """
+    from pipeline.training.driver import pretrain_recipe
+
+    with reporting_errors(json):
+        done = pretrain_recipe(recipe, overrides or [], fresh=fresh, verbose=verbose)
+        title = "Finished before" if done.already_finished else "Finished"
+        title = f"{title}: run {done.result['run']}"
+        print_result(done.result, rows_of(done.result), title=title, as_json=json)
+
+
+def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """The result as a person reads it."""
+    samples = result["samples"]
+    rows = [
+        ("steps", f"{result['steps']} ({result['epochs']:g} epochs), loss {result['loss']:.3f}"),
+        (
+            "speed",
+            f"{result['images_per_second']:.0f} images/s, "
+            f"{result['data_wait']:.0%} of the time waiting for data",
+        ),
+        (
+            "samples",
+            f"{samples['planned']} planned = {samples['served']} served - {samples['repeated']} "
+            f"repeated + {samples['quarantined']} quarantined + {samples['dropped']} dropped",
+        ),
+    ]
+    for probe in ("knn", "linear"):
+        if probe in result["probes"]:
+            scores = result["probes"]
+            rows.append(
+                (
+                    probe,
+                    f"{scores[probe]:.3f}  (raw pixels {scores[f'{probe}_raw']:.3f}, "
+                    f"untrained {scores[f'{probe}_untrained']:.3f})",
+                )
+            )
+    model = result["model"]
+    rows.append(("model", model["uri"] if model else "not registered: tracking.register is null"))
+    rows.append(("encoder", f"{result['folder']}/encoder  sha256 {result['encoder_sha256'][:12]}…"))
+    rows.append(("MLflow page", f"mlflow ui --backend-store-uri {result['tracking_uri']}"))
+    return rows

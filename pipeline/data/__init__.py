@@ -1,0 +1,1 @@
+"""Shards in, batches out: manifest, index, canonical streams, readers and quarantine."""

@@ -1,0 +1,227 @@
+"""Rows of slices in, batches out: quarantine, refill, accounts and cursors, alike for every ingest.
+
+A bad row is set aside and the stream's next good one takes its place, so a batch depends only on
+its streams' orders and on which bytes are bad, never on slices or timing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.data.accounting import Account, LedgerEntry
+from pipeline.data.manifest import load_manifest, manifest_path
+from pipeline.data.shard_reader import ShardReader
+from pipeline.data.slice_reader import SliceReader, pixels_of
+from pipeline.data.streams import Slice
+from pipeline.errors import Problem, UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A worker's share of a global batch, its streams in order."""
+
+    epoch: int
+    sample_id: npt.NDArray[np.int64]  # (B,)
+    views: npt.NDArray[np.uint8]  # (B, V, S, S, 3)
+
+
+@dataclass(kw_only=True)
+class Cursor:
+    """Where a stream stands and what became of its samples: all that a checkpoint needs of it."""
+
+    position: int = 0  # in the epoch's order: the next row to take
+    served: int = 0  # in this epoch
+    repeated: int = 0  # in this epoch
+    quarantined: list[int] = field(default_factory=list)  # sample ids, in this epoch
+    finished: Account = field(default_factory=Account)  # over the epochs before
+    ledger: list[LedgerEntry] = field(default_factory=list)
+
+    def account(self, length: int) -> Account:
+        """Counts so far, the epoch under way closed where it stands.
+
+        Args:
+            length: samples of the stream.
+        """
+        if not self.position:
+            return self.finished
+        return self.finished + Account(
+            planned=length,
+            served=self.served,
+            repeated=self.repeated,
+            quarantined=len(self.quarantined),
+            dropped=max(0, length - self.position),
+        )
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Cursor:
+        """The inverse of `dataclasses.asdict`."""
+        finished = Account(**state["finished"])
+        ledger = [LedgerEntry(**entry) for entry in state["ledger"]]
+        return cls(**{**state, "finished": finished, "ledger": ledger})
+
+
+class _Row(NamedTuple):
+    position: int
+    sample_id: int
+    error: str | None
+    pixels: npt.NDArray[np.uint8]
+
+
+class BatchAssembler:
+    """Turns a worker's slices into its batches; its cursors continue them elsewhere."""
+
+    def __init__(
+        self,
+        reader: SliceReader,
+        *,
+        cursors: dict[int, Cursor],
+        step: int,
+        total_steps: int,
+    ) -> None:
+        """Stand where the cursors say.
+
+        Args:
+            reader: reads the rows that replace quarantined ones at the end of an epoch.
+            cursors: one for each of the worker's streams.
+            step: global batches already taken since the run began.
+            total_steps: global batches of the whole run.
+        """
+        self._reader = reader
+        self._plan = reader.plan
+        self._total_steps = total_steps
+        self.cursors = cursors
+        self.step = step
+        self._begin_reading()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next batch belongs to."""
+        return self.step // self._plan.steps_per_epoch
+
+    def _begin_reading(self) -> None:
+        self._waiting: dict[int, deque[_Row]] = {name: deque() for name in self.cursors}
+        self._good = dict.fromkeys(self.cursors, 0)
+        self._read_to = {name: cursor.position for name, cursor in self.cursors.items()}
+        epoch_ends = min((self.epoch + 1) * self._plan.steps_per_epoch, self._total_steps)
+        planned = (epoch_ends - self.step) * self._plan.per_batch
+        self._planned_to = {name: at + planned for name, at in self._read_to.items()}
+
+    def batches(self, tables: Iterable[pa.Table]) -> Iterator[Batch]:
+        """The worker's batches to the end of the run.
+
+        When a batch is handed over, the cursors already stand behind it.
+
+        Args:
+            tables: rows of the worker's slices, in their order, in tables of any length.
+        """
+        rows = iter(tables)
+        while self.step < self._total_steps:
+            while short := self._short():
+                self._refuse_barren(short)
+                if all(self._read_to[name] >= self._planned_to[name] for name in short):
+                    self._push(self._refill(short))
+                else:
+                    self._push(next(rows))
+            batch = self._take_batch()
+            self.step += 1
+            if self.step % self._plan.steps_per_epoch == 0:
+                self._finish_epoch()
+            yield batch
+
+    def _short(self) -> list[int]:
+        return [name for name, good in self._good.items() if good < self._plan.per_batch]
+
+    def _refuse_barren(self, short: list[int]) -> None:
+        for name in short:
+            read = self._read_to[name] - self.cursors[name].position
+            if read >= self._length(name):
+                error = next((row.error for row in self._waiting[name] if row.error), None)
+                raise UserError(
+                    Problem(
+                        "data.shards",
+                        f"a whole pass over stream {name} found {self._good[name]} samples that can "
+                        f"be decoded, a batch needs {self._plan.per_batch}; the first fault: {error}",
+                    )
+                )
+
+    def _refill(self, short: list[int]) -> pa.Table:
+        ranges = tuple(
+            (name, self._read_to[name], self._read_to[name] + self._plan.per_batch - self._good[name])
+            for name in short
+        )
+        return self._reader.read(Slice(epoch=self.epoch, ranges=ranges))
+
+    def _push(self, table: pa.Table) -> None:
+        pixels = pixels_of(table, self._reader.row_shape)
+        columns = (table[name].to_pylist() for name in ("stream", "position", "sample_id", "error"))
+        for row, (name, position, sample_id, error) in enumerate(zip(*columns, strict=True)):
+            self._waiting[name].append(_Row(position, sample_id, error, pixels[row]))
+            self._read_to[name] = position + 1
+            self._good[name] += error is None
+
+    def _take_batch(self) -> Batch:
+        rows = [row for name in self.cursors for row in self._take(name)]
+        return Batch(
+            epoch=self.epoch,
+            sample_id=np.array([row.sample_id for row in rows], dtype=np.int64),
+            views=np.stack([row.pixels for row in rows]),
+        )
+
+    def _take(self, name: int) -> list[_Row]:
+        cursor, length = self.cursors[name], self._length(name)
+        taken: list[_Row] = []
+        while len(taken) < self._plan.per_batch:
+            row = self._waiting[name].popleft()
+            cursor.position = row.position + 1
+            if row.error is None:
+                taken.append(row)
+                cursor.served += 1
+                cursor.repeated += row.position >= length
+            elif row.position < length:
+                self._quarantine(cursor, row.sample_id, row.error)
+        self._good[name] -= self._plan.per_batch
+        return taken
+
+    def _length(self, name: int) -> int:
+        low, high = self._plan.bounds(name)
+        return high - low
+
+    def _quarantine(self, cursor: Cursor, sample_id: int, error: str) -> None:
+        cursor.quarantined.append(sample_id)
+        if all(entry.sample_id != sample_id for entry in cursor.ledger):
+            manifest = load_manifest(self._reader.manifest)
+            root = manifest_path(self._reader.manifest).parent
+            with ShardReader(manifest, root) as shards:
+                shard, key, offset = shards.describe(sample_id)
+            entry = LedgerEntry(
+                sample_id=sample_id,
+                shard=shard.path,
+                key=key,
+                offset=offset,
+                error=error,
+                epoch=self.epoch,
+            )
+            cursor.ledger.append(entry)
+
+    def _finish_epoch(self) -> None:
+        for name, cursor in self.cursors.items():
+            cursor.finished = cursor.account(self._length(name))
+            cursor.position = cursor.served = cursor.repeated = 0
+            cursor.quarantined = []
+        self._begin_reading()
+
+    def account(self) -> Account:
+        """Counts over the worker's streams since the run began."""
+        counts = (cursor.account(self._length(name)) for name, cursor in self.cursors.items())
+        return sum(counts, start=Account())
+
+    def state(self) -> dict[str, Any]:
+        """The cursors as JSON values, by stream."""
+        return {str(name): asdict(cursor) for name, cursor in self.cursors.items()}

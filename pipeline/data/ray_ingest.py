@@ -1,0 +1,91 @@
+"""Read tasks on Ray Data: one ordered pipeline for each worker, with CPUs of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
+
+import pyarrow as pa
+import ray
+from ray.data import DataContext, Datasource, ExecutionResources
+from ray.data.block import BlockMetadata
+from ray.data.datasource import ReadTask
+
+from pipeline.data.ingest import SLICES_IN_FLIGHT
+from pipeline.data.slice_reader import SliceReader
+from pipeline.data.streams import Slice
+
+_SLICES_PER_DATASET = 1024
+
+
+class _SliceSource(Datasource):
+    """The slices as Ray read tasks."""
+
+    def __init__(self, reader: SliceReader, slices: list[Slice]) -> None:
+        super().__init__()
+        self._reader = reader
+        self._slices = slices
+
+    def get_name(self) -> str:
+        return "Slices"
+
+    def estimate_inmemory_data_size(self) -> int:
+        return sum(_bytes_of(piece, self._reader) for piece in self._slices)
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, **_: object
+    ) -> list[ReadTask]:
+        return [
+            ReadTask(partial(_read, self._reader, piece), _metadata(piece, self._reader))
+            for piece in self._slices
+        ]
+
+
+def _read(reader: SliceReader, piece: Slice) -> list[pa.Table]:
+    return [reader.read(piece)]
+
+
+def _rows_of(piece: Slice) -> int:
+    return sum(stop - start for _, start, stop in piece.ranges)
+
+
+def _bytes_of(piece: Slice, reader: SliceReader) -> int:
+    views, side, _, channels = reader.row_shape
+    return _rows_of(piece) * views * side * side * channels
+
+
+def _metadata(piece: Slice, reader: SliceReader) -> BlockMetadata:
+    return BlockMetadata(
+        num_rows=_rows_of(piece),
+        size_bytes=_bytes_of(piece, reader),
+        input_files=None,
+        exec_stats=None,
+    )
+
+
+def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: int) -> Iterator[pa.Table]:
+    """Read slices by a Ray Data pipeline that this worker owns.
+
+    `preserve_order` keeps the slices' order. The pipeline runs at most `cpus` tasks; the driver
+    makes sure that the cluster has as many to spare for every worker, since Ray gives a pipeline
+    that is left without a CPU no error, only silence.
+    """
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = True
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    remaining = iter(slices)
+    while chunk := list(islice(remaining, _SLICES_PER_DATASET)):
+        in_flight = SLICES_IN_FLIGHT * _bytes_of(chunk[0], reader)
+        context.execution_options.resource_limits = ExecutionResources(
+            cpu=cpus, object_store_memory=2 * in_flight
+        )
+        dataset = ray.data.read_datasource(
+            _SliceSource(reader, chunk), override_num_blocks=len(chunk), num_cpus=1
+        )
+        yield from dataset.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=1
+        )

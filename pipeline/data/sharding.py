@@ -1,0 +1,150 @@
+"""A source in, a folder of globally shuffled shards out: all of it, or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from pipeline.data.decode import BadSample, decode_image
+from pipeline.data.manifest import Format, Manifest, Shard
+from pipeline.data.shard_writer import ShardContent, write_shard
+from pipeline.data.sources import RawSample, Source
+from pipeline.errors import Problem, UserError
+
+_CHECKED_TOGETHER = 256
+
+
+@dataclass(kw_only=True)
+class ShardingResult:
+    """What came of it."""
+
+    manifests: dict[str, Manifest]  # by sub-folder: "" for a single set, else "train" and "test"
+    left_out: Counter[str] = field(default_factory=Counter)  # reason -> samples
+    examples: dict[str, str] = field(default_factory=dict)  # reason -> key of the first
+
+
+def write_shards(
+    source: Source,
+    destination: Path,
+    *,
+    kind: Format,
+    samples_per_shard: int,
+    test_fraction: float,
+    seed: int,
+    progress: Callable[[int], None],
+) -> ShardingResult:
+    """Shuffle a source globally and write it as shards, manifest and indexes.
+
+    Every image is decoded once, so that what cannot be read is left out and counted here, not met
+    in training.
+
+    Args:
+        source: the samples.
+        destination: a folder that does not exist or is empty.
+        kind: format of the shards.
+        samples_per_shard: samples in each shard but the last.
+        test_fraction: share put in `destination/test`, the others in `destination/train`; 0 writes
+            a single set into the destination itself.
+        seed: of the shuffle.
+        progress: called with the number of samples done since the last call.
+
+    Raises:
+        UserError: the destination holds something, or no image can be read.
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise UserError(Problem(str(destination), "already holds something; give an empty folder"))
+    partial = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
+    try:
+        result = _write_sets(
+            source, partial, kind, samples_per_shard, test_fraction, seed, progress
+        )
+        if destination.exists():
+            destination.rmdir()
+        partial.rename(destination)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return result
+
+
+def _write_sets(
+    source: Source,
+    folder: Path,
+    kind: Format,
+    samples_per_shard: int,
+    test_fraction: float,
+    seed: int,
+    progress: Callable[[int], None],
+) -> ShardingResult:
+    result = ShardingResult(manifests={})
+    classes = source.classes()
+    readable = _readable(source, seed, result, progress)
+    sets: dict[str, Iterator[RawSample]] = {"": readable}
+    if test_fraction:
+        sets = {"test": islice(readable, round(test_fraction * len(source))), "train": readable}
+    for name, samples in sets.items():
+        target = folder / name
+        target.mkdir(parents=True, exist_ok=True)
+        shards, unlabelled = _write_set(samples, target, kind, samples_per_shard, classes)
+        if not shards:
+            raise UserError(
+                Problem(
+                    f"the {name} set" if name else "the source",
+                    f"has no readable image; left out: {dict(result.left_out)}",
+                )
+            )
+        manifest = Manifest(
+            shuffled=True, classes=classes, labelled=bool(classes) and not unlabelled, shards=shards
+        )
+        manifest.save(target)
+        result.manifests[name] = manifest
+    return result
+
+
+def _write_set(
+    samples: Iterator[RawSample],
+    folder: Path,
+    kind: Format,
+    samples_per_shard: int,
+    classes: tuple[str, ...],
+) -> tuple[tuple[Shard, ...], int]:
+    number_of = {name: number for number, name in enumerate(classes)}
+    shards: list[Shard] = []
+    first_id = unlabelled = 0
+    while chunk := list(islice(samples, samples_per_shard)):
+        content = ShardContent(first_id=first_id)
+        for sample in chunk:
+            label = None if sample.label is None else number_of[sample.label]
+            unlabelled += label is None
+            content.add(sample.key, sample.data, label)
+        shards.append(write_shard(content, folder, len(shards), kind))
+        first_id += len(chunk)
+    return tuple(shards), unlabelled
+
+
+def _readable(
+    source: Source, seed: int, result: ShardingResult, progress: Callable[[int], None]
+) -> Iterator[RawSample]:
+    samples = source.shuffled(seed)
+    with ThreadPoolExecutor() as pool:
+        while chunk := list(islice(samples, _CHECKED_TOGETHER)):
+            for sample, reason in zip(chunk, pool.map(_why_unreadable, chunk), strict=True):
+                if reason is None:
+                    yield sample
+                else:
+                    result.left_out[reason] += 1
+                    result.examples.setdefault(reason, sample.key)
+            progress(len(chunk))
+
+
+def _why_unreadable(sample: RawSample) -> str | None:
+    try:
+        decode_image(sample.data)
+    except BadSample as error:
+        return str(error).partition(":")[0]
+    return None

@@ -1,0 +1,1 @@
+"""Backbones, projection heads and batch normalisation over ranks."""

@@ -1,0 +1,1 @@
+"""Self-supervised objectives: encoded views in, one loss for each pair out; one file each."""

@@ -1,0 +1,197 @@
+"""The recipe: the user's file, typed. It composes the configs that components define beside them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.data.config import DataConfig
+from pipeline.encoders.backbone import EncoderConfig
+from pipeline.errors import Problem, UserError
+from pipeline.evaluation.config import EvaluateConfig
+from pipeline.objectives.simclr import SimCLRConfig
+from pipeline.registry.config import TrackingConfig
+from pipeline.training.config import TrainConfig
+from pipeline.views.parameters import ImageViews
+
+
+class Recipe(BaseModel):
+    """Everything that makes a run; the resolved recipe is enough to repeat it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[\w.-]+$",
+            description="name of the run; null: derived from the recipe and the data",
+        ),
+    ] = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataConfig
+    views: ImageViews = ImageViews()
+    encoder: EncoderConfig
+    objective: SimCLRConfig = SimCLRConfig()
+    train: TrainConfig
+    evaluate: EvaluateConfig | None = None
+    tracking: TrackingConfig = TrackingConfig()
+
+    def with_absolute_paths(self) -> Recipe:
+        """The recipe with its folders spelt out, since workers run in other directories."""
+        init = self.encoder.init
+        if init is not None and not init.startswith("models:/"):
+            init = _absolute(init)
+        evaluate = self.evaluate
+        if evaluate is not None:
+            folders = {"train": _absolute(evaluate.train), "test": _absolute(evaluate.test)}
+            evaluate = evaluate.model_copy(update=folders)
+        return self.model_copy(
+            update={
+                "data": self.data.model_copy(update={"shards": _absolute(self.data.shards)}),
+                "encoder": self.encoder.model_copy(update={"init": init}),
+                "evaluate": evaluate,
+                "tracking": self.tracking.model_copy(
+                    update={"storage": _absolute(self.tracking.storage)}
+                ),
+            }
+        )
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe as plain values, every default written out."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False)
+
+
+class Draft(BaseModel):
+    """What could be read of a recipe: its mistakes, and a recipe if they leave one to go on with."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    recipe: Recipe | None
+    problems: list[Problem]
+
+
+def draft_recipe(path: Path, overrides: Iterable[str] = ()) -> Draft:
+    """Read a recipe that may have mistakes.
+
+    A setting that is wrong is reported and then left out, so that its default takes its place and
+    checks of the other settings can go on: the user sees all mistakes at once.
+
+    Raises:
+        UserError: the file cannot be read, or an override is not of the form `a.b=c`.
+    """
+    raw = _read(path)
+    _apply(overrides, raw)
+    problems: list[Problem] = []
+    while True:
+        try:
+            return Draft(recipe=Recipe.model_validate(raw), problems=problems)
+        except ValidationError as error:
+            problems += [_explain(details) for details in error.errors()]
+            repaired = _without(raw, error.errors())
+            if repaired is None:
+                return Draft(recipe=None, problems=list(dict.fromkeys(problems)))
+            raw = repaired
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(Problem(str(path), f"cannot be read: {error.strerror}")) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(Problem(str(path), f"is not YAML: {error}")) from error
+    if not isinstance(raw, dict):
+        raise UserError(Problem(str(path), "is not a recipe: it has no sections"))
+    return raw
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
+
+
+def _apply(overrides: Iterable[str], raw: dict[str, Any]) -> None:
+    problems = []
+    for override in overrides:
+        dotted, equals, text = override.partition("=")
+        keys = dotted.split(".")
+        if not equals or not all(keys):
+            problems.append(Problem(override, "is not of the form a.b=value"))
+            continue
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            problems.append(Problem(dotted, f"{text!r} is not YAML: {error}"))
+            continue
+        section = raw
+        for key in keys[:-1]:
+            if not isinstance(section.get(key), dict):
+                section[key] = {}
+            section = section[key]
+        section[keys[-1]] = value
+        if dotted in ("train.steps", "train.epochs") and value is not None:
+            # Saying one on the command line means: not the other that the file has.
+            section.pop("epochs" if dotted == "train.steps" else "steps", None)
+    if problems:
+        raise UserError(problems)
+
+
+def _without(raw: dict[str, Any], errors: Iterable[ErrorDetails]) -> dict[str, Any] | None:
+    """The recipe less the settings that are wrong; None if what is wrong cannot be left out."""
+    repaired = deepcopy(raw)
+    for details in errors:
+        if details["type"] == "missing" or not details["loc"]:
+            return None
+        *parents, last = details["loc"]
+        section: Any = repaired
+        for key in parents:
+            if isinstance(section, dict) and key in section and isinstance(section[key], dict):
+                section = section[key]
+            else:
+                last = key
+                break
+        if isinstance(section, dict):
+            section.pop(last, None)
+    return None if repaired == raw else repaired
+
+
+def _explain(details: ErrorDetails) -> Problem:
+    where = ".".join(str(part) for part in details["loc"]) or "recipe"
+    if details["type"] == "extra_forbidden":
+        allowed = sorted(_fields_at(details["loc"][:-1]))
+        near = difflib.get_close_matches(str(details["loc"][-1]), allowed, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
+        return Problem(where, f"is not a setting; {hint}")
+    if details["type"] == "missing":
+        return Problem(where, "is missing")
+    message = details["msg"].removeprefix("Value error, ")
+    given = details["input"]
+    if isinstance(given, Mapping):
+        return Problem(where, message)
+    return Problem(where, f"{given!r} is wrong: {message[:1].lower()}{message[1:]}")
+
+
+def _fields_at(loc: Iterable[int | str]) -> set[str]:
+    model: type[BaseModel] = Recipe
+    for key in loc:
+        field = next(
+            (f for name, f in model.model_fields.items() if key in (name, f.alias)), None
+        )
+        if field is None:
+            return set()
+        kinds = [field.annotation, *get_args(field.annotation)]
+        nested = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not nested:
+            return set()
+        model = nested[0]
+    return {field.alias or name for name, field in model.model_fields.items()}

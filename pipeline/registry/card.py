@@ -1,0 +1,78 @@
+"""The model card that travels with an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.registry.package import CONFIG_FILE, WEIGHTS_FILE, PackageConfig
+
+_PROBE_NAMES = {
+    "knn": "kNN (k = 20, cosine, weighted)",
+    "linear": "linear (logistic regression)",
+}
+
+
+def model_card(
+    config: PackageConfig, *, run: str, recipe_yaml: str, probes: Mapping[str, float]
+) -> str:
+    """Markdown: what the encoder is, what it was trained on, what it scores, how to load it.
+
+    Args:
+        config: the package's config, with its provenance.
+        run: name of the run.
+        recipe_yaml: the resolved recipe.
+        probes: accuracies as `pretrain` reports them; may be empty.
+    """
+    return "\n".join(
+        [
+            f"# Encoder of run `{run}`",
+            "",
+            f"`{config.name}` from timm, {config.feature_width} features, trained on images of "
+            f"{config.preprocessing.size} x {config.preprocessing.size} without labels.",
+            "",
+            *_provenance(config.provenance),
+            *_scores(probes),
+            "## Load it",
+            "",
+            "With timm and safetensors alone:",
+            "",
+            "```python",
+            "import json, timm",
+            "from safetensors.torch import load_file",
+            "",
+            f'config = json.load(open("{CONFIG_FILE}"))',
+            'encoder = timm.create_model(config["name"], **config["args"]).eval()',
+            f'encoder.load_state_dict(load_file("{WEIGHTS_FILE}"))',
+            "```",
+            "",
+            "Images go in as RGB in [0, 1], normalised by the mean and std in "
+            f"`{CONFIG_FILE}`. `pipeline.load_encoder(FOLDER)` does that too.",
+            "",
+            "## Recipe",
+            "",
+            "```yaml",
+            recipe_yaml.rstrip(),
+            "```",
+            "",
+        ]
+    )
+
+
+def _provenance(facts: Mapping[str, Any]) -> list[str]:
+    if not facts:
+        return []
+    lines = [f"- {name.replace('_', ' ')}: `{value}`" for name, value in facts.items()]
+    return ["## Where it comes from", "", *lines, ""]
+
+
+def _scores(probes: Mapping[str, float]) -> list[str]:
+    rows = []
+    for probe, title in _PROBE_NAMES.items():
+        if probe in probes:
+            cells = [probes[probe], probes[f"{probe}_untrained"], probes[f"{probe}_raw"]]
+            rows.append(f"| {title} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |")
+    if not rows:
+        return ["## Probes", "", "None were run: the recipe has no `evaluate` section.", ""]
+    head = ["| probe (test accuracy) | this encoder | untrained | raw pixels |", "|---|---|---|---|"]
+    return ["## Probes", "", *head, *rows, ""]

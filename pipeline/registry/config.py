@@ -1,0 +1,26 @@
+"""The recipe's `tracking` section."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrackingConfig(BaseModel):
+    """Where runs are kept and where the encoder is registered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    experiment: Annotated[str, Field(min_length=1, description="MLflow experiment")] = "pretrain"
+    register_as: Annotated[
+        str | None,
+        Field(alias="register", min_length=1, description="registered model; null: do not register"),
+    ] = None
+    uri: Annotated[
+        str | None,
+        Field(description="MLflow server; null: MLFLOW_TRACKING_URI, else SQLite in `storage`"),
+    ] = None
+    storage: Annotated[
+        str, Field(description="folder for runs; on a cluster one that every node mounts")
+    ] = "runs"

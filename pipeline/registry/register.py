@@ -1,0 +1,86 @@
+"""Puts a packaged encoder into MLflow's model registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.registry import served_encoder
+from pipeline.registry.package import CONFIG_FILE, PackageConfig
+from pipeline.registry.tracking import TrackedRun
+
+ALIAS = "candidate"
+
+
+class RegisteredEncoder(BaseModel):
+    """A version of a registered model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: int
+    uri: str
+
+
+def register_encoder(
+    folder: Path, *, name: str, run: TrackedRun, tags: Mapping[str, str]
+) -> RegisteredEncoder:
+    """Register a package as the next version of a model, tag it and point `@candidate` to it.
+
+    A run registers once: called again, after a crash that came between, it returns the version
+    that is there.
+
+    Args:
+        folder: the package.
+        name: of the registered model.
+        run: the MLflow run it comes from.
+        tags: what a reader of the registry should see.
+    """
+    client = MlflowClient(tracking_uri=run.uri)
+    number = _version_of_run(client, name, run.run_id)
+    if number is None:
+        number = _log_package(folder, name, run)
+    for key, value in tags.items():
+        client.set_model_version_tag(name, str(number), key, value)
+    client.set_registered_model_alias(name, ALIAS, str(number))
+    return RegisteredEncoder(name=name, version=number, uri=f"models:/{name}/{number}")
+
+
+def _version_of_run(client: MlflowClient, name: str, run_id: str) -> int | None:
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return max((int(found.version) for found in versions), default=None)
+
+
+def _log_package(folder: Path, name: str, run: TrackedRun) -> int:
+    config = PackageConfig.model_validate_json((folder / CONFIG_FILE).read_text())
+    size = config.preprocessing.size
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, size, size, 3))]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, config.feature_width))]),
+    )
+    mlflow.set_tracking_uri(run.uri)
+    with mlflow.start_run(run_id=run.run_id):
+        logged = mlflow.pyfunc.log_model(
+            name="encoder",
+            python_model=served_encoder.__file__,
+            artifacts={"package": str(folder)},
+            signature=signature,
+            pip_requirements=[f"{p}=={version(p)}" for p in ("torch", "timm", "safetensors")],
+            registered_model_name=name,
+        )
+    return int(logged.registered_model_version)

@@ -1,0 +1,98 @@
+"""From what a user types to a folder with a packaged encoder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from pipeline.errors import Problem, UserError
+from pipeline.registry import tracking
+from pipeline.registry.package import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+
+
+@contextmanager
+def encoder_folder(uri_or_path: str, *, tracking_uri: str | None = None) -> Iterator[Path]:
+    """The folder of a packaged encoder, fetched for the length of the body if it is registered.
+
+    Args:
+        uri_or_path: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or a local folder.
+        tracking_uri: MLflow; see `tracking.tracking_uri`.
+
+    Raises:
+        UserError: nothing is registered or stored there.
+    """
+    if not uri_or_path.startswith("models:/"):
+        folder = Path(uri_or_path)
+        missing = [name for name in (WEIGHTS_FILE, CONFIG_FILE) if not (folder / name).is_file()]
+        if missing:
+            raise UserError(Problem(uri_or_path, f"holds no encoder: {', '.join(missing)} missing"))
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        yield _download(uri_or_path, tracking_uri, Path(scratch))
+
+
+def fetch_encoder(uri_or_path: str, destination: Path, *, tracking_uri: str | None) -> list[Path]:
+    """Copy a packaged encoder's files into a folder: all of them, or none.
+
+    Args:
+        uri_or_path: see `encoder_folder`.
+        destination: a folder that does not exist or is empty.
+        tracking_uri: MLflow, for a registered encoder.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: there is no such encoder, or the destination holds something.
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise UserError(Problem(str(destination), "already holds something; give an empty folder"))
+    partial = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
+    try:
+        with encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder:
+            partial.mkdir(parents=True)
+            for name in (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE):
+                shutil.copyfile(folder / name, partial / name)
+        if destination.exists():
+            destination.rmdir()
+        partial.rename(destination)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return sorted(destination.iterdir())
+
+
+def _download(uri: str, tracking_uri: str | None, scratch: Path) -> Path:
+    server = tracking.tracking_uri(tracking_uri, tracking.DEFAULT_STORAGE)
+    _refuse_absent(server, uri)
+    try:
+        mlflow.artifacts.download_artifacts(
+            artifact_uri=uri, dst_path=str(scratch), tracking_uri=server
+        )
+    except (MlflowException, OSError) as error:
+        raise UserError(Problem(uri, f"cannot be fetched from {server}: {error}")) from error
+    found = next(scratch.rglob(WEIGHTS_FILE), None)
+    if found is None:
+        raise UserError(Problem(uri, f"is a registered model, but not an encoder of ours: {server}"))
+    return found.parent
+
+
+def _refuse_absent(server: str, uri: str) -> None:
+    if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
+        raise UserError(
+            Problem(
+                uri,
+                f"there is no MLflow store at {server}; run this where the run was made, set "
+                "MLFLOW_TRACKING_URI, or give --tracking-uri",
+            )
+        )
+    problem = tracking.unreachable(server)
+    if problem:
+        raise UserError(problem)

@@ -1,0 +1,182 @@
+"""MLflow: the run, the forwarder that copies the journal into it, and where MLflow is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+
+from pipeline.errors import Problem, UserError
+from pipeline.registry.journal import JournalTail
+
+log = logging.getLogger(__name__)
+
+DEFAULT_STORAGE = "runs"
+
+_METRICS_PER_CALL = 1000
+_PARAMS_PER_CALL = 100
+_PARAM_LENGTH = 6000
+_POLL_SECONDS = 2.0
+_KNOCK_SECONDS = 5.0
+
+
+def tracking_uri(uri: str | None, storage: str | Path) -> str:
+    """Where MLflow is: the argument, else MLFLOW_TRACKING_URI, else SQLite in the storage folder."""
+    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return chosen or f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
+
+
+def unreachable(uri: str) -> Problem | None:
+    """Knock at a tracking server, without MLflow's minutes of retries; None if it answers."""
+    if not uri.startswith(("http://", "https://")):
+        return None
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_KNOCK_SECONDS).raise_for_status()
+    except requests.RequestException as error:
+        return Problem("tracking.uri", f"{uri} does not answer: {error}")
+    return None
+
+
+def open_experiment(uri: str, name: str, storage: str | Path) -> str:
+    """Id of the experiment, made if there is none. The driver calls this before any worker runs.
+
+    Artifacts of a local SQLite store go beside it; a server decides for itself.
+    """
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage != "active":
+            raise UserError(
+                Problem("tracking.experiment", f"{name} was deleted in MLflow; restore or rename it")
+            )
+        return str(found.experiment_id)
+    local = (Path(storage).resolve() / "artifacts" / name).as_uri()
+    return str(
+        client.create_experiment(
+            name, artifact_location=local if uri.startswith("sqlite:") else None
+        )
+    )
+
+
+class TrackedRun:
+    """One MLflow run; the driver has it, the workers never talk to MLflow."""
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self.uri = uri
+        self.run_id = run_id
+        self._client = MlflowClient(tracking_uri=uri)
+
+    @classmethod
+    def create(
+        cls, uri: str, experiment_id: str, *, name: str, params: Mapping[str, Any]
+    ) -> TrackedRun:
+        """Start a run with its parameters."""
+        created = MlflowClient(tracking_uri=uri).create_run(experiment_id, run_name=name)
+        run = cls(uri, created.info.run_id)
+        flat = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
+        for start in range(0, len(flat), _PARAMS_PER_CALL):
+            run._client.log_batch(run.run_id, params=flat[start : start + _PARAMS_PER_CALL])
+        return run
+
+    def reopen(self) -> None:
+        """Mark the run as going on again."""
+        self._client.update_run(self.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+
+    def finish(self, *, failed: bool) -> None:
+        """Mark the run as finished or failed."""
+        self._client.set_terminated(self.run_id, status="FAILED" if failed else "FINISHED")
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def log_summary(self, values: Mapping[str, float], *, step: int) -> None:
+        """Log the run's final figures at a step, each once however often this is called."""
+        known = self.last_steps()
+        now = int(time.time() * 1000)
+        self.send([Metric(k, v, now, step) for k, v in values.items() if k not in known])
+
+    def log_file(self, path: Path) -> None:
+        """Store a file with the run."""
+        self._client.log_artifact(self.run_id, str(path))
+
+    def last_steps(self) -> dict[str, int]:
+        """For each metric the last step that MLflow has."""
+        latest = self._client.get_run(self.run_id).data.metrics
+        return {
+            key: max(point.step for point in self._client.get_metric_history(self.run_id, key))
+            for key in latest
+        }
+
+    def send(self, metrics: list[Metric]) -> None:
+        """Log metrics in as few calls as MLflow allows."""
+        for start in range(0, len(metrics), _METRICS_PER_CALL):
+            self._client.log_batch(self.run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
+
+
+class Forwarder:
+    """Copies a journal's metrics to an MLflow run, no (metric, step) twice."""
+
+    def __init__(self, journal: Path, run: TrackedRun) -> None:
+        self._tail = JournalTail(journal)
+        self._run = run
+        self._sent = run.last_steps()
+        self._unsent: list[Metric] = []
+
+    def forward(self) -> None:
+        """Send what is new in the journal.
+
+        Raises:
+            MlflowException: the server does not take it; the metrics wait for the next call.
+        """
+        for record in self._tail.read():
+            if record["kind"] == "metrics":
+                self._unsent += self._new_metrics(record)
+        while self._unsent:
+            part = self._unsent[:_METRICS_PER_CALL]
+            self._run.send(part)
+            del self._unsent[: len(part)]
+
+    def _new_metrics(self, record: dict[str, Any]) -> Iterator[Metric]:
+        for key, value in record["metrics"].items():
+            if record["step"] > self._sent.get(key, -1):
+                self._sent[key] = record["step"]
+                yield Metric(key, value, int(record["time"] * 1000), record["step"])
+
+
+@contextmanager
+def forwarding(forwarder: Forwarder) -> Iterator[None]:
+    """Forward in the background while the body runs, and once more when it ends.
+
+    A server that is away while the body runs costs nothing; one that is away at the end is the
+    caller's to handle.
+    """
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(_POLL_SECONDS):
+            try:
+                forwarder.forward()
+            except (MlflowException, requests.RequestException) as error:
+                log.warning("MLflow is away, metrics wait in the journal: %s", error)
+
+    thread = threading.Thread(target=work, name="mlflow-forwarder", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        forwarder.forward()

@@ -1,0 +1,1 @@
+"""The learner in plain PyTorch, and Ray Train around it."""

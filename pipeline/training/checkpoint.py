@@ -1,0 +1,137 @@
+"""Checkpoints: everything stateful registers here, and a checkpoint exists iff it verifies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.training.state_files import load_state, save_state
+
+log = logging.getLogger(__name__)
+
+COMPLETE = "COMPLETE.json"
+
+
+class Stateful(Protocol):
+    """A part of a run that a checkpoint must hold."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class CheckpointError(Exception):
+    """There are checkpoints, and none of them can be used."""
+
+
+class CheckpointStore:
+    """The checkpoints of a run and the registry of what they hold.
+
+    A checkpoint is a folder `step-N` with two files for each registered part and `COMPLETE.json`,
+    which lists the files with their sizes and hashes and is written last.
+    """
+
+    def __init__(self, root: Path, *, keep: int) -> None:
+        """Open the folder of a run's checkpoints.
+
+        Args:
+            root: the folder; it need not exist.
+            keep: newest checkpoints that are kept.
+        """
+        self._root = root
+        self._keep = keep
+        self._parts: dict[str, Stateful] = {}
+
+    def register(self, name: str, part: Stateful) -> None:
+        """Make a part belong to every checkpoint."""
+        if name in self._parts:
+            raise ValueError(f"{name} is registered already")
+        self._parts[name] = part
+
+    def save(self, step: int) -> Path:
+        """Write a checkpoint of all parts and drop the oldest ones. One rank calls this."""
+        folder = self._root / f"step-{step:010d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        files = [
+            file
+            for name, part in self._parts.items()
+            for file in save_state(part.state_dict(), folder / name)
+        ]
+        for file in files:
+            _sync(file)
+        manifest = {
+            "step": step,
+            "files": {
+                file.name: {"size": file.stat().st_size, "sha256": _sha256(file)} for file in files
+            },
+        }
+        partial = folder / f"{COMPLETE}.partial"
+        partial.write_text(json.dumps(manifest, indent=1))
+        _sync(partial)
+        partial.rename(folder / COMPLETE)
+        self._drop_old()
+        return folder
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint that verifies; None if no checkpoint was ever completed.
+
+        Raises:
+            CheckpointError: checkpoints were completed, and every one is damaged.
+        """
+        damaged = []
+        for folder in self._completed():
+            fault = _fault(folder)
+            if fault is None:
+                return folder
+            damaged.append(f"{folder}: {fault}")
+            log.warning("checkpoint %s is damaged (%s); trying the one before", folder, fault)
+        if damaged:
+            raise CheckpointError("no checkpoint can be used:\n" + "\n".join(damaged))
+        return None
+
+    def load(self, folder: Path) -> None:
+        """Give every registered part its state. Every rank calls this with the same folder."""
+        for name, part in self._parts.items():
+            part.load_state_dict(load_state(folder / name))
+
+    def _completed(self) -> list[Path]:
+        """Folders that claim to be whole, newest first."""
+        return sorted((path.parent for path in self._root.glob(f"step-*/{COMPLETE}")), reverse=True)
+
+    def _drop_old(self) -> None:
+        for folder in self._completed()[self._keep :]:
+            # First the claim, so that a removal cut short leaves no damaged checkpoint.
+            (folder / COMPLETE).unlink()
+            shutil.rmtree(folder)
+
+
+def _fault(folder: Path) -> str | None:
+    try:
+        files = json.loads((folder / COMPLETE).read_text())["files"]
+    except (OSError, ValueError, KeyError) as error:
+        return f"{COMPLETE} cannot be read: {error}"
+    for name, expected in files.items():
+        file = folder / name
+        if not file.exists():
+            return f"{name} is missing"
+        if file.stat().st_size != expected["size"]:
+            return f"{name} has {file.stat().st_size} bytes, not {expected['size']}"
+        if _sha256(file) != expected["sha256"]:
+            return f"{name} has other contents than were written"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

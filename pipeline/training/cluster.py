@@ -1,0 +1,84 @@
+"""Connecting to Ray: the cluster that RAY_ADDRESS names, or one of our own on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from pipeline.errors import Problem, UserError
+from pipeline.recipe import Recipe
+
+
+@contextmanager
+def connected(recipe: Recipe, *, verbose: bool) -> Iterator[None]:
+    """Be connected to a Ray with room for the recipe while the body runs.
+
+    With RAY_ADDRESS set (a submitted job has it) that cluster is used. Otherwise a local Ray is
+    started with as many logical CPUs as the workers and their readers ask for: a laptop with two
+    cores runs two workers and two readers, and the operating system shares the cores out. A Ray
+    that is already initialised in this process is used as it is.
+
+    Raises:
+        UserError: the cluster has no room, which Ray itself would wait for without a word.
+    """
+    owned = not ray.is_initialized()
+    if owned:
+        quiet = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(**quiet)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=max(os.cpu_count() or 1, cpus_needed(recipe)),
+                include_dashboard=False,
+                **quiet,
+            )
+    if not verbose:
+        for name in ("ray", "ray.train", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        _refuse_too_small(recipe)
+        yield
+    finally:
+        if owned:
+            ray.shutdown()
+
+
+def cpus_needed(recipe: Recipe) -> int:
+    """Logical CPUs for the workers and, with `ingest: ray`, their readers."""
+    readers = recipe.data.ingest_cpus if recipe.data.ingest == "ray" else 0
+    return recipe.train.workers * (1 + readers)
+
+
+def uses_gpu(recipe: Recipe) -> bool:
+    """Whether every worker gets a GPU."""
+    if recipe.train.device == "auto":
+        return bool(ray.cluster_resources().get("GPU", 0) >= recipe.train.workers)
+    return recipe.train.device == "cuda"
+
+
+def _refuse_too_small(recipe: Recipe) -> None:
+    has = ray.cluster_resources()
+    found = []
+    if has.get("CPU", 0) < cpus_needed(recipe):
+        found.append(
+            Problem(
+                "train.workers",
+                f"{recipe.train.workers} workers and their readers need {cpus_needed(recipe)} "
+                f"CPUs, the cluster has {has.get('CPU', 0):g}",
+            )
+        )
+    if recipe.train.device == "cuda" and has.get("GPU", 0) < recipe.train.workers:
+        found.append(
+            Problem(
+                "train.device",
+                f"cuda needs a GPU for each of {recipe.train.workers} workers, "
+                f"the cluster has {has.get('GPU', 0):g}",
+            )
+        )
+    if found:
+        raise UserError(found)

@@ -1,0 +1,68 @@
+"""The recipe's `train` section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class OptimizerConfig(BaseModel):
+    """How weights are updated; biases and normalisation weights are never decayed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Annotated[
+        Literal["adamw", "sgd", "lars", "lamb"], Field(description="update rule")
+    ] = "adamw"
+    lr: Annotated[float, Field(gt=0, description="peak learning rate, as it is")] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd and lars")] = 0.9
+    warmup: Annotated[
+        float, Field(ge=0, lt=1, description="share of the steps with a rising rate; then cosine")
+    ] = 0.1
+
+
+class CheckpointConfig(BaseModel):
+    """When the run can be taken up again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every_steps: Annotated[
+        int | None, Field(ge=1, description="steps between checkpoints; null: each epoch")
+    ] = None
+    keep: Annotated[int, Field(ge=1, description="newest checkpoints kept")] = 2
+
+
+class TrainConfig(BaseModel):
+    """How long, how large, on how many workers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: Annotated[int | None, Field(ge=1, description="passes over the data")] = None
+    steps: Annotated[int | None, Field(ge=1, description="global batches, in place of epochs")] = (
+        None
+    )
+    global_batch: Annotated[int, Field(ge=2, description="samples in a step, all workers")] = 256
+    workers: Annotated[int, Field(ge=1, description="training processes")] = 1
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Field(description="auto: a GPU for each worker if there are")
+    ] = "auto"
+    precision: Annotated[
+        Literal["fp32", "bf16"], Field(description="bf16: autocast; similarities stay in fp32")
+    ] = "fp32"
+    batch_norm: Annotated[
+        Literal["sync", "local"], Field(description="statistics of the global batch, or a worker's")
+    ] = "sync"
+    optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log_every: Annotated[int, Field(ge=1, description="steps between journal lines")] = 10
+    max_failures: Annotated[
+        int, Field(ge=-1, description="worker failures survived by restarting; -1: any number")
+    ] = 3
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        return self

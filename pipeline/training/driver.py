@@ -1,0 +1,259 @@
+"""The driver of a run: checks, starts Ray Train, then probes, packages and registers the encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.config import LoggingConfig
+from safetensors.torch import load_file, save_file
+
+from pipeline.data.manifest import load_manifest
+from pipeline.encoders.backbone import build_backbone, load_weights
+from pipeline.errors import Problem, UserError
+from pipeline.recipe import Recipe
+from pipeline.registry import tracking
+from pipeline.registry.journal import JournalTail, records
+from pipeline.registry.package import WEIGHTS_FILE
+from pipeline.registry.register import register_encoder
+from pipeline.registry.resolve import encoder_folder
+from pipeline.registry.tracking import Forwarder, TrackedRun, forwarding
+from pipeline.training.cluster import connected, uses_gpu
+from pipeline.training.plan import checked_recipe
+from pipeline.training.product import package_encoder
+from pipeline.training.progress import showing_progress
+from pipeline.training.run_folder import (
+    RunFolder,
+    differences,
+    flatten,
+    fresh_name,
+    run_identity,
+    run_name,
+    write_json,
+)
+from pipeline.training.worker import train_worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """What `pretrain` says of a finished run."""
+
+    result: dict[str, Any]
+    already_finished: bool
+
+
+def pretrain_recipe(
+    path: Path, overrides: Iterable[str], *, fresh: bool = False, verbose: bool = False
+) -> Pretrained:
+    """Run a recipe to a registered encoder, or take up the run where it was left.
+
+    Args:
+        path: the recipe.
+        overrides: settings to change, as `a.b=value`.
+        fresh: start another run instead of taking up this one.
+        verbose: show Ray's own log.
+
+    Returns:
+        The figures of the finished run; those of the first time if it had finished before.
+
+    Raises:
+        UserError: with every mistake that could be found before anything starts, or the one that
+            stopped the training.
+    """
+    recipe = checked_recipe(path, overrides)
+    initial = _initial_weights(recipe)
+    identity = run_identity(
+        recipe,
+        fingerprint=load_manifest(recipe.data.shards).fingerprint,
+        init_sha256=initial.sha256 if initial else None,
+    )
+    storage = Path(recipe.tracking.storage).resolve() / recipe.tracking.experiment
+    name = run_name(recipe, identity)
+    folder = RunFolder(storage / (fresh_name(storage, name) if fresh else name))
+    with folder.locked():
+        done = _finished(folder, identity)
+        if done is not None:
+            return Pretrained(result=done, already_finished=True)
+        if initial is not None:
+            save_file(initial.tensors, folder.initial_weights)
+        return Pretrained(result=_run(recipe, folder, identity, verbose), already_finished=False)
+
+
+@dataclass(frozen=True)
+class _InitialWeights:
+    tensors: dict[str, Any]
+    sha256: str
+
+
+def _initial_weights(recipe: Recipe) -> _InitialWeights | None:
+    """Fetch `encoder.init`, try it on the encoder, and say what matched."""
+    if recipe.encoder.init is None:
+        return None
+    server = tracking.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
+    with encoder_folder(recipe.encoder.init, tracking_uri=server) as source:
+        tensors = load_file(source / WEIGHTS_FILE)
+        digest = hashlib.sha256((source / WEIGHTS_FILE).read_bytes()).hexdigest()
+    matched = load_weights(build_backbone(recipe.encoder), tensors)
+    print(f"encoder.init: {matched} tensors matched, 0 missing, 0 unexpected", file=sys.stderr)
+    return _InitialWeights(tensors, digest)
+
+
+def _finished(folder: RunFolder, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The result of a finished run of this identity; None if there is something to do."""
+    if not folder.identity.exists():
+        return None
+    before = json.loads(folder.identity.read_text())["identity"]
+    problems = differences(before, identity)
+    if problems:
+        raise UserError(problems)
+    if not folder.result.exists() or before != identity:
+        return None
+    result: dict[str, Any] = json.loads(folder.result.read_text())
+    return result
+
+
+def _run(
+    recipe: Recipe, folder: RunFolder, identity: dict[str, Any], verbose: bool
+) -> dict[str, Any]:
+    run = _open_run(recipe, folder, identity)
+    folder.failure.unlink(missing_ok=True)
+    tail = JournalTail(folder.journal)
+    tail.read()
+    failed = True
+    try:
+        with (
+            connected(recipe, verbose=verbose),
+            forwarding(Forwarder(folder.journal, run)),
+            showing_progress(tail),
+        ):
+            trained = _train(recipe, folder, verbose)
+        probes = trained["probes"]
+        encoder_sha256 = package_encoder(recipe, folder, identity, probes)
+        result = {
+            "run": folder.name,
+            "run_id": run.run_id,
+            "experiment": recipe.tracking.experiment,
+            "model": _register(recipe, folder, run, encoder_sha256, probes),
+            **_summary(folder),
+            "probes": probes,
+            "samples": trained["samples"],
+            "encoder_sha256": encoder_sha256,
+            "tracking_uri": run.uri,
+            "folder": str(folder.path),
+        }
+        _finish_run(run, folder, probes, encoder_sha256)
+        write_json(folder.result, result)
+        failed = False
+    finally:
+        if failed:
+            run.finish(failed=True)
+    return result
+
+
+def _open_run(
+    recipe: Recipe, folder: RunFolder, identity: dict[str, Any]
+) -> TrackedRun:
+    """The run's folder and its MLflow run, made or taken up; `run.json` ties the two together."""
+    storage = Path(recipe.tracking.storage).resolve()
+    uri = tracking.tracking_uri(recipe.tracking.uri, storage)
+    experiment_id = tracking.open_experiment(uri, recipe.tracking.experiment, storage)
+    folder.recipe.write_text(recipe.to_yaml())
+    if folder.identity.exists():
+        noted = json.loads(folder.identity.read_text())
+        run = TrackedRun(noted["tracking_uri"], noted["run_id"])
+        run.reopen()
+    else:
+        params = dict(flatten(recipe.resolved()))
+        run = TrackedRun.create(uri, experiment_id, name=folder.name, params=params)
+        run.tag(
+            {
+                "data.fingerprint": str(identity["data fingerprint"]),
+                "pipeline.version": version("ssl-on-ray"),
+            }
+        )
+    write_json(
+        folder.identity,
+        {"identity": identity, "run_id": run.run_id, "tracking_uri": run.uri},
+    )
+    return run
+
+
+def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
+    gpu = uses_gpu(recipe)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"recipe": recipe.resolved(), "run": str(folder.path)},
+        scaling_config=ScalingConfig(
+            num_workers=recipe.train.workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})},
+        ),
+        run_config=RunConfig(
+            # Ray would take up, and train on, what it finds under a name; our checkpoints decide.
+            name=f"attempt-{len(list(folder.ray.glob('attempt-*')))}",
+            storage_path=str(folder.ray),
+            failure_config=FailureConfig(max_failures=recipe.train.max_failures),
+            logging_config=LoggingConfig(log_level="INFO" if verbose else "CRITICAL"),
+        ),
+    )
+    trained = trainer.fit().return_value
+    if folder.failure.exists():
+        raise UserError([Problem(**p) for p in json.loads(folder.failure.read_text())])
+    return dict(trained)
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    """Length, speed and loss, from the journal."""
+    metrics = [r["metrics"] for r in records(folder.journal) if r["kind"] == "metrics"]
+    steps = [r["step"] for r in records(folder.journal) if r["kind"] == "metrics"]
+    timed = [m for m in metrics if "images_per_second" in m]
+    count = max(1, len(timed))
+    return {
+        "epochs": round(metrics[-1]["epoch"], 3),
+        "steps": steps[-1],
+        "images_per_second": round(sum(m["images_per_second"] for m in timed) / count, 1),
+        "data_wait": round(sum(m["data_wait"] for m in timed) / count, 4),
+        "loss": metrics[-1]["loss"],
+    }
+
+
+def _register(
+    recipe: Recipe,
+    folder: RunFolder,
+    run: TrackedRun,
+    encoder_sha256: str,
+    probes: dict[str, float],
+) -> dict[str, Any] | None:
+    if recipe.tracking.register_as is None:
+        return None
+    tags = {
+        "run": folder.name,
+        "objective": recipe.objective.kind,
+        "encoder": recipe.encoder.name,
+        "encoder_sha256": encoder_sha256,
+        "data.fingerprint": load_manifest(recipe.data.shards).fingerprint,
+        **{f"probe.{name}": f"{score:.4f}" for name, score in probes.items()},
+    }
+    registered = register_encoder(
+        folder.package, name=recipe.tracking.register_as, run=run, tags=tags
+    )
+    return registered.model_dump()
+
+
+def _finish_run(
+    run: TrackedRun, folder: RunFolder, probes: dict[str, float], encoder_sha256: str
+) -> None:
+    last = max(r["step"] for r in records(folder.journal) if r["kind"] == "metrics")
+    run.log_summary(probes, step=last)
+    run.tag({"encoder_sha256": encoder_sha256})
+    for file in (folder.recipe, folder.ledger):
+        run.log_file(file)
+    run.finish(failed=False)

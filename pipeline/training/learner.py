@@ -1,0 +1,84 @@
+"""The learner: encoder, objective and pair weighting as one module, with no Ray in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.encoders.backbone import EncoderConfig, build_backbone, feature_width
+from pipeline.encoders.batch_norm import globalise_batch_norm
+from pipeline.objectives.base import Objective, PairLosses
+from pipeline.pairs.weighting import uniform_weights, weighted_total
+from pipeline.randomness import seed_for
+from pipeline.recipe import Recipe
+from pipeline.views.parameters import ImageViews
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What a step found out about this rank's samples."""
+
+    total: Tensor  # scalar with gradient
+    losses: PairLosses
+    weights: Tensor  # (V, B)
+
+
+class Learner(nn.Module):
+    """From a batch of uint8 views to the loss that is minimised."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, encoder: nn.Module, objective: Objective, views: ImageViews) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.objective = objective
+        self.register_buffer("mean", torch.tensor(views.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(views.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, sample_id: Tensor, views: Tensor) -> StepResult:
+        """DDP's way in; the same as `step`."""
+        return self.step(sample_id, views)
+
+    def step(self, sample_id: Tensor, views: Tensor) -> StepResult:
+        """Encode a batch, score its pairs, weigh them. Every rank calls this with equal shapes.
+
+        Args:
+            sample_id: (B,) int64, the samples' stable ids.
+            views: (B, V, S, S, 3) uint8.
+        """
+        batch, count = views.shape[:2]
+        features = self.encoder(self._normalise(views))
+        losses = self.objective(features.view(count, batch, -1))
+        weights = uniform_weights(losses)
+        return StepResult(total=weighted_total(losses, weights), losses=losses, weights=weights)
+
+    def _normalise(self, views: Tensor) -> Tensor:
+        """All first views, then all second ones …: (V * B, 3, S, S) in the parameters' type."""
+        stacked = views.transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
+        return (stacked.to(self.mean.dtype) / 255 - self.mean) / self.std
+
+
+def build_learner(recipe: Recipe) -> Learner:
+    """Build the learner of a recipe with the weights that its seed gives.
+
+    Raises:
+        UserError: timm refuses the encoder, or the encoder the views.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(recipe.seed, "weights"))
+        encoder = build_backbone(recipe.encoder)
+        objective = recipe.objective.build(feature_width(encoder, recipe.views.size))
+        learner = Learner(encoder=encoder, objective=objective, views=recipe.views)
+    if recipe.train.batch_norm == "sync":
+        globalise_batch_norm(learner)
+    return learner
+
+
+def initial_encoder(config: EncoderConfig, seed: int) -> nn.Module:
+    """The encoder as `build_learner` makes it, before any step."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "weights"))
+        return build_backbone(config)

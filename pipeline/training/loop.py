@@ -1,0 +1,285 @@
+"""The training loop of one rank: plain PyTorch, in whatever process group there is.
+
+Every rank runs it. Rank 0 alone writes the journal and the checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pipeline import collectives
+from pipeline.data.accounting import Account, LedgerEntry, write_ledger
+from pipeline.data.assemble import Batch, BatchAssembler, Cursor
+from pipeline.data.ingest import Ingest, batches_per_slice
+from pipeline.data.slice_reader import SliceReader
+from pipeline.data.streams import StreamPlan, slices
+from pipeline.encoders.backbone import load_weights
+from pipeline.errors import Problem, UserError
+from pipeline.recipe import Recipe
+from pipeline.registry.journal import Journal
+from pipeline.training.checkpoint import CheckpointStore
+from pipeline.training.learner import StepResult, build_learner
+from pipeline.training.optimization import Optimization
+from pipeline.training.plan import stream_plan, total_steps
+from pipeline.training.run_folder import RunFolder
+
+
+class DataState:
+    """The cursors of all streams, as a checkpoint holds them."""
+
+    def __init__(self, streams: int) -> None:
+        self.cursors = {str(stream): asdict(Cursor()) for stream in range(streams)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Cursors by stream."""
+        return {"cursors": self.cursors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up cursors."""
+        self.cursors = state["cursors"]
+
+    def own(self, streams: range) -> dict[int, Cursor]:
+        """The cursors of a rank's streams."""
+        return {stream: Cursor.from_dict(self.cursors[str(stream)]) for stream in streams}
+
+    def collect(self, assembler: BatchAssembler) -> None:
+        """Bring the cursors of all ranks together. Every rank calls this."""
+        for state in collectives.gather_json(assembler.state()):
+            self.cursors.update(state)
+
+    def account(self, plan: StreamPlan) -> Account:
+        """Counts over all streams."""
+        total = Account()
+        for stream, cursor in self.own(range(plan.streams)).items():
+            low, high = plan.bounds(stream)
+            total += cursor.account(high - low)
+        return total
+
+    def ledger(self) -> list[LedgerEntry]:
+        """Quarantined samples of all streams."""
+        cursors = self.own(range(len(self.cursors))).values()
+        return [entry for cursor in cursors for entry in cursor.ledger]
+
+
+class _Clock:
+    """Time since the last journal line: how much of it, and how much spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._waited = 0.0
+        self._samples = 0
+
+    def add(self, samples: int, waited: float) -> None:
+        """Count a step."""
+        self._samples += samples
+        self._waited += waited
+
+    def rates(self) -> dict[str, float]:
+        """Global samples a second, and the share of time that this rank waited for data."""
+        if not self._samples:
+            return {}
+        elapsed = time.perf_counter() - self._started
+        return {"images_per_second": self._samples / elapsed, "data_wait": self._waited / elapsed}
+
+
+class TrainingLoop:
+    """Trains a recipe's learner from where the run's checkpoints stand to its end."""
+
+    def __init__(
+        self, *, recipe: Recipe, folder: RunFolder, device: torch.device, ingest: Ingest
+    ) -> None:
+        """Build everything and take up the newest checkpoint. Every rank calls this.
+
+        Args:
+            recipe: checked by `plan.find_problems`.
+            folder: the run's, on storage that every rank sees.
+            device: where this rank computes.
+            ingest: runs the read tasks.
+        """
+        self._recipe = recipe
+        self._folder = folder
+        self._device = device
+        self._ingest = ingest
+        self._plan = stream_plan(recipe)
+        self._total_steps = total_steps(recipe, self._plan)
+        self._streams = self._plan.streams_of(collectives.rank(), collectives.world_size())
+        self._optimization = self._build_optimization()
+        self._data = DataState(self._plan.streams)
+        self._store = CheckpointStore(folder.checkpoints, keep=recipe.train.checkpoint.keep)
+        self._store.register("optimization", self._optimization)
+        self._store.register("data", self._data)
+        self._journal = Journal(folder.journal) if collectives.rank() == 0 else None
+
+    def _build_optimization(self) -> Optimization:
+        learner = build_learner(self._recipe)
+        if self._folder.initial_weights.exists():
+            load_weights(learner.encoder, load_file(self._folder.initial_weights))
+        return Optimization(
+            learner,
+            config=self._recipe.train,
+            seed=self._recipe.seed,
+            total_steps=self._total_steps,
+            device=self._device,
+        )
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder that is being trained."""
+        return self._optimization.learner.encoder
+
+    def run(self) -> dict[str, int]:
+        """Train to the end. Every rank calls this.
+
+        Returns:
+            The account of all samples since the run began.
+
+        Raises:
+            UserError: more samples are bad than the recipe allows, or the loss is not finite.
+        """
+        self._settle()
+        self._resume()
+        batch_size = self._plan.global_batch // collectives.world_size()
+        row_bytes = self._recipe.views.count * self._recipe.views.size**2 * 3
+        reader = SliceReader(
+            manifest=str(Path(self._recipe.data.shards).resolve()),
+            plan=self._plan,
+            views=self._recipe.views,
+        )
+        cursors = self._data.own(self._streams)
+        step = self._optimization.step_count
+        assembler = BatchAssembler(
+            reader, cursors=cursors, step=step, total_steps=self._total_steps
+        )
+        pieces = slices(
+            self._plan,
+            positions={stream: cursor.position for stream, cursor in cursors.items()},
+            step=step,
+            total_steps=self._total_steps,
+            batches_per_slice=batches_per_slice(local_batch=batch_size, row_bytes=row_bytes),
+        )
+        tables = self._ingest(reader, pieces, cpus=self._recipe.data.ingest_cpus)
+        self._train(assembler, assembler.batches(tables))
+        return asdict(self._data.account(self._plan))
+
+    def _settle(self) -> None:
+        count = self._plan.global_batch // collectives.world_size()
+        shape = (count, self._recipe.views.count, *[self._recipe.views.size] * 2, 3)
+        noise = torch.Generator().manual_seed(0)
+        views = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
+        self._optimization.settle(torch.arange(count).to(self._device), views.to(self._device))
+
+    def _resume(self) -> None:
+        newest = self._store.newest() if collectives.rank() == 0 else None
+        chosen = collectives.gather_json(str(newest) if newest else None)[0]
+        if chosen is not None:
+            self._store.load(Path(chosen))
+        workers = collectives.gather_json({"rank": collectives.rank(), "pid": os.getpid()})
+        if self._journal:
+            self._journal.event(
+                "training",
+                step=self._optimization.step_count,
+                total_steps=self._total_steps,
+                workers=workers,
+            )
+
+    def _train(self, assembler: BatchAssembler, batches: Iterator[Batch]) -> None:
+        config = self._recipe.train
+        first = self._optimization.step_count
+        clock = _Clock()
+        while (done := self._optimization.step_count) < self._total_steps:
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited = time.perf_counter() - asked
+            result = self._step(batch)
+            step = done + 1
+            if done == first:
+                # The first step waits for the readers to start; rates are those of the steady state.
+                clock = _Clock()
+            else:
+                clock.add(self._plan.global_batch, waited)
+            last = step == self._total_steps
+            if step % config.log_every == 0 or last:
+                self._report(step, result, clock, assembler)
+                clock = _Clock()
+            epoch_ends = step % self._plan.steps_per_epoch == 0
+            every = config.checkpoint.every_steps
+            if last or (step % every == 0 if every else epoch_ends):
+                self._checkpoint(step, assembler)
+
+    def _step(self, batch: Batch) -> StepResult:
+        sample_id = torch.from_numpy(batch.sample_id)
+        views = torch.from_numpy(batch.views)
+        if self._device.type == "cuda":
+            sample_id, views = sample_id.pin_memory(), views.pin_memory()
+        return self._optimization.step(
+            sample_id.to(self._device, non_blocking=True),
+            views.to(self._device, non_blocking=True),
+        )
+
+    def _report(
+        self, step: int, result: StepResult, clock: _Clock, assembler: BatchAssembler
+    ) -> None:
+        """Write a journal line; every rank calls this, because figures are means over ranks."""
+        local = {"loss": _number(result.total)}
+        local |= {name: _number(value) for name, value in result.losses.logs.items()}
+        everyone = collectives.gather_json(local)
+        means = {name: sum(rank[name] for rank in everyone) / len(everyone) for name in local}
+        self._data.collect(assembler)
+        if self._journal:
+            self._journal.metrics(
+                step,
+                {
+                    **means,
+                    "epoch": step / self._plan.steps_per_epoch,
+                    "learning_rate": self._optimization.learning_rate,
+                    "quarantined": len(self._data.ledger()),
+                    **clock.rates(),
+                },
+            )
+        if not math.isfinite(means["loss"]):
+            raise UserError(
+                Problem(
+                    "train",
+                    f"the loss is {means['loss']} at step {step}; lower train.optimizer.lr, or "
+                    "raise objective.temperature",
+                )
+            )
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        bad = len(self._data.ledger())
+        allowed = self._recipe.data.max_bad_fraction * self._plan.samples
+        if bad > allowed:
+            first = self._data.ledger()[0]
+            if collectives.rank() == 0:
+                write_ledger(self._folder.ledger, self._data.ledger())
+            raise UserError(
+                Problem(
+                    "data.max_bad_fraction",
+                    f"{self._recipe.data.max_bad_fraction} of {self._plan.samples} samples may be "
+                    f"undecodable, {bad} are so far; e.g. {first.key} in {first.shard}: "
+                    f"{first.error}; all of them: {self._folder.ledger}",
+                )
+            )
+
+    def _checkpoint(self, step: int, assembler: BatchAssembler) -> None:
+        """Write a checkpoint; every rank calls this, because each owns some cursors."""
+        self._data.collect(assembler)
+        self._check_budget()
+        if collectives.rank() == 0:
+            self._store.save(step)
+            write_ledger(self._folder.ledger, self._data.ledger())
+
+
+def _number(value: Tensor) -> float:
+    return float(value.detach())

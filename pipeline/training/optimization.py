@@ -1,0 +1,146 @@
+"""One optimisation step: schedule, noise, forward, backward, update. Plain PyTorch."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline import collectives
+from pipeline.randomness import seed_for
+from pipeline.training.config import OptimizerConfig, TrainConfig
+from pipeline.training.learner import Learner, StepResult
+
+
+def learning_rate(config: OptimizerConfig, *, step: int, total_steps: int) -> float:
+    """Linear warm-up, then a half cosine to zero (Loshchilov & Hutter, SGDR, 2017).
+
+    Args:
+        config: peak rate and share of warm-up.
+        step: counted from 0.
+        total_steps: of the whole run.
+    """
+    warmup = round(config.warmup * total_steps)
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, total_steps - warmup)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer; biases, norms and scalars (temperatures) get no weight decay."""
+    return create_optimizer_v2(
+        module,
+        opt=config.kind,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+    )
+
+
+class Optimization:
+    """A learner, its optimizer and the global step."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        *,
+        config: TrainConfig,
+        seed: int,
+        total_steps: int,
+        device: torch.device,
+    ) -> None:
+        """Wrap the learner for the ranks there are. Every rank calls this.
+
+        Args:
+            learner: moved to the device.
+            config: the recipe's `train` section.
+            seed: of dropout and the like.
+            total_steps: of the whole run, for the schedule.
+            device: where this rank computes.
+        """
+        self.learner = learner.to(device)
+        self.step_count = 0
+        self._config = config
+        self._seed = seed
+        self._total_steps = total_steps
+        self._device = device
+        self._optimizer = build_optimizer(config.optimizer, learner)
+        self._module: nn.Module = learner
+        if collectives.world_size() > 1:
+            self._module = DistributedDataParallel(
+                learner,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=config.batch_norm == "local",
+            )
+
+    def settle(self, sample_id: Tensor, views: Tensor) -> None:
+        """Bring DDP to its final gradient buckets by two steps that leave no trace.
+
+        DDP lays its buckets out anew after the first backward pass, which changes the order of
+        sums. Doing this at every start makes a resumed run add up as the undisturbed one does.
+        Every rank calls this before its first step, with a batch like the real ones.
+
+        Args:
+            sample_id: (B,) int64.
+            views: (B, V, S, S, 3) uint8.
+        """
+        if self._module is self.learner:
+            return
+        before = {name: value.clone() for name, value in self.learner.state_dict().items()}
+        for _ in range(2):
+            self._forward(sample_id, views).total.backward()
+            self._optimizer.zero_grad()
+        self.learner.load_state_dict(before)
+
+    def step(self, sample_id: Tensor, views: Tensor) -> StepResult:
+        """Take one optimisation step. Every rank calls this.
+
+        Args:
+            sample_id: (B,) int64 on the device.
+            views: (B, V, S, S, 3) uint8 on the device.
+        """
+        rate = self.learning_rate
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        # Dropout and drop-path may differ between ranks, but not between a run and its resumption.
+        torch.manual_seed(seed_for(self._seed, "noise", self.step_count, collectives.rank()))
+        result = self._forward(sample_id, views)
+        self._optimizer.zero_grad()
+        result.total.backward()
+        self._optimizer.step()
+        self.step_count += 1
+        return result
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the step to come."""
+        return learning_rate(
+            self._config.optimizer, step=self.step_count, total_steps=self._total_steps
+        )
+
+    def _forward(self, sample_id: Tensor, views: Tensor) -> StepResult:
+        mixed = self._config.precision == "bf16"
+        autocast = torch.autocast(self._device.type, torch.bfloat16) if mixed else nullcontext()
+        with autocast:
+            result: StepResult = self._module(sample_id, views)
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer and step."""
+        return {
+            "learner": self.learner.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step_count,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state; the weights must fit exactly."""
+        self.learner.load_state_dict(state["learner"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step_count = state["step"]

@@ -1,0 +1,233 @@
+"""What a recipe would do: counts, sizes and every mistake in it, with nothing started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.data import ingest, streams
+from pipeline.data.manifest import load_manifest, manifest_path, verify
+from pipeline.data.shard_reader import ShardReader
+from pipeline.data.streams import StreamPlan
+from pipeline.errors import Problem, UserError
+from pipeline.recipe import Recipe, draft_recipe
+from pipeline.registry import tracking
+from pipeline.training.learner import Learner, build_learner
+
+_MEASURED_BATCH = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Figures of a recipe; bytes are of one worker."""
+
+    samples: int
+    shards: int
+    streams: int
+    allowed_workers: list[int]
+    workers: int
+    steps_per_epoch: int
+    steps: int
+    epochs: float
+    dropped_tail: int
+    local_batch: int
+    batch_bytes: int
+    in_flight_bytes: int
+    parameters: int
+    encoder_parameters: int
+    feature_width: int
+    memory_bytes: int
+    warnings: list[str]
+
+
+def stream_plan(recipe: Recipe) -> StreamPlan:
+    """The cut of the recipe's data."""
+    return StreamPlan(
+        seed=recipe.seed,
+        samples=load_manifest(recipe.data.shards).samples,
+        streams=recipe.data.streams,
+        global_batch=recipe.train.global_batch,
+        shuffle_window=recipe.data.shuffle_window,
+    )
+
+
+def total_steps(recipe: Recipe, plan: StreamPlan) -> int:
+    """Global batches of the whole run."""
+    if recipe.train.steps is not None:
+        return recipe.train.steps
+    assert recipe.train.epochs is not None
+    return recipe.train.epochs * plan.steps_per_epoch
+
+
+def checked_recipe(path: Path, overrides: Iterable[str]) -> Recipe:
+    """Read a recipe and check it against everything it names.
+
+    Raises:
+        UserError: with every mistake that can be found without starting anything.
+    """
+    draft = draft_recipe(path, overrides)
+    problems = list(draft.problems)
+    recipe = draft.recipe.with_absolute_paths() if draft.recipe else None
+    if recipe is not None:
+        blamed = [problem.where for problem in problems]
+        problems += [p for p in find_problems(recipe) if p.where not in blamed]
+    if problems or recipe is None:
+        raise UserError(problems)
+    return recipe
+
+
+def plan_recipe(path: Path, overrides: Iterable[str]) -> Plan:
+    """Work out what a recipe would do.
+
+    Raises:
+        UserError: with every mistake in it.
+    """
+    recipe = checked_recipe(path, overrides)
+    cut = stream_plan(recipe)
+    steps = total_steps(recipe, cut)
+    learner = build_learner(recipe)
+    local_batch = recipe.train.global_batch // recipe.train.workers
+    row_bytes = recipe.views.count * recipe.views.size**2 * 3
+    return Plan(
+        samples=cut.samples,
+        shards=len(load_manifest(recipe.data.shards).shards),
+        streams=cut.streams,
+        allowed_workers=streams.allowed_workers(cut.streams),
+        workers=recipe.train.workers,
+        steps_per_epoch=cut.steps_per_epoch,
+        steps=steps,
+        epochs=round(steps / cut.steps_per_epoch, 3),
+        dropped_tail=cut.dropped_tail,
+        local_batch=local_batch,
+        batch_bytes=local_batch * row_bytes,
+        in_flight_bytes=ingest.bytes_in_flight(local_batch=local_batch, row_bytes=row_bytes),
+        parameters=_count(learner),
+        encoder_parameters=_count(learner.encoder),
+        feature_width=learner.objective.feature_width,
+        memory_bytes=_memory(learner, recipe, local_batch),
+        warnings=list(_warnings(recipe)),
+    )
+
+
+def find_problems(recipe: Recipe) -> list[Problem]:
+    """Every mistake that can be found without starting anything."""
+    return [
+        *_data_problems(recipe),
+        *_evaluation_problems(recipe),
+        *_model_problems(recipe),
+        *_tracking_problems(recipe),
+    ]
+
+
+def _data_problems(recipe: Recipe) -> list[Problem]:
+    found = verify(recipe.data.shards)
+    if manifest_path(recipe.data.shards).exists() and not found:
+        found += streams.problems(
+            samples=load_manifest(recipe.data.shards).samples,
+            streams=recipe.data.streams,
+            global_batch=recipe.train.global_batch,
+            workers=recipe.train.workers,
+        )
+    return found
+
+
+def _evaluation_problems(recipe: Recipe) -> list[Problem]:
+    if recipe.evaluate is None:
+        return []
+    found = []
+    classes = []
+    for field in ("train", "test"):
+        folder = getattr(recipe.evaluate, field)
+        faults = verify(folder)
+        found += faults
+        if not faults:
+            manifest = load_manifest(folder)
+            classes.append(manifest.classes)
+            if not manifest.labelled:
+                found.append(
+                    Problem(f"evaluate.{field}", f"{folder} has no labels, a probe needs them")
+                )
+    if len(classes) == 2 and classes[0] != classes[1]:
+        found.append(
+            Problem("evaluate", "train and test have other classes; shard them from one source")
+        )
+    return found
+
+
+def _model_problems(recipe: Recipe) -> list[Problem]:
+    found = []
+    try:
+        objective = build_learner(recipe).objective
+    except UserError as error:
+        found += error.problems
+    else:
+        needed = objective.capabilities.views
+        if recipe.views.count != needed:
+            found.append(
+                Problem(
+                    "views.count",
+                    f"{recipe.views.count}, but {recipe.objective.kind} works on {needed} views",
+                )
+            )
+    if recipe.encoder.args.get("in_chans", 3) != 3:
+        found.append(Problem("encoder.args.in_chans", "must be 3: views are RGB"))
+    return found
+
+
+def _tracking_problems(recipe: Recipe) -> list[Problem]:
+    uri = tracking.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
+    problem = tracking.unreachable(uri)
+    return [problem] if problem else []
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _memory(learner: Learner, recipe: Recipe, local_batch: int) -> int:
+    """Weights, gradients, optimizer state and the activations kept for the backward pass."""
+    copies = {"adamw": 4, "lamb": 4, "sgd": 3, "lars": 3}[recipe.train.optimizer.kind]
+    fixed = sum(p.numel() * p.element_size() for p in learner.parameters()) * copies
+    size, count = recipe.views.size, recipe.views.count
+    views = torch.zeros(_MEASURED_BATCH, count, size, size, 3, dtype=torch.uint8)
+    kept = _activation_bytes(learner, views) * local_batch // _MEASURED_BATCH
+    return fixed + (kept // 2 if recipe.train.precision == "bf16" else kept)
+
+
+def _activation_bytes(learner: Learner, views: Tensor) -> int:
+    """Bytes that autograd keeps of a small batch's forward pass, each storage counted once."""
+    own = {p.untyped_storage().data_ptr() for p in learner.parameters()}
+    sizes: dict[int, int] = {}
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+            kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        learner.step(torch.zeros(len(views), dtype=torch.int64), views)
+    return sum(sizes.values())
+
+
+def _warnings(recipe: Recipe) -> Iterator[str]:
+    manifest = load_manifest(recipe.data.shards)
+    root = manifest_path(recipe.data.shards).parent
+    if not manifest.shuffled:
+        yield "data.shards: the samples were not shuffled when the shards were made"
+    if manifest.labelled:
+        with ShardReader(manifest, root) as reader:
+            labels = reader.labels()
+        if len(labels) > 2 and len(np.unique(labels)) > 1 and bool((np.diff(labels) >= 0).all()):
+            yield "data.shards: the samples are sorted by label; batches will lack negatives"
+    if recipe.evaluate is None:
+        yield "evaluate: not given, so the encoder will have no probe scores"
+    elif Path(recipe.evaluate.test).resolve() == Path(recipe.data.shards).resolve():
+        yield "evaluate.test: the same shards as data.shards; the scores will flatter"

@@ -1,0 +1,91 @@
+"""From a finished run to its product: probe scores and the packaged encoder."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from pipeline.evaluation.probe_set import load_probe_set
+from pipeline.evaluation.probes import FeatureFunction, encode_images, probe_scores, raw_pixels
+from pipeline.recipe import Recipe
+from pipeline.registry.card import model_card
+from pipeline.registry.package import PackageConfig, Preprocessing, write_package
+from pipeline.training.checkpoint import CheckpointError, CheckpointStore
+from pipeline.training.learner import Learner, build_learner, initial_encoder
+from pipeline.training.run_folder import RunFolder
+from pipeline.training.state_files import load_state
+
+
+def probe_encoder(recipe: Recipe, encoder: nn.Module) -> dict[str, float]:
+    """Probe an encoder beside its floors: raw pixels, and itself before the first step.
+
+    Args:
+        recipe: that trained it.
+        encoder: on the device that is to compute.
+
+    Returns:
+        `knn`, `knn_untrained`, `knn_raw` and the same for `linear`; empty without `evaluate`.
+    """
+    if recipe.evaluate is None:
+        return {}
+    size, limit = recipe.views.size, recipe.evaluate.max_samples
+    train = load_probe_set(recipe.evaluate.train, size=size, max_samples=limit)
+    test = load_probe_set(recipe.evaluate.test, size=size, max_samples=limit)
+    device = next(encoder.parameters()).device
+    normalisation = {"mean": recipe.views.mean, "std": recipe.views.std}
+    untrained = initial_encoder(recipe.encoder, recipe.seed).to(device)
+    contestants: dict[str, FeatureFunction] = {
+        "": partial(encode_images, encoder, **normalisation),
+        "_untrained": partial(encode_images, untrained, **normalisation),
+        "_raw": raw_pixels,
+    }
+    scores = {}
+    for suffix, features in contestants.items():
+        found = probe_scores(
+            features, train, test, probes=recipe.evaluate.probes, seed=recipe.seed
+        )
+        scores |= {f"{probe}{suffix}": score for probe, score in found.items()}
+    return scores
+
+
+def trained_learner(recipe: Recipe, folder: RunFolder) -> Learner:
+    """The learner with the weights of the run's newest checkpoint, on the CPU."""
+    newest = CheckpointStore(folder.checkpoints, keep=1).newest()
+    if newest is None:
+        raise CheckpointError(f"{folder.checkpoints} holds no checkpoint")
+    learner = build_learner(recipe)
+    learner.load_state_dict(load_state(newest / "optimization")["learner"])
+    return learner
+
+
+def package_encoder(
+    recipe: Recipe, folder: RunFolder, identity: dict[str, Any], probes: dict[str, float]
+) -> str:
+    """Write the run's encoder as a package into its folder.
+
+    Returns:
+        sha256 of the weights' file.
+    """
+    learner = trained_learner(recipe, folder)
+    width = learner.objective.feature_width
+    config = PackageConfig(
+        name=recipe.encoder.name,
+        args=recipe.encoder.create_model_args(),
+        feature_width=width,
+        preprocessing=Preprocessing(
+            size=recipe.views.size, mean=recipe.views.mean, std=recipe.views.std
+        ),
+        provenance={
+            "run": folder.name,
+            "objective": recipe.objective.kind,
+            "data_fingerprint": identity["data fingerprint"],
+            "started_from_sha256": identity["encoder.init sha256"],
+        },
+    )
+    card = model_card(config, run=folder.name, recipe_yaml=recipe.to_yaml(), probes=probes)
+    return write_package(
+        folder.package, config=config, weights=learner.encoder.state_dict(), card=card
+    )
+

@@ -1,0 +1,88 @@
+"""One line about a run, followed from its journal: a live one on a terminal, plain ones elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from pipeline.registry.journal import JournalTail
+
+_POLL_SECONDS = 0.5
+_PLAIN_SECONDS = 10.0
+
+
+class _Line:
+    """The line's text, from the records so far."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._from: tuple[int, float] | None = None
+        self.text = "starting workers"
+
+    def take(self, record: dict[str, Any]) -> None:
+        if record["kind"] == "event" and record["event"] == "training":
+            self._total = record["total_steps"]
+            self._from = (record["step"], record["time"])
+            self.text = f"step {record['step']}/{self._total}  {len(record['workers'])} workers"
+        elif record["kind"] == "metrics":
+            self.text = self._describe(record["step"], record["time"], record["metrics"])
+
+    def _describe(self, step: int, now: float, metrics: dict[str, float]) -> str:
+        parts = [f"epoch {metrics['epoch']:.1f}", f"step {step}/{self._total}"]
+        if "images_per_second" in metrics:
+            parts.append(f"{metrics['images_per_second']:.0f} images/s")
+            parts.append(f"data wait {metrics['data_wait']:.0%}")
+        parts.append(f"loss {metrics['loss']:.3f}")
+        if self._from and step > self._from[0]:
+            left = (now - self._from[1]) / (step - self._from[0]) * (self._total - step)
+            parts.append(f"{left:.0f} s left")
+        return "  ".join(parts)
+
+
+@contextmanager
+def showing_progress(tail: JournalTail) -> Iterator[None]:
+    """Show a run's progress on stderr while the body runs.
+
+    Args:
+        tail: of the run's journal; what it has already handed over is not shown.
+    """
+    stop = threading.Event()
+    line = _Line()
+    console = Console(stderr=True)
+
+    def update() -> bool:
+        records = tail.read()
+        for record in records:
+            line.take(record)
+        return bool(records)
+
+    def live() -> None:
+        with Live(console=console, refresh_per_second=4, transient=True) as view:
+            while not stop.wait(_POLL_SECONDS):
+                update()
+                view.update(Text(line.text))
+
+    def plain() -> None:
+        shown = time.monotonic()
+        while not stop.wait(_POLL_SECONDS):
+            if update() and time.monotonic() - shown >= _PLAIN_SECONDS:
+                shown = time.monotonic()
+                print(line.text, file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=live if console.is_terminal else plain, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        update()
+        print(line.text, file=sys.stderr, flush=True)

@@ -1,0 +1,54 @@
+"""What Ray Train runs on each worker: the plain training loop, with Ray's device and data."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import ray.train.torch
+
+from pipeline import collectives
+from pipeline.data.ingest import inline
+from pipeline.data.ray_ingest import ray_data
+from pipeline.errors import UserError
+from pipeline.recipe import Recipe
+from pipeline.training.loop import TrainingLoop
+from pipeline.training.product import probe_encoder
+from pipeline.training.run_folder import RunFolder, write_json
+
+
+def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
+    """Train as one rank.
+
+    A user's mistake that shows only now (too many bad samples, a diverging loss) would come back
+    with every restart, so it is left in `failure.json`: restarted ranks find it and end at once.
+
+    Args:
+        config: `recipe` resolved, `run` the run's folder.
+
+    Returns:
+        On rank 0 `samples`, the account, and `probes`, the scores; else None.
+    """
+    folder = RunFolder(Path(config["run"]))
+    if folder.failure.exists():
+        return None
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    recipe = Recipe.model_validate(config["recipe"])
+    try:
+        loop = TrainingLoop(
+            recipe=recipe,
+            folder=folder,
+            device=ray.train.torch.get_device(),
+            ingest=ray_data if recipe.data.ingest == "ray" else inline,
+        )
+        samples = loop.run()
+        if collectives.rank() != 0:
+            return None
+        return {"samples": samples, "probes": probe_encoder(recipe, loop.encoder)}
+    except UserError as error:
+        if collectives.rank() == 0 or not folder.failure.exists():
+            write_json(folder.failure, [problem._asdict() for problem in error.problems])
+        raise
+
+

@@ -1,0 +1,185 @@
+"""The parameters of a sample's augmented views: a pure function of (seed, epoch, sample id, view).
+
+Drawing is apart from executing, so that every executor (OpenCV in a read task, torch on a device)
+and every test apply the very same crops and colours, wherever a sample is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.randomness import uniform
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+_CROP_ATTEMPTS = 10
+_COLOUR_ORDERS = np.array(list(permutations(range(4))), dtype=np.int64)
+
+
+class ImageViews(BaseModel):
+    """Augmentations of an image; the defaults are SimCLR's for small images (no blur)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["image"] = "image"
+    size: Annotated[int, Field(ge=4, description="side of a view in pixels")] = 32
+    count: Annotated[int, Field(ge=1, le=16, description="views of each sample")] = 2
+    crop_scale: Annotated[
+        tuple[float, float], Field(description="least and largest share of the area")
+    ] = (0.2, 1.0)
+    crop_ratio: Annotated[
+        tuple[float, float], Field(description="least and largest width / height")
+    ] = (0.75, 1.3333333333333333)
+    flip: Annotated[Probability, Field(description="chance of a horizontal flip")] = 0.5
+    jitter: Annotated[
+        float, Field(ge=0, le=1, description="strength s: 0.8 s for light, contrast, saturation")
+    ] = 0.5
+    jitter_probability: Annotated[Probability, Field(description="chance of the jitter")] = 0.8
+    grayscale: Annotated[Probability, Field(description="chance of grey")] = 0.2
+    blur: Annotated[Probability, Field(description="chance of a Gaussian blur")] = 0.0
+    blur_sigma: Annotated[
+        tuple[float, float], Field(description="least and largest blur, in pixels")
+    ] = (0.1, 2.0)
+    solarize: Annotated[Probability, Field(description="chance of solarisation at 128")] = 0.0
+    mean: Annotated[tuple[float, float, float], Field(description="RGB mean, in [0, 1]")] = (
+        0.485,
+        0.456,
+        0.406,
+    )
+    std: Annotated[tuple[float, float, float], Field(description="RGB deviation")] = (
+        0.229,
+        0.224,
+        0.225,
+    )
+
+    @model_validator(mode="after")
+    def _ranges_make_sense(self) -> ImageViews:
+        wrong = []
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            wrong.append(f"crop_scale must be 0 < low <= high <= 1, got {list(self.crop_scale)}")
+        for name in ("crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                wrong.append(f"{name} must be 0 < low <= high, got {[low, high]}")
+        if min(self.std) <= 0:
+            wrong.append(f"std must be above 0, got {list(self.std)}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewParameters:
+    """Parameters of one view of B samples; every field has the samples along its first axis."""
+
+    crop: Ints  # (B, 4): top, left, height, width in pixels of the source image
+    flip: Bools  # (B,)
+    jitter: Bools  # (B,) whether the four colour factors apply
+    brightness: Floats  # (B,) factor
+    contrast: Floats  # (B,) factor
+    saturation: Floats  # (B,) factor
+    hue: Floats  # (B,) share of the colour circle, in [-0.5, 0.5]
+    colour_order: Ints  # (B, 4) order of the four: 0 brightness, 1 contrast, 2 saturation, 3 hue
+    grayscale: Bools  # (B,)
+    blur_sigma: Floats  # (B,) in pixels of the view; 0 where there is no blur
+    solarize: Bools  # (B,)
+
+
+def draw(
+    config: ImageViews, *, seed: int, epoch: int, sample_ids: Ints, view: int, sizes: Ints
+) -> ViewParameters:
+    """Draw the parameters of one view of B samples.
+
+    Args:
+        config: the augmentations.
+        seed: the run's seed.
+        epoch: counted from 0.
+        sample_ids: (B,) int64.
+        view: index of the view.
+        sizes: (B, 2) height and width of the source images in pixels.
+
+    Returns:
+        Parameters that depend on nothing but the arguments' values, row by row.
+    """
+
+    def chance(name: str) -> Floats:
+        return uniform("view", seed, epoch, sample_ids, view, name)
+
+    def between(name: str, low: float, high: float) -> Floats:
+        return low + (high - low) * chance(name)
+
+    light = 0.8 * config.jitter
+    order = (chance("colour order") * len(_COLOUR_ORDERS)).astype(np.int64)
+    return ViewParameters(
+        crop=_draw_crops(config, seed, epoch, sample_ids, view, sizes),
+        flip=chance("flip") < config.flip,
+        jitter=chance("jitter") < (config.jitter_probability if config.jitter else 0.0),
+        brightness=between("brightness", max(0.0, 1 - light), 1 + light),
+        contrast=between("contrast", max(0.0, 1 - light), 1 + light),
+        saturation=between("saturation", max(0.0, 1 - light), 1 + light),
+        hue=between("hue", -0.2 * config.jitter, 0.2 * config.jitter),
+        colour_order=_COLOUR_ORDERS[order],
+        grayscale=chance("grayscale") < config.grayscale,
+        blur_sigma=np.where(
+            chance("blur") < config.blur, between("blur sigma", *config.blur_sigma), 0.0
+        ),
+        solarize=chance("solarize") < config.solarize,
+    )
+
+
+def _draw_crops(
+    config: ImageViews, seed: int, epoch: int, sample_ids: Ints, view: int, sizes: Ints
+) -> Ints:
+    """Random resized crops: the first of ten tries that fits, else the largest centred one.
+
+    The algorithm of Inception's crops (Szegedy et al., 2015) as torchvision's RandomResizedCrop
+    states it; the tries are drawn at once so that the number of draws never depends on the image.
+    """
+    tries = np.arange(_CROP_ATTEMPTS)
+    ids = sample_ids[:, None]
+    height, width = sizes[:, :1], sizes[:, 1:]
+    low, high = config.crop_scale
+    area = (
+        height * width * (low + (high - low) * uniform("crop", seed, epoch, ids, view, "a", tries))
+    )
+    log_low, log_high = np.log(config.crop_ratio)
+    ratio = np.exp(
+        log_low + (log_high - log_low) * uniform("crop", seed, epoch, ids, view, "r", tries)
+    )
+    tried_w = np.rint(np.sqrt(area * ratio)).astype(np.int64)
+    tried_h = np.rint(np.sqrt(area / ratio)).astype(np.int64)
+    fits = (tried_w > 0) & (tried_w <= width) & (tried_h > 0) & (tried_h <= height)
+    first = fits.argmax(axis=1)
+    rows = np.arange(len(sample_ids))
+    crop_h, crop_w = tried_h[rows, first], tried_w[rows, first]
+
+    source_h, source_w = sizes[:, 0], sizes[:, 1]
+    too_wide = source_w / source_h > config.crop_ratio[1]
+    too_tall = source_w / source_h < config.crop_ratio[0]
+    widest = np.maximum(1, np.rint(source_h * config.crop_ratio[1])).astype(np.int64)
+    tallest = np.maximum(1, np.rint(source_w / config.crop_ratio[0])).astype(np.int64)
+    found = fits.any(axis=1)
+    crop_h = np.where(found, crop_h, np.where(too_tall, tallest, source_h))
+    crop_w = np.where(found, crop_w, np.where(too_wide, widest, source_w))
+
+    u_top = uniform("crop", seed, epoch, sample_ids, view, "top")
+    u_left = uniform("crop", seed, epoch, sample_ids, view, "left")
+    room_h, room_w = source_h - crop_h, source_w - crop_w
+    top = np.where(found, (u_top * (room_h + 1)).astype(np.int64), room_h // 2)
+    left = np.where(found, (u_left * (room_w + 1)).astype(np.int64), room_w // 2)
+    return np.stack([top, left, crop_h, crop_w], axis=1)
+
+
+def centre_crop(height: int, width: int) -> tuple[int, int, int, int]:
+    """The largest centred square, as (top, left, height, width): the view that probes look at."""
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side, side
