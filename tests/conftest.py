@@ -1,0 +1,69 @@
+"""What tests share: real pictures, shards of them, and the commands as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.data.sharding import write_shards
+from pipeline.data.sources import open_source
+
+FIXTURES = Path(__file__).parent / "fixtures"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def clipart() -> Path:
+    """300 public-domain pictures, 12 classes, 32 x 32, as an .npz with x and y."""
+    return FIXTURES / "openclipart_ci_32.npz"
+
+
+@pytest.fixture(scope="session")
+def clipart_shards(clipart: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures as labelled tar shards in `train` (240) and `test` (60); read only."""
+    folder = tmp_path_factory.mktemp("clipart") / "shards"
+    write_shards(
+        open_source(clipart, labels="y", images="x"),
+        folder,
+        kind="tar",
+        samples_per_shard=70,
+        test_fraction=0.2,
+        seed=0,
+        progress=lambda count: None,
+    )
+    return folder
+
+
+Verb = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Verb:
+    """Runs `python -m jobs …` in a folder of the test's own, as a process of its own."""
+
+    def run(*arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "jobs", *map(str, arguments)],
+            cwd=cwd,
+            env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    return run
+
+
+def last_json(process: subprocess.CompletedProcess[str]) -> Any:
+    """The JSON line that a verb ends with, after checking that it is the only line on stdout."""
+    lines = process.stdout.splitlines()
+    assert len(lines) == 1, f"stdout: {process.stdout}\nstderr: {process.stderr}"
+    return json.loads(lines[0])
