@@ -34,7 +34,7 @@ def evaluate(
 ) -> None:
     """Score an encoder by a kNN and a linear probe, beside raw pixels.
 
-    Example: python -m jobs evaluate models:/encoder@candidate --train shards/train --test shards/test
+    Example: python -m jobs evaluate models:/encoder@candidate --train DIR --test DIR
     """
     from pipeline.registry.evaluate import evaluate_encoder
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pipeline.data.sharding import ShardingResult
 
 
-
-
 class Format(StrEnum):
     """Formats of shards."""
 
@@ -41,8 +39,8 @@ def shard(
     labels: Annotated[
         str | None,
         typer.Option(
-            help="Where labels are. Image folder: `folder` (names of sub-folders) or a csv with the "
-            "columns file,label. .npz: a key. Parquet: a column. `none`: no labels. "
+            help="Where labels are. Image folder: `folder` (names of sub-folders) or a csv with "
+            "the columns file,label. .npz: a key. Parquet: a column. `none`: no labels. "
             "Default: what is there. Training never sees them, probes do."
         ),
     ] = None,

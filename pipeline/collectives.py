@@ -34,7 +34,7 @@ class _Gather(torch.autograd.Function):
         return gathered
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
         summed = grad.contiguous().clone()
         dist.all_reduce(summed)
         return summed.chunk(world_size())[rank()]
@@ -48,7 +48,7 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
         summed = grad.contiguous().clone()
         dist.all_reduce(summed)
         return summed

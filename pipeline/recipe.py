@@ -1,4 +1,4 @@
-"""The recipe: the user's file, typed. It composes the configs that components define beside them."""
+"""The recipe: the user's file, typed; it composes the configs that stand beside components."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Recipe(BaseModel):
 
 
 class Draft(BaseModel):
-    """What could be read of a recipe: its mistakes, and a recipe if they leave one to go on with."""
+    """What could be read of a recipe: its mistakes, and a recipe if they leave one."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -184,9 +184,7 @@ def _explain(details: ErrorDetails) -> Problem:
 def _fields_at(loc: Iterable[int | str]) -> set[str]:
     model: type[BaseModel] = Recipe
     for key in loc:
-        field = next(
-            (f for name, f in model.model_fields.items() if key in (name, f.alias)), None
-        )
+        field = next((f for name, f in model.model_fields.items() if key in (name, f.alias)), None)
         if field is None:
             return set()
         kinds = [field.annotation, *get_args(field.annotation)]

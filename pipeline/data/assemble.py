@@ -146,14 +146,19 @@ class BatchAssembler:
                 raise UserError(
                     Problem(
                         "data.shards",
-                        f"a whole pass over stream {name} found {self._good[name]} samples that can "
-                        f"be decoded, a batch needs {self._plan.per_batch}; the first fault: {error}",
+                        f"a whole pass over stream {name} found {self._good[name]} samples that "
+                        f"can be decoded, a batch needs {self._plan.per_batch}; the first fault: "
+                        f"{error}",
                     )
                 )
 
     def _refill(self, short: list[int]) -> pa.Table:
         ranges = tuple(
-            (name, self._read_to[name], self._read_to[name] + self._plan.per_batch - self._good[name])
+            (
+                name,
+                self._read_to[name],
+                self._read_to[name] + self._plan.per_batch - self._good[name],
+            )
             for name in short
         )
         return self._reader.read(Slice(epoch=self.epoch, ranges=ranges))

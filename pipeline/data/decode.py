@@ -1,4 +1,4 @@
-"""Bytes to RGB pixels; what the bytes forbid is an error of its own kind, never a silent grey patch."""
+"""Bytes to RGB pixels; a fault in the bytes is an error of its own, never a silent grey patch."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ grow at the end and a sample that should not be seen is masked, never renumbered
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -109,7 +108,7 @@ def verify(folder: str | Path) -> list[Problem]:
     """Compare a manifest with the files beside it, without reading the samples.
 
     Returns:
-        A problem for each shard or index that is missing, has another size, or counts other samples.
+        A problem for each shard or index that is missing, or has another size or count.
     """
     try:
         manifest = load_manifest(folder)

@@ -86,6 +86,4 @@ def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: int) -> Iter
         dataset = ray.data.read_datasource(
             _SliceSource(reader, chunk), override_num_blocks=len(chunk), num_cpus=1
         )
-        yield from dataset.iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=1
-        )
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -48,9 +47,7 @@ class SliceReader:
         tables = []
         with ShardReader(manifest, root) as reader:
             for stream, start, stop in piece.ranges:
-                order = StreamOrder(
-                    self.plan, reader.boundaries, epoch=piece.epoch, stream=stream
-                )
+                order = StreamOrder(self.plan, reader.boundaries, epoch=piece.epoch, stream=stream)
                 ids = order.ids(start, stop)
                 errors, pixels = self._decode_and_render(reader.read(ids), ids, piece.epoch)
                 tables.append(self._table(stream, start, ids, errors, pixels))
@@ -59,7 +56,8 @@ class SliceReader:
     def _decode_and_render(
         self, encoded: list[bytes], ids: Ids, epoch: int
     ) -> tuple[list[str | None], Pixels]:
-        images, errors = [], []
+        images: list[Pixels] = []
+        errors: list[str | None] = []
         for data in encoded:
             try:
                 images.append(decode_image(data))

@@ -84,7 +84,8 @@ class FolderSource:
             raise UserError(
                 Problem(
                     str(root),
-                    f"holds no image file ({', '.join(sorted(EXTENSIONS))}), not even in a subfolder",
+                    f"holds no image file, not even in a subfolder; looked for "
+                    f"{', '.join(sorted(EXTENSIONS))}",
                 )
             )
         self._root = root
@@ -110,9 +111,7 @@ class FolderSource:
             rows = csv.DictReader(file)
             if not {"file", "label"} <= set(rows.fieldnames or ()):
                 raise UserError(
-                    Problem(
-                        str(path), f"needs the columns file and label, has {rows.fieldnames}"
-                    )
+                    Problem(str(path), f"needs the columns file and label, has {rows.fieldnames}")
                 )
             by_file = {self._root / row["file"]: row["label"] for row in rows}
         unlabelled = [file for file in self._files if file not in by_file]
@@ -188,9 +187,7 @@ def _holds_images(array: npt.NDArray[Any]) -> bool:
     return array.dtype == np.uint8 and (grey or colour)
 
 
-def _choose_labels(
-    path: Path, arrays: Any, key: str | None, count: int
-) -> npt.NDArray[Any] | None:
+def _choose_labels(path: Path, arrays: Any, key: str | None, count: int) -> npt.NDArray[Any] | None:
     if key == "none":
         return None
     fitting = [name for name in arrays.files if arrays[name].shape == (count,)]
@@ -205,7 +202,7 @@ def _choose_labels(
 
 
 class ParquetSource:
-    """A table with a column of encoded images (binary, or the struct that datasets libraries use)."""
+    """A table with a column of encoded images: binary, or a struct with a field `bytes`."""
 
     def __init__(self, files: list[Path], *, labels: str | None, images: str | None) -> None:
         self._files = files

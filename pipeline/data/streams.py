@@ -64,7 +64,7 @@ def problems(*, samples: int, streams: int, global_batch: int, workers: int) -> 
     """What forbids this cut, each with what would be allowed."""
     found = []
     if global_batch % streams:
-        near = [g for g in range(streams, global_batch + streams + 1, streams)][-2:]
+        near = list(range(streams, global_batch + streams + 1, streams))[-2:]
         found.append(
             Problem(
                 "train.global_batch",
@@ -109,9 +109,7 @@ class StreamOrder:
     and so on, for a stream that runs short because samples were quarantined.
     """
 
-    def __init__(
-        self, plan: StreamPlan, shard_boundaries: Ids, *, epoch: int, stream: int
-    ) -> None:
+    def __init__(self, plan: StreamPlan, shard_boundaries: Ids, *, epoch: int, stream: int) -> None:
         """Prepare the order.
 
         Args:

@@ -25,7 +25,7 @@ class _Normalise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         axes = [0, *range(2, x.ndim)]
@@ -42,7 +42,7 @@ class _Normalise(torch.autograd.Function):
         return out, mean, var
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, dy: Tensor, _mean: Tensor, _var: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, inverse_std = ctx.saved_tensors
@@ -71,6 +71,7 @@ class GlobalBatchNorm(_BatchNorm):
             raise ValueError(f"expected (B, C, ...), got {tuple(input.shape)}")
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, ...); same shape and dtype. Every rank calls this."""
         if not self.training or collectives.world_size() == 1:
             return super().forward(input)
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
@@ -86,9 +87,7 @@ class GlobalBatchNorm(_BatchNorm):
             return
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        momentum = (
-            1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        )
+        momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
         self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
 
@@ -100,6 +99,7 @@ class GlobalBatchNormAct(GlobalBatchNorm):
     act: nn.Module
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise, drop, activate (B, C, H, W). Every rank calls this."""
         activated: Tensor = self.act(self.drop(super().forward(input)))
         return activated
 

@@ -42,7 +42,10 @@ def load_probe_set(folder: str, *, size: int, max_samples: int) -> ProbeSet:
         raise UserError(Problem(str(manifest_path(folder)), "has no labels, a probe needs them"))
     count = min(max_samples, manifest.samples)
     images: list[npt.NDArray[np.uint8] | None] = []
-    with ShardReader(manifest, manifest_path(folder).parent) as reader, ThreadPoolExecutor() as pool:
+    with (
+        ShardReader(manifest, manifest_path(folder).parent) as reader,
+        ThreadPoolExecutor() as pool,
+    ):
         for start in range(0, count, _READ_TOGETHER):
             encoded = reader.read(np.arange(start, min(start + _READ_TOGETHER, count)))
             images += pool.map(partial(_decode, size=size), encoded)

@@ -43,6 +43,7 @@ class SimCLR(Objective):
         self.projector = projector(feature_width, config.projector)
 
     def forward(self, features: Tensor) -> PairLosses:
+        """NT-Xent of (2, B, D) features; `evidence` is the mean over the two directions."""
         views, batch, width = features.shape
         projected = self.projector(features.reshape(views * batch, width))
         z_VBD = F.normalize(_at_least_float32(projected), dim=-1).view(views, batch, -1)

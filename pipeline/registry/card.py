@@ -74,5 +74,8 @@ def _scores(probes: Mapping[str, float]) -> list[str]:
             rows.append(f"| {title} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |")
     if not rows:
         return ["## Probes", "", "None were run: the recipe has no `evaluate` section.", ""]
-    head = ["| probe (test accuracy) | this encoder | untrained | raw pixels |", "|---|---|---|---|"]
+    head = [
+        "| probe (test accuracy) | this encoder | untrained | raw pixels |",
+        "|---|---|---|---|",
+    ]
     return ["## Probes", "", *head, *rows, ""]

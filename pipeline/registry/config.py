@@ -15,7 +15,9 @@ class TrackingConfig(BaseModel):
     experiment: Annotated[str, Field(min_length=1, description="MLflow experiment")] = "pretrain"
     register_as: Annotated[
         str | None,
-        Field(alias="register", min_length=1, description="registered model; null: do not register"),
+        Field(
+            alias="register", min_length=1, description="registered model; null: do not register"
+        ),
     ] = None
     uri: Annotated[
         str | None,

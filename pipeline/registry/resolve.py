@@ -80,7 +80,9 @@ def _download(uri: str, tracking_uri: str | None, scratch: Path) -> Path:
         raise UserError(Problem(uri, f"cannot be fetched from {server}: {error}")) from error
     found = next(scratch.rglob(WEIGHTS_FILE), None)
     if found is None:
-        raise UserError(Problem(uri, f"is a registered model, but not an encoder of ours: {server}"))
+        raise UserError(
+            Problem(uri, f"is a registered model, but not an encoder of ours: {server}")
+        )
     return found.parent
 
 

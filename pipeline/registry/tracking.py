@@ -31,7 +31,7 @@ _KNOCK_SECONDS = 5.0
 
 
 def tracking_uri(uri: str | None, storage: str | Path) -> str:
-    """Where MLflow is: the argument, else MLFLOW_TRACKING_URI, else SQLite in the storage folder."""
+    """Where MLflow is: the argument, else MLFLOW_TRACKING_URI, else SQLite in the storage."""
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
     return chosen or f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
 
@@ -59,7 +59,9 @@ def open_experiment(uri: str, name: str, storage: str | Path) -> str:
     if found is not None:
         if found.lifecycle_stage != "active":
             raise UserError(
-                Problem("tracking.experiment", f"{name} was deleted in MLflow; restore or rename it")
+                Problem(
+                    "tracking.experiment", f"{name} was deleted in MLflow; restore or rename it"
+                )
             )
         return str(found.experiment_id)
     local = (Path(storage).resolve() / "artifacts" / name).as_uri()

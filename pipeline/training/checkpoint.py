@@ -20,9 +20,11 @@ COMPLETE = "COMPLETE.json"
 class Stateful(Protocol):
     """A part of a run that a checkpoint must hold."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as `state_files.save_state` takes it."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state."""
 
 
 class CheckpointError(Exception):

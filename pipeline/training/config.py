@@ -12,9 +12,9 @@ class OptimizerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Annotated[
-        Literal["adamw", "sgd", "lars", "lamb"], Field(description="update rule")
-    ] = "adamw"
+    kind: Annotated[Literal["adamw", "sgd", "lars", "lamb"], Field(description="update rule")] = (
+        "adamw"
+    )
     lr: Annotated[float, Field(gt=0, description="peak learning rate, as it is")] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd and lars")] = 0.9
@@ -46,7 +46,8 @@ class TrainConfig(BaseModel):
     global_batch: Annotated[int, Field(ge=2, description="samples in a step, all workers")] = 256
     workers: Annotated[int, Field(ge=1, description="training processes")] = 1
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], Field(description="auto: a GPU for each worker if there are")
+        Literal["auto", "cpu", "cuda"],
+        Field(description="auto: a GPU for each worker if there are"),
     ] = "auto"
     precision: Annotated[
         Literal["fp32", "bf16"], Field(description="bf16: autocast; similarities stay in fp32")

@@ -1,4 +1,4 @@
-"""The driver of a run: checks, starts Ray Train, then probes, packages and registers the encoder."""
+"""The driver of a run: checks, starts Ray Train, then packages and registers the encoder."""
 
 from __future__ import annotations
 
@@ -158,9 +158,7 @@ def _run(
     return result
 
 
-def _open_run(
-    recipe: Recipe, folder: RunFolder, identity: dict[str, Any]
-) -> TrackedRun:
+def _open_run(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> TrackedRun:
     """The run's folder and its MLflow run, made or taken up; `run.json` ties the two together."""
     storage = Path(recipe.tracking.storage).resolve()
     uri = tracking.tracking_uri(recipe.tracking.uri, storage)

@@ -29,8 +29,8 @@ from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.learner import StepResult, build_learner
+from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
-from pipeline.training.plan import stream_plan, total_steps
 from pipeline.training.run_folder import RunFolder
 
 
@@ -203,7 +203,7 @@ class TrainingLoop:
             result = self._step(batch)
             step = done + 1
             if done == first:
-                # The first step waits for the readers to start; rates are those of the steady state.
+                # The first step waits for the readers to start; rates are of the steady state.
                 clock = _Clock()
             else:
                 clock.add(self._plan.global_batch, waited)

@@ -13,11 +13,11 @@ from torch import Tensor
 from pipeline.data import ingest, streams
 from pipeline.data.manifest import load_manifest, manifest_path, verify
 from pipeline.data.shard_reader import ShardReader
-from pipeline.data.streams import StreamPlan
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
 from pipeline.training.learner import Learner, build_learner
+from pipeline.training.length import stream_plan, total_steps
 
 _MEASURED_BATCH = 4
 
@@ -43,25 +43,6 @@ class Plan:
     feature_width: int
     memory_bytes: int
     warnings: list[str]
-
-
-def stream_plan(recipe: Recipe) -> StreamPlan:
-    """The cut of the recipe's data."""
-    return StreamPlan(
-        seed=recipe.seed,
-        samples=load_manifest(recipe.data.shards).samples,
-        streams=recipe.data.streams,
-        global_batch=recipe.train.global_batch,
-        shuffle_window=recipe.data.shuffle_window,
-    )
-
-
-def total_steps(recipe: Recipe, plan: StreamPlan) -> int:
-    """Global batches of the whole run."""
-    if recipe.train.steps is not None:
-        return recipe.train.steps
-    assert recipe.train.epochs is not None
-    return recipe.train.epochs * plan.steps_per_epoch
 
 
 def checked_recipe(path: Path, overrides: Iterable[str]) -> Recipe:

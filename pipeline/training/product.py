@@ -1,53 +1,16 @@
-"""From a finished run to its product: probe scores and the packaged encoder."""
+"""From a finished run to its product: the packaged encoder."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from torch import nn
-
-from pipeline.evaluation.probe_set import load_probe_set
-from pipeline.evaluation.probes import FeatureFunction, encode_images, probe_scores, raw_pixels
 from pipeline.recipe import Recipe
 from pipeline.registry.card import model_card
 from pipeline.registry.package import PackageConfig, Preprocessing, write_package
 from pipeline.training.checkpoint import CheckpointError, CheckpointStore
-from pipeline.training.learner import Learner, build_learner, initial_encoder
+from pipeline.training.learner import Learner, build_learner
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.state_files import load_state
-
-
-def probe_encoder(recipe: Recipe, encoder: nn.Module) -> dict[str, float]:
-    """Probe an encoder beside its floors: raw pixels, and itself before the first step.
-
-    Args:
-        recipe: that trained it.
-        encoder: on the device that is to compute.
-
-    Returns:
-        `knn`, `knn_untrained`, `knn_raw` and the same for `linear`; empty without `evaluate`.
-    """
-    if recipe.evaluate is None:
-        return {}
-    size, limit = recipe.views.size, recipe.evaluate.max_samples
-    train = load_probe_set(recipe.evaluate.train, size=size, max_samples=limit)
-    test = load_probe_set(recipe.evaluate.test, size=size, max_samples=limit)
-    device = next(encoder.parameters()).device
-    normalisation = {"mean": recipe.views.mean, "std": recipe.views.std}
-    untrained = initial_encoder(recipe.encoder, recipe.seed).to(device)
-    contestants: dict[str, FeatureFunction] = {
-        "": partial(encode_images, encoder, **normalisation),
-        "_untrained": partial(encode_images, untrained, **normalisation),
-        "_raw": raw_pixels,
-    }
-    scores = {}
-    for suffix, features in contestants.items():
-        found = probe_scores(
-            features, train, test, probes=recipe.evaluate.probes, seed=recipe.seed
-        )
-        scores |= {f"{probe}{suffix}": score for probe, score in found.items()}
-    return scores
 
 
 def trained_learner(recipe: Recipe, folder: RunFolder) -> Learner:
@@ -88,4 +51,3 @@ def package_encoder(
     return write_package(
         folder.package, config=config, weights=learner.encoder.state_dict(), card=card
     )
-

@@ -1,4 +1,4 @@
-"""One line about a run, followed from its journal: a live one on a terminal, plain ones elsewhere."""
+"""One line about a run, followed from its journal: live on a terminal, plain elsewhere."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pipeline.data.ray_ingest import ray_data
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.training.loop import TrainingLoop
-from pipeline.training.product import probe_encoder
+from pipeline.training.probing import probe_encoder
 from pipeline.training.run_folder import RunFolder, write_json
 
 
@@ -50,5 +50,3 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
         if collectives.rank() == 0 or not folder.failure.exists():
             write_json(folder.failure, [problem._asdict() for problem in error.problems])
         raise
-
-

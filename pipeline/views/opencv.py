@@ -75,16 +75,14 @@ def crop_and_resize(image: Pixels, box: tuple[int, int, int, int], size: int) ->
     top, left, height, width = box
     crop = image[top : top + height, left : left + width]
     if height <= size and width <= size:
-        return cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+        return cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)
     resized = Image.fromarray(np.ascontiguousarray(crop)).resize(
         (size, size), Image.Resampling.BILINEAR
     )
     return np.asarray(resized)
 
 
-def jitter_colour(
-    image: Pixels, factors: tuple[float, float, float, float], order: Ints
-) -> Pixels:
+def jitter_colour(image: Pixels, factors: tuple[float, float, float, float], order: Ints) -> Pixels:
     """Brightness, contrast, saturation (factors) and hue (share of the circle), in `order`."""
     pixels = image.astype(np.float32)
     for operation in order:
@@ -105,7 +103,7 @@ def jitter_colour(
 def _shift_hue(pixels: Float32s, share: float) -> Float32s:
     hsv = cv2.cvtColor(np.ascontiguousarray(pixels) * np.float32(1 / 255), cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0] + np.float32(360 * share)) % 360
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * np.float32(255)  # type: ignore[return-value]
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * np.float32(255)
 
 
 def to_grey(image: Pixels) -> Pixels:
@@ -117,7 +115,7 @@ def to_grey(image: Pixels) -> Pixels:
 def blur(image: Pixels, sigma: float) -> Pixels:
     """Gaussian blur with a kernel of a tenth of the side (odd, at least 3), as in SimCLR."""
     kernel = max(3, image.shape[0] // 10 // 2 * 2 + 1)
-    return cv2.GaussianBlur(  # type: ignore[return-value]
+    return cv2.GaussianBlur(
         np.ascontiguousarray(image),
         (kernel, kernel),
         sigmaX=sigma,
