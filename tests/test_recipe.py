@@ -1,0 +1,262 @@
+"""The recipe as a file: what is read of it, and that all its mistakes are told at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.recipe import Draft, Recipe, draft_recipe
+
+pytestmark = pytest.mark.fast
+
+RECIPES = Path(__file__).parent.parent / "jobs" / "recipes"
+SMALL = {
+    "data": {"shards": "shards"},
+    "encoder": {"name": "resnet10t", "args": {"channels": [16, 16, 32, 32], "stem_width": 8}},
+    "train": {"epochs": 3, "global_batch": 32},
+}
+
+Reader = Callable[..., Draft]
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Reader:
+    def read(*overrides: str, recipe: dict[str, Any] = SMALL) -> Draft:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe))
+        return draft_recipe(path, overrides)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("override", "read", "expected"),
+    [
+        ("train.global_batch=64", lambda r: r.train.global_batch, 64),
+        ("train.optimizer.lr=1e-3", lambda r: r.train.optimizer.lr, 0.001),
+        ("train.optimizer.lr=5.E-4", lambda r: r.train.optimizer.lr, 0.0005),
+        ("train.optimizer.kind=sgd", lambda r: r.train.optimizer.kind, "sgd"),
+        ("objective.projector=[64, 32]", lambda r: r.objective.projector, (64, 32)),
+        ("views.crop_scale=[0.5, 1]", lambda r: r.views.crop_scale, (0.5, 1.0)),
+        ("train.checkpoint.every_steps=null", lambda r: r.train.checkpoint.every_steps, None),
+        ("encoder.args.stem_width=16", lambda r: r.encoder.args["stem_width"], 16),
+        ("encoder.args={}", lambda r: r.encoder.args, {}),
+        ("tracking.register=digits", lambda r: r.tracking.register_as, "digits"),
+        ("tracking.uri=http://a:1/?b=c", lambda r: r.tracking.uri, "http://a:1/?b=c"),
+        ("name='2024'", lambda r: r.name, "2024"),
+    ],
+)
+def test_an_override_sets_one_setting(
+    draft: Reader, override: str, read: Callable[[Recipe], Any], expected: Any
+) -> None:
+    found = draft(override)
+    assert found.problems == []
+    assert found.recipe is not None
+    assert read(found.recipe) == expected
+    assert found.recipe.data.shards == "shards"
+
+
+@pytest.mark.parametrize("kind", ["steps", "epochs"])
+def test_a_length_on_the_command_line_replaces_the_other_one_in_the_file(
+    draft: Reader, kind: str
+) -> None:
+    other = {"steps": "epochs", "epochs": "steps"}[kind]
+    found = draft(f"train.{kind}=7", recipe=SMALL | {"train": {other: 3}})
+    assert found.problems == []
+    assert found.recipe is not None
+    assert (getattr(found.recipe.train, kind), getattr(found.recipe.train, other)) == (7, None)
+
+
+@pytest.mark.parametrize("train", [{}, {"epochs": 3, "steps": 3}])
+def test_neither_or_both_lengths_are_a_mistake(draft: Reader, train: dict[str, int]) -> None:
+    found = draft(recipe=SMALL | {"train": train})
+    assert ("train", "give either epochs or steps") in found.problems
+
+
+@pytest.mark.parametrize(
+    ("override", "suggestion"),
+    [
+        ("trian.epochs=1", "did you mean train?"),
+        ("data.stream=4", "did you mean streams?"),
+        ("objective.tempreture=1", "did you mean temperature?"),
+        ("train.optimizer.weight_deacy=0", "did you mean weight_decay?"),
+        ("train.checkpoint.evry_steps=1", "did you mean every_steps?"),
+        ("tracking.registre=digits", "did you mean register?"),
+        ("encoder.color=1", "allowed: args, init, name"),
+    ],
+)
+def test_a_misspelt_setting_gets_a_suggestion(
+    draft: Reader, override: str, suggestion: str
+) -> None:
+    found = draft(override)
+    assert found.problems == [(override.partition("=")[0], f"is not a setting; {suggestion}")]
+    assert found.recipe is not None
+
+
+def test_a_misspelt_setting_gets_a_suggestion_in_an_optional_section(draft: Reader) -> None:
+    found = draft("evaluate.train=a", "evaluate.test=b", "evaluate.max_sample=100")
+    assert found.problems == [
+        ("evaluate.max_sample", "is not a setting; did you mean max_samples?")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "part"),
+    [
+        ("seed=-1", "seed", "-1 is wrong: input should be greater than or equal to 0"),
+        ("objective.temperature=0", "objective.temperature", "greater than 0"),
+        ("objective.kind=byol", "objective.kind", "'byol' is wrong: input should be 'simclr'"),
+        ("views.flip=1.5", "views.flip", "less than or equal to 1"),
+        ("views.crop_scale=[a, 1]", "views.crop_scale.0", "valid number"),
+        ("views.crop_scale=[0.9, 0.1]", "views", "crop_scale must be 0 < low <= high <= 1"),
+        ("objective.projector=[]", "objective.projector", "at least 1 item"),
+        ("train.optimizer.kind=adam", "train.optimizer.kind", "'adamw', 'sgd', 'lars' or 'lamb'"),
+        ("train.optimizer.lr=.nan", "train.optimizer.lr", "greater than 0"),
+        ("train.workers=two", "train.workers", "valid integer"),
+        ("encoder.args=[1]", "encoder.args", "valid dictionary"),
+        ("name=a b", "name", "should match pattern"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    draft: Reader, override: str, where: str, part: str
+) -> None:
+    (problem,) = draft(override).problems
+    assert problem.where == where
+    assert part in problem.message
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["train.epochs=0", "train={global_batch: 32}", "encoder.name=3", "data.shards=[1]"],
+)
+@pytest.mark.xfail(
+    strict=True, reason="leaving out a required setting is reported as if the user had not given it"
+)
+def test_one_mistake_is_told_once(draft: Reader, override: str) -> None:
+    assert len(draft(override).problems) == 1
+
+
+def test_all_mistakes_of_the_file_are_told_at_once(draft: Reader) -> None:
+    found = draft(
+        "seed=-1",
+        "views.sise=16",
+        "views.flip=2",
+        "train.optimizer.lr=0",
+        "train.checkpoint.keep=none",
+        "views.blur_sigma=[2, 1]",
+        "tracking.experiment=''",
+    )
+    assert {problem.where for problem in found.problems} == {
+        "seed",
+        "views",
+        "views.sise",
+        "views.flip",
+        "train.optimizer.lr",
+        "train.checkpoint.keep",
+        "tracking.experiment",
+    }
+    assert found.recipe is not None
+    assert found.recipe.train.epochs == 3
+
+
+def test_a_name_cannot_lead_out_of_the_storage_folder(draft: Reader) -> None:
+    assert draft("name=a/b").problems
+    assert draft("name=..").problems
+
+
+def test_a_number_that_yaml_takes_for_text_is_a_number_to_timm(draft: Reader) -> None:
+    found = draft("encoder.args.drop_rate=1e-3").recipe
+    assert found is not None
+    assert found.encoder.args["drop_rate"] == 0.001
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_has_no_mistake(recipe: Path) -> None:
+    found = draft_recipe(recipe)
+    assert found.problems == []
+    assert found.recipe is not None
+
+
+def test_the_resolved_recipe_repeats_the_recipe(draft: Reader) -> None:
+    recipe = draft(
+        "name=run-1",
+        "seed=7",
+        "views.crop_scale=[0.5, 1]",
+        "train.optimizer.lr=1e-3",
+        "train.checkpoint.every_steps=5",
+        "evaluate={train: a, test: b, probes: [knn]}",
+        "tracking.register=digits",
+    ).recipe
+    assert recipe is not None
+    assert Recipe.model_validate(recipe.resolved()) == recipe
+    assert Recipe.model_validate(json.loads(json.dumps(recipe.resolved()))) == recipe
+    assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
+
+
+def test_the_resolved_recipe_writes_every_default_out(draft: Reader) -> None:
+    recipe = draft().recipe
+    assert recipe is not None
+    resolved = recipe.resolved()
+    assert resolved["evaluate"] is None
+    assert resolved["tracking"]["register"] is None
+    for section in ("data", "views", "encoder", "objective", "train"):
+        assert len(resolved[section]) == len(type(getattr(recipe, section)).model_fields)
+
+
+def test_absolute_paths_are_spelt_out_and_uris_are_left(
+    draft: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    recipe = draft("evaluate={train: ~/a, test: ../b}", "encoder.init=models:/a@candidate").recipe
+    assert recipe is not None
+    absolute = recipe.with_absolute_paths()
+    assert absolute.data.shards == str(tmp_path / "shards")
+    assert absolute.tracking.storage == str(tmp_path / "runs")
+    assert absolute.encoder.init == "models:/a@candidate"
+    assert absolute.evaluate is not None
+    assert (absolute.evaluate.train, absolute.evaluate.test) == (
+        "/home/someone/a",
+        str(tmp_path.parent / "b"),
+    )
+    assert absolute.with_absolute_paths() == absolute
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("train: [1\n", "is not YAML"),
+        ("\0", "is not YAML"),
+        ("- train\n", "is not a recipe"),
+        ("", "is not a recipe"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, text: str, part: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=part) as error:
+        draft_recipe(path)
+    assert [problem.where for problem in error.value.problems] == [str(path)]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.yaml", tmp_path):
+        with pytest.raises(UserError, match="cannot be read"):
+            draft_recipe(path)
+
+
+def test_every_malformed_override_is_told_at_once(draft: Reader) -> None:
+    with pytest.raises(UserError) as error:
+        draft("train.epochs", "=1", "data..shards=a", "seed=[1", "train.epochs=5")
+    assert [problem.where for problem in error.value.problems] == [
+        "train.epochs",
+        "=1",
+        "data..shards=a",
+        "seed",
+    ]

@@ -1,0 +1,223 @@
+"""A recipe checked against what it names: every mistake is told at once."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.data.sharding import write_shards
+from pipeline.data.sources import open_source
+from pipeline.errors import UserError
+from pipeline.training.plan import checked_recipe
+
+pytestmark = pytest.mark.fast
+
+SMALL = {
+    "encoder": {"name": "resnet10t", "args": {"channels": [16, 16, 32, 32], "stem_width": 8}},
+    "views": {"size": 16},
+    "objective": {"projector": [32, 16]},
+    "train": {"epochs": 3, "global_batch": 32},
+}
+
+Checker = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def recipe(
+    tmp_path: Path, clipart_shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Path]:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(SMALL | {"data": {"shards": f"{clipart_shards}/train"}}))
+    return path
+
+
+@pytest.fixture
+def problems(recipe: Path) -> Checker:
+    """Checks the small recipe with overrides, and says what is wrong with which setting."""
+
+    def check(*overrides: str) -> dict[str, str]:
+        with pytest.raises(UserError) as error:
+            checked_recipe(recipe, overrides)
+        found = dict(error.value.problems)
+        assert len(found) == len(error.value.problems), f"told twice: {error.value}"
+        assert str(error.value).splitlines() == [f"{w}: {m}" for w, m in found.items()]
+        return found
+
+    return check
+
+
+@pytest.fixture(scope="module")
+def unlabelled(clipart: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unlabelled") / "shards"
+    write_shards(
+        open_source(clipart, labels="none", images="x"),
+        folder,
+        kind="tar",
+        samples_per_shard=300,
+        test_fraction=0,
+        seed=0,
+        progress=lambda count: None,
+    )
+    return folder
+
+
+@pytest.fixture
+def silent_server() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_recipe_without_mistakes_is_handed_over_with_absolute_paths(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, clipart_shards: Path
+) -> None:
+    monkeypatch.chdir(clipart_shards)
+    checked = checked_recipe(recipe, ["data.shards=train", "train.workers=4"])
+    assert checked.data.shards == str(clipart_shards / "train")
+    assert checked.train.workers == 4
+
+
+def test_missing_shards_are_told_with_the_mistakes_in_every_other_section(
+    problems: Checker, tmp_path: Path, unlabelled: Path, silent_server: str
+) -> None:
+    found = problems(
+        "seed=-1",
+        "objective.tempreture=1",
+        f"data.shards={tmp_path}/absent",
+        f"evaluate={{train: {unlabelled}, test: {tmp_path}/gone}}",
+        "encoder.name=resnet10x",
+        f"tracking.uri={silent_server}",
+    )
+    assert set(found) == {
+        "seed",
+        "objective.tempreture",
+        f"{tmp_path}/absent/manifest.json",
+        f"{tmp_path}/gone/manifest.json",
+        "evaluate.train",
+        "encoder.name",
+        "tracking.uri",
+    }
+    assert "python -m jobs shard" in found[f"{tmp_path}/absent/manifest.json"]
+    assert "has no labels" in found["evaluate.train"]
+    assert "timm has no model 'resnet10x'" in found["encoder.name"]
+    assert silent_server in found["tracking.uri"]
+
+
+def test_a_cut_that_does_not_divide_is_told_with_the_mistakes_in_every_other_section(
+    problems: Checker, unlabelled: Path, silent_server: str
+) -> None:
+    found = problems(
+        "train.workers=5",
+        "train.global_batch=36",
+        "train.optimizer.warmup=1",
+        "encoder.args.stem_widht=8",
+        f"evaluate={{train: {unlabelled}, test: {unlabelled}}}",
+        f"tracking.uri={silent_server}",
+    )
+    assert set(found) == {
+        "train.workers",
+        "train.global_batch",
+        "train.optimizer.warmup",
+        "encoder.args",
+        "evaluate.train",
+        "evaluate.test",
+        "tracking.uri",
+    }
+    assert "allowed: 1, 2, 4, 8" in found["train.workers"]
+    assert "nearest: 32 or 40" in found["train.global_batch"]
+    assert "stem_widht" in found["encoder.args"]
+
+
+def test_a_set_that_is_too_small_is_refused_with_the_largest_batch(problems: Checker) -> None:
+    found = problems("train.global_batch=256")
+    assert list(found) == ["train.global_batch"]
+    assert "the largest batch that fits is 240" in found["train.global_batch"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "where"),
+    [
+        (["views.count=3"], "views.count"),
+        (["encoder.args.num_classes=10"], "encoder.args.num_classes"),
+        (["encoder.args.pretrained=true"], "encoder.args"),
+        (["encoder.name=vit_tiny_patch16_224", "encoder.args={}"], "views.size"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(
+    problems: Checker, overrides: list[str], where: str
+) -> None:
+    assert list(problems(*overrides)) == [where]
+
+
+def test_probe_sets_of_other_classes_are_refused(
+    problems: Checker, clipart_shards: Path, clipart: Path, tmp_path: Path
+) -> None:
+    source = open_source(clipart, labels="path", images="x")
+    write_shards(
+        source,
+        tmp_path / "other",
+        kind="parquet",
+        samples_per_shard=300,
+        test_fraction=0,
+        seed=0,
+        progress=lambda count: None,
+    )
+    found = problems(f"evaluate={{train: {clipart_shards}/train, test: {tmp_path}/other}}")
+    assert list(found) == ["evaluate"]
+
+
+def test_damaged_shards_are_named_file_by_file(problems: Checker, clipart: Path) -> None:
+    shards = clipart.parent
+    assert list(problems(f"data.shards={shards}")) == [f"{shards}/manifest.json"]
+
+
+def test_settings_beside_a_wrong_one_are_still_checked(problems: Checker) -> None:
+    assert set(problems("seed=-1", "train.log_every=0", "train.workers=3")) == {
+        "seed",
+        "train.log_every",
+        "train.workers",
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("train.epochs=0", "train.epochs"),
+        ("train={epochs: 3, steps: 3, workers: 3, global_batch: 32}", "train"),
+        ("views.crop_scale=[0.5]", "views.crop_scale"),
+        ("evaluate={train: a}", "evaluate.test"),
+    ],
+)
+def test_settings_beside_a_wrong_length_are_still_checked(
+    problems: Checker, override: str, where: str
+) -> None:
+    found = problems(override, "encoder.args.stem_widht=8")
+    assert "encoder.args" in found
+    assert any(blamed.startswith(where) for blamed in found)
+
+
+def test_a_wrong_setting_does_not_bring_its_default_into_the_message(problems: Checker) -> None:
+    assert set(problems("data.streams=-4", "train.global_batch=36")) == {"data.streams"}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "encoder.init=/nowhere/encoder",
+        "tracking.register=team/encoder",
+        "tracking.uri=ftp://nowhere/mlflow",
+    ],
+)
+def test_what_would_stop_the_run_later_is_refused_before_it(
+    problems: Checker, override: str
+) -> None:
+    assert list(problems(override)) == [override.partition("=")[0]]
+
+
+def test_one_mistake_in_the_encoder_is_not_blamed_on_the_views(problems: Checker) -> None:
+    assert list(problems("encoder.args.in_chans=1")) == ["encoder.args.in_chans"]
