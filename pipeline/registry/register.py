@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +15,12 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.registry import served_encoder
 from pipeline.registry.package import CONFIG_FILE, PackageConfig
 from pipeline.registry.tracking import TrackedRun
 
 ALIAS = "candidate"
+
+_SERVED_CODE = Path(__file__).with_name("served_encoder.py")
 
 
 class RegisteredEncoder(BaseModel):
@@ -74,10 +76,11 @@ def _log_package(folder: Path, name: str, run: TrackedRun) -> int:
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, config.feature_width))]),
     )
     mlflow.set_tracking_uri(run.uri)
-    with mlflow.start_run(run_id=run.run_id):
+    with warnings.catch_warnings(), mlflow.start_run(run_id=run.run_id):
+        warnings.simplefilter("ignore", UserWarning)  # MLflow asks for hints that tensors lack
         logged = mlflow.pyfunc.log_model(
             name="encoder",
-            python_model=served_encoder.__file__,
+            python_model=str(_SERVED_CODE),
             artifacts={"package": str(folder)},
             signature=signature,
             pip_requirements=[f"{p}=={version(p)}" for p in ("torch", "timm", "safetensors")],

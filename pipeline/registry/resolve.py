@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import Problem, UserError
@@ -73,8 +75,9 @@ def _download(uri: str, tracking_uri: str | None, scratch: Path) -> Path:
     server = tracking.tracking_uri(tracking_uri, tracking.DEFAULT_STORAGE)
     _refuse_absent(server, uri)
     try:
+        location = _artifacts_of(uri, MlflowClient(tracking_uri=server))
         mlflow.artifacts.download_artifacts(
-            artifact_uri=uri, dst_path=str(scratch), tracking_uri=server
+            artifact_uri=location, dst_path=str(scratch), tracking_uri=server
         )
     except (MlflowException, OSError) as error:
         raise UserError(Problem(uri, f"cannot be fetched from {server}: {error}")) from error
@@ -84,6 +87,17 @@ def _download(uri: str, tracking_uri: str | None, scratch: Path) -> Path:
             Problem(uri, f"is a registered model, but not an encoder of ours: {server}")
         )
     return found.parent
+
+
+def _artifacts_of(uri: str, client: MlflowClient) -> str:
+    """Where a version's files are; MLflow's own resolver of models:/ looks at global state."""
+    match = re.fullmatch(r"models:/([^@/]+)(?:@([^/]+)|/(\d+))", uri)
+    if match is None:
+        raise UserError(Problem(uri, "is neither models:/NAME@ALIAS nor models:/NAME/VERSION"))
+    name, alias, version = match.groups()
+    if alias is not None:
+        version = client.get_model_version_by_alias(name, alias).version
+    return str(client.get_model_version_download_uri(name, str(version)))
 
 
 def _refuse_absent(server: str, uri: str) -> None:

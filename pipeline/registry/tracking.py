@@ -14,6 +14,7 @@ from typing import Any
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import Problem, UserError
@@ -22,6 +23,11 @@ from pipeline.registry.journal import JournalTail
 log = logging.getLogger(__name__)
 
 DEFAULT_STORAGE = "runs"
+
+# Progress is ours to show: one line, not MLflow's migrations and bars.
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
 
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100

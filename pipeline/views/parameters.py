@@ -40,6 +40,9 @@ class ImageViews(BaseModel):
         tuple[float, float], Field(description="least and largest width / height")
     ] = (0.75, 1.3333333333333333)
     flip: Annotated[Probability, Field(description="chance of a horizontal flip")] = 0.5
+    rotate: Annotated[
+        float, Field(ge=0, le=180, description="largest rotation in degrees; corners turn black")
+    ] = 0.0
     jitter: Annotated[
         float, Field(ge=0, le=1, description="strength s: 0.8 s for light, contrast, saturation")
     ] = 0.5
@@ -83,6 +86,7 @@ class ViewParameters:
 
     crop: Ints  # (B, 4): top, left, height, width in pixels of the source image
     flip: Bools  # (B,)
+    angle: Floats  # (B,) degrees, counter-clockwise
     jitter: Bools  # (B,) whether the four colour factors apply
     brightness: Floats  # (B,) factor
     contrast: Floats  # (B,) factor
@@ -122,6 +126,7 @@ def draw(
     return ViewParameters(
         crop=_draw_crops(config, seed, epoch, sample_ids, view, sizes),
         flip=chance("flip") < config.flip,
+        angle=between("angle", -config.rotate, config.rotate),
         jitter=chance("jitter") < (config.jitter_probability if config.jitter else 0.0),
         brightness=between("brightness", max(0.0, 1 - light), 1 + light),
         contrast=between("contrast", max(0.0, 1 - light), 1 + light),

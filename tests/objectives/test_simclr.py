@@ -54,7 +54,9 @@ def test_equals_the_golden_values(temperature: float) -> None:
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("temperature", [0.05, 0.2, 1.0])
 def test_equals_the_slow_loop_pair_by_pair(batch: int, temperature: float) -> None:
-    z = torch.randn(2, batch, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(batch))
+    z = torch.randn(
+        2, batch, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(batch)
+    )
     z = F.normalize(z, dim=-1)
     assert torch.allclose(nt_xent(z, temperature=temperature), slow_nt_xent(z, temperature))
 

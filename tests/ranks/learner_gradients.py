@@ -42,7 +42,9 @@ def main(rank: int, world_size: int, rendezvous: str, out: Path) -> None:
         rank * GLOBAL_BATCH // world_size,
         (rank + 1) * GLOBAL_BATCH // world_size,
     )
-    module = DistributedDataParallel(learner, broadcast_buffers=False) if world_size > 1 else learner
+    module = (
+        DistributedDataParallel(learner, broadcast_buffers=False) if world_size > 1 else learner
+    )
     result = module(torch.arange(GLOBAL_BATCH)[share], views[share])
     result.total.backward()
     torch.save(

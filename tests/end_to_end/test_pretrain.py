@@ -1,0 +1,202 @@
+"""The main job as a person runs it: shard, plan, pretrain, evaluate, fetch, load."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import PIPE, CompletedProcess, Popen
+from typing import Any
+
+import pytest
+import timm
+import torch
+import yaml
+from mlflow import MlflowClient
+from safetensors.torch import load_file
+
+import pipeline
+
+Verb = Callable[..., CompletedProcess[str]]
+
+
+def recipe_for(shards: Path, storage: Path, **train: Any) -> dict[str, Any]:
+    return {
+        "data": {"shards": str(shards / "train"), "streams": 4, "shuffle_window": 64},
+        "views": {"size": 32},
+        "encoder": {"name": "resnet10t", "args": {"channels": [8, 16, 16, 32], "stem_width": 8}},
+        "objective": {"kind": "simclr", "projector": [32]},
+        "train": {
+            "epochs": 8,
+            "global_batch": 24,
+            "workers": 2,
+            "log_every": 2,
+            "checkpoint": {"every_steps": 6},
+            **train,
+        },
+        "evaluate": {"train": str(shards / "train"), "test": str(shards / "test")},
+        "tracking": {"experiment": "e2e", "register": "clipart", "storage": str(storage)},
+    }
+
+
+def ended_with(process: CompletedProcess[str]) -> Any:
+    assert process.returncode == 0, process.stderr
+    (line,) = process.stdout.splitlines()
+    return json.loads(line)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a recipe and its finished run; the JSON of `pretrain` in `result.json`."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    recipe = recipe_for(clipart_shards, folder / "runs")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    process = start(folder, "pretrain", "recipe.yaml", "--json")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    (folder / "result.json").write_text(out)
+    yield folder
+
+
+def start(folder: Path, *arguments: str) -> Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    command = ["python", "-m", "jobs", *arguments]
+    return Popen(
+        command,
+        cwd=folder,
+        env={**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
+        stdout=PIPE,
+        stderr=PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def journal_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(result["folder"], "journal.jsonl").open()]
+
+
+def test_the_result_says_what_was_done(undisturbed: Path) -> None:
+    result = json.loads((undisturbed / "result.json").read_text())
+    samples = result["samples"]
+    assert result["steps"] == 80
+    assert result["epochs"] == 8
+    assert samples == {
+        "planned": 8 * 240,
+        "served": 80 * 24,
+        "repeated": 0,
+        "quarantined": 0,
+        "dropped": 0,
+    }
+    assert result["images_per_second"] > 0
+    assert 0 <= result["data_wait"] <= 1
+    assert set(result["probes"]) == {
+        f"{probe}{suffix}" for probe in ("knn", "linear") for suffix in ("", "_raw", "_untrained")
+    }
+    assert result["model"] == {"name": "clipart", "version": 1, "uri": "models:/clipart/1"}
+
+
+def test_mlflow_holds_the_journal_each_step_once(undisturbed: Path) -> None:
+    result = json.loads((undisturbed / "result.json").read_text())
+    client = MlflowClient(tracking_uri=result["tracking_uri"])
+    run = client.get_run(result["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["objective.kind"] == "simclr"
+    written = [
+        (r["step"], r["metrics"]["loss"]) for r in journal_of(result) if r["kind"] == "metrics"
+    ]
+    logged = [(m.step, m.value) for m in client.get_metric_history(result["run_id"], "loss")]
+    assert sorted(logged) == written
+    assert [step for step, _ in written] == list(range(2, 81, 2))
+    assert run.data.metrics["knn"] == result["probes"]["knn"]
+
+
+def test_the_same_command_again_prints_the_result(undisturbed: Path, jobs: Verb) -> None:
+    before = json.loads((undisturbed / "result.json").read_text())
+    again = ended_with(jobs("pretrain", "recipe.yaml", "--json", cwd=undisturbed))
+    assert again == before
+
+
+def test_evaluate_agrees_with_pretrain(undisturbed: Path, clipart_shards: Path, jobs: Verb) -> None:
+    before = json.loads((undisturbed / "result.json").read_text())
+    scores = ended_with(
+        jobs(
+            "evaluate",
+            "models:/clipart@candidate",
+            "--train",
+            clipart_shards / "train",
+            "--test",
+            clipart_shards / "test",
+            "--json",
+            cwd=undisturbed,
+        )
+    )["probes"]
+    # Reading features with another number of threads may round otherwise, at a tie.
+    for probe in ("knn", "linear", "knn_raw", "linear_raw"):
+        assert scores[probe] == pytest.approx(before["probes"][probe], abs=0.02)
+
+
+def test_a_fetched_encoder_is_the_one_that_was_trained(undisturbed: Path, jobs: Verb) -> None:
+    before = json.loads((undisturbed / "result.json").read_text())
+    fetched = undisturbed / "encoder"
+    ended_with(jobs("fetch", "models:/clipart@candidate", "encoder", "--json", cwd=undisturbed))
+    assert sorted(p.name for p in fetched.iterdir()) == [
+        "README.md",
+        "config.json",
+        "encoder.safetensors",
+    ]
+    config = json.loads((fetched / "config.json").read_text())
+    plain = timm.create_model(config["name"], **config["args"]).eval()
+    plain.load_state_dict(load_file(fetched / "encoder.safetensors"), strict=True)
+    ours = pipeline.load_encoder(str(fetched))
+    registered = pipeline.load_encoder(
+        "models:/clipart@candidate", tracking_uri=before["tracking_uri"]
+    )
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = plain(ours.normalise(images))
+        assert torch.equal(ours(images), expected)
+        assert torch.equal(registered(images), expected)
+    assert before["probes"]["knn"] != before["probes"]["knn_untrained"]
+
+
+def test_a_worker_killed_mid_epoch_changes_nothing(
+    undisturbed: Path, clipart_shards: Path, tmp_path: Path
+) -> None:
+    before = json.loads((undisturbed / "result.json").read_text())
+    recipe = recipe_for(clipart_shards, tmp_path / "runs")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
+    try:
+        killed_at = kill_a_worker(tmp_path / "runs" / "e2e" / before["run"] / "journal.jsonl")
+        out, err = process.communicate(timeout=300)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    starts = [r["step"] for r in journal_of(result) if r.get("event") == "training"]
+    assert len(starts) == 2, f"killed at step {killed_at}, trainings started at {starts}"
+    assert starts[1] % 10, "the run was to be taken up inside an epoch"
+    assert result["encoder_sha256"] == before["encoder_sha256"]
+    assert result["samples"] == before["samples"]
+    steps = [r["step"] for r in journal_of(result) if r["kind"] == "metrics"]
+    assert steps == list(range(2, 81, 2))
+
+
+def kill_a_worker(journal: Path) -> int:
+    """Wait until the run stands inside an epoch behind a checkpoint inside one; kill rank 1."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        records = [json.loads(line) for line in journal.open()] if journal.exists() else []
+        steps = [r["step"] for r in records if r["kind"] == "metrics"]
+        if steps and steps[-1] >= 14:
+            (workers,) = (r["workers"] for r in records if r.get("event") == "training")
+            os.kill(workers[1]["pid"], signal.SIGKILL)
+            return steps[-1]
+        time.sleep(0.02)
+    raise AssertionError("the run did not reach step 14")

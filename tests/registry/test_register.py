@@ -1,0 +1,242 @@
+"""The model registry, on a real MLflow: an encoder goes in once and comes out the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import timm
+import torch
+from mlflow import MlflowClient
+from safetensors.torch import load_file
+
+import pipeline
+from pipeline.errors import UserError
+from pipeline.registry.package import PackageConfig, PackagedEncoder, Preprocessing, write_package
+from pipeline.registry.register import RegisteredEncoder, register_encoder
+from pipeline.registry.resolve import encoder_folder, fetch_encoder
+from pipeline.registry.tracking import TrackedRun, open_experiment, tracking_uri
+
+pytestmark = pytest.mark.fast
+
+FILES = ["README.md", "config.json", "encoder.safetensors"]
+CONFIG = PackageConfig(
+    name="resnet10t",
+    args={"num_classes": 0, "channels": [16, 16, 32, 32], "stem_width": 8},
+    feature_width=32,
+    preprocessing=Preprocessing(size=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3)),
+)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def uri(storage: Path) -> Iterator[str]:
+    """The store; what registering changes in MLflow's globals is undone after the module."""
+    before = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield f"sqlite:///{storage}/mlflow.db"
+    mlflow.set_tracking_uri(None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@pytest.fixture(autouse=True)
+def _mlflow_is_there(uri: str) -> None:
+    mlflow.set_tracking_uri(uri)
+
+
+def make_package(folder: Path, seed: int) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        weights = timm.create_model(CONFIG.name, **CONFIG.args).state_dict()
+    write_package(folder, config=CONFIG, weights=weights, card=f"# Encoder {seed}\n")
+    return folder
+
+
+def new_run(uri: str, storage: Path, name: str) -> TrackedRun:
+    experiment = open_experiment(uri, "encoders", storage)
+    return TrackedRun.create(uri, experiment, name=name, params={})
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_package(tmp_path_factory.mktemp("package"), seed=0)
+
+
+@pytest.fixture(scope="module")
+def registered(package: Path, uri: str, storage: Path) -> tuple[RegisteredEncoder, TrackedRun]:
+    run = new_run(uri, storage, "first")
+    tags = {"objective": "simclr", "probe.knn": "0.5"}
+    return register_encoder(package, name="enc", run=run, tags=tags), run
+
+
+def test_a_run_registers_one_version_with_tags_and_alias(
+    registered: tuple[RegisteredEncoder, TrackedRun], package: Path, uri: str
+) -> None:
+    first, run = registered
+    assert first.model_dump() == {"name": "enc", "version": 1, "uri": "models:/enc/1"}
+    again = register_encoder(package, name="enc", run=run, tags={"probe.knn": "0.6"})
+    assert again == first
+    client = MlflowClient(tracking_uri=uri)
+    (version,) = client.search_model_versions("name = 'enc'")
+    assert version.run_id == run.run_id
+    assert version.tags == {"objective": "simclr", "probe.knn": "0.6"}
+    assert client.get_model_version_by_alias("enc", "candidate").version == version.version
+
+
+def test_another_run_registers_the_next_version_and_takes_the_alias(
+    uri: str, storage: Path, tmp_path: Path
+) -> None:
+    versions = [
+        register_encoder(
+            make_package(tmp_path / str(seed), seed),
+            name="two",
+            run=new_run(uri, storage, f"run-{seed}"),
+            tags={},
+        ).version
+        for seed in (1, 2)
+    ]
+    assert versions == [1, 2]
+    loaded = {
+        name: pipeline.load_encoder(f"models:/two{name}", tracking_uri=uri).state_dict()
+        for name in ("/1", "/2", "@candidate")
+    }
+    weight = "backbone.conv1.0.weight"
+    assert torch.equal(loaded["@candidate"][weight], loaded["/2"][weight])
+    assert not torch.equal(loaded["/1"][weight], loaded["/2"][weight])
+
+
+def test_mlflow_alone_computes_the_features_that_we_and_timm_compute(
+    registered: tuple[RegisteredEncoder, TrackedRun], package: Path
+) -> None:
+    served = mlflow.pyfunc.load_model("models:/enc@candidate").predict(IMAGES)
+    assert (served.shape, served.dtype) == ((5, 32), np.float32)
+
+    pixels = torch.from_numpy(IMAGES).permute(0, 3, 1, 2).contiguous()
+    plain = timm.create_model(CONFIG.name, **CONFIG.args).eval()
+    plain.load_state_dict(load_file(package / "encoder.safetensors"))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)))
+    with torch.no_grad():
+        ours = PackagedEncoder.load(package)(pixels)
+        timms = plain((pixels.float() / 255 - mean) / std)
+    assert torch.equal(ours, timms)
+    np.testing.assert_allclose(served, ours.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_loads_by_alias_version_and_folder(
+    registered: tuple[RegisteredEncoder, TrackedRun],
+    package: Path,
+    uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = load_file(package / "encoder.safetensors")
+    for name in ("models:/enc@candidate", "models:/enc/1", str(package)):
+        encoder = pipeline.load_encoder(name, tracking_uri=uri)
+        assert not encoder.training
+        found = encoder.backbone.state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert pipeline.load_encoder("models:/enc/1").config == CONFIG
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=UserError,
+    reason="mlflow.artifacts resolves models:/ by MLflow's global URI, whatever it is given",
+)
+def test_the_store_that_is_named_is_asked_wherever_mlflow_points(
+    registered: tuple[RegisteredEncoder, TrackedRun], uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    encoder = pipeline.load_encoder("models:/enc@candidate", tracking_uri=uri)
+    assert encoder.config == CONFIG
+
+
+@pytest.mark.xfail(strict=True, reason="mlflow.set_tracking_uri also sets MLFLOW_TRACKING_URI")
+def test_registering_does_not_move_the_runs_that_follow(
+    registered: tuple[RegisteredEncoder, TrackedRun],
+    package: Path,
+    storage: Path,
+    uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    register_encoder(package, name="mover", run=new_run(uri, storage, "mover"), tags={})
+    assert tracking_uri(None, "elsewhere") == f"sqlite:///{Path.cwd()}/elsewhere/mlflow.db"
+
+
+def test_a_fetched_folder_lives_as_long_as_it_is_used(
+    registered: tuple[RegisteredEncoder, TrackedRun], package: Path, uri: str
+) -> None:
+    with encoder_folder("models:/enc/1", tracking_uri=uri) as folder:
+        assert sorted(path.name for path in folder.iterdir()) == FILES
+        for name in FILES:
+            assert (folder / name).read_bytes() == (package / name).read_bytes()
+    assert not folder.exists()
+    with encoder_folder(str(package)) as folder:
+        assert folder == package
+    assert package.exists()
+
+
+@pytest.mark.parametrize("source", ["models:/enc@candidate", "package"])
+def test_fetching_copies_every_file(
+    registered: tuple[RegisteredEncoder, TrackedRun],
+    package: Path,
+    uri: str,
+    tmp_path: Path,
+    source: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for destination in (tmp_path / "new" / "folder", tmp_path / "empty"):
+        name = str(package) if source == "package" else source
+        written = fetch_encoder(name, destination, tracking_uri=uri)
+        assert written == [destination / file for file in FILES]
+        assert all(path.read_bytes() == (package / path.name).read_bytes() for path in written)
+    with pytest.raises(UserError, match="already holds something"):
+        fetch_encoder(name, destination, tracking_uri=uri)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
+
+
+@pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="the card is taken for granted")
+def test_an_encoder_without_a_card_can_be_fetched(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    for name in FILES[1:]:
+        (tmp_path / "bare" / name).write_bytes((package / name).read_bytes())
+    fetch_encoder(str(tmp_path / "bare"), tmp_path / "copy", tracking_uri=None)
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="Path('.') has no name to replace")
+def test_an_encoder_can_be_fetched_into_the_empty_folder_that_one_is_in(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fetch_encoder(str(package), Path(), tracking_uri=None)
+
+
+@pytest.mark.parametrize(
+    "name", ["models:/unknown@candidate", "models:/enc@unknown", "models:/enc/99", "models:/"]
+)
+def test_what_is_not_registered_is_the_users_mistake(
+    registered: tuple[RegisteredEncoder, TrackedRun], uri: str, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        pipeline.load_encoder(name, tracking_uri=uri)
+    assert [problem.where for problem in error.value.problems] == [name]
+    with pytest.raises(UserError):
+        fetch_encoder(name, tmp_path / "out", tracking_uri=uri)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_or_folder_that_is_absent_is_named(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/none.db"
+    with pytest.raises(UserError, match=f"no MLflow store at {store}"):
+        pipeline.load_encoder("models:/enc@candidate", tracking_uri=store)
+    with pytest.raises(UserError, match=r"holds no encoder: encoder.safetensors, config.json"):
+        pipeline.load_encoder(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
