@@ -18,7 +18,7 @@ from pipeline.data.streams import Slice
 
 _SLICE_SAMPLES = 512
 _SLICE_BYTES = 32 << 20
-SLICES_IN_FLIGHT = 4
+SLICES_IN_FLIGHT = 6
 
 
 class Ingest(Protocol):
@@ -38,7 +38,7 @@ def batches_per_slice(*, local_batch: int, row_bytes: int) -> int:
 
 
 def bytes_in_flight(*, local_batch: int, row_bytes: int) -> int:
-    """Bound on the bytes that are read ahead for one worker."""
+    """Bound on the bytes that are read ahead for one worker, under either ingest."""
     k = batches_per_slice(local_batch=local_batch, row_bytes=row_bytes)
     return SLICES_IN_FLIGHT * k * local_batch * row_bytes
 

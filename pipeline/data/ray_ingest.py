@@ -79,9 +79,8 @@ def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: int) -> Iter
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     remaining = iter(slices)
     while chunk := list(islice(remaining, _SLICES_PER_DATASET)):
-        in_flight = SLICES_IN_FLIGHT * _bytes_of(chunk[0], reader)
         context.execution_options.resource_limits = ExecutionResources(
-            cpu=cpus, object_store_memory=2 * in_flight
+            cpu=cpus, object_store_memory=SLICES_IN_FLIGHT * _bytes_of(chunk[0], reader)
         )
         dataset = ray.data.read_datasource(
             _SliceSource(reader, chunk), override_num_blocks=len(chunk), num_cpus=1

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE, CompletedProcess, Popen
 from typing import Any
@@ -50,7 +50,7 @@ def ended_with(process: CompletedProcess[str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def undisturbed(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a recipe and its finished run; the JSON of `pretrain` in `result.json`."""
     folder = tmp_path_factory.mktemp("undisturbed")
     recipe = recipe_for(clipart_shards, folder / "runs")
@@ -59,7 +59,7 @@ def undisturbed(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) 
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     (folder / "result.json").write_text(out)
-    yield folder
+    return folder
 
 
 def start(folder: Path, *arguments: str) -> Popen[str]:

@@ -130,7 +130,7 @@ def test_grey(name: str) -> None:
     ("size", "kernel"), [(8, 3), (32, 3), (37, 3), (50, 5), (96, 9), (224, 23)]
 )
 def test_blur_with_a_kernel_of_a_tenth_of_the_side(size: int, kernel: int) -> None:
-    for image in images().values():
+    for image in [*images().values()][:8]:
         view = crop_and_resize(image, (0, 0, *image.shape[:2]), size)
         for sigma in (0.1, 0.5, 1.0, 2.0):
             found = blur(view, sigma)
@@ -191,7 +191,6 @@ def test_whole_views_are_nearer_to_exact_arithmetic_than_torchvisions_uint8_ones
         rounded = with_torchvision(crop, p, row).permute(1, 2, 0).numpy()
         ours.append(np.abs(found[row] - exact))
         theirs.append(np.abs(rounded - exact))
-    print(np.mean(ours), np.mean(theirs), np.max(ours), np.max(theirs))
     assert np.max(ours) <= 4
     assert np.mean(ours) < np.mean(theirs)
 
