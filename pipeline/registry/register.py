@@ -38,8 +38,8 @@ def register_encoder(
 ) -> RegisteredEncoder:
     """Register a package as the next version of a model, tag it and point `@candidate` to it.
 
-    A run registers once: called again, after a crash that came between, it returns the version
-    that is there.
+    The same run, weights and tags make one version: called again, after a crash that came
+    between, it returns the version that is there.
 
     Args:
         folder: the package.
@@ -48,16 +48,17 @@ def register_encoder(
         tags: what a reader of the registry should see.
     """
     client = MlflowClient(tracking_uri=run.uri)
-    number = _version_of_run(client, name, run.run_id)
+    number = _version_of(client, name, run.run_id, tags)
     if number is None:
-        number = _log_package(folder, name, run)
-    for key, value in tags.items():
-        client.set_model_version_tag(name, str(number), key, value)
+        model_uri = _log_package(folder, run)
+        number = int(mlflow.register_model(model_uri, name, tags=dict(tags)).version)
     client.set_registered_model_alias(name, ALIAS, str(number))
     return RegisteredEncoder(name=name, version=number, uri=f"models:/{name}/{number}")
 
 
-def _version_of_run(client: MlflowClient, name: str, run_id: str) -> int | None:
+def _version_of(
+    client: MlflowClient, name: str, run_id: str, tags: Mapping[str, str]
+) -> int | None:
     try:
         client.get_registered_model(name)
     except MlflowException as error:
@@ -65,10 +66,11 @@ def _version_of_run(client: MlflowClient, name: str, run_id: str) -> int | None:
             return None
         raise
     versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    return max((int(found.version) for found in versions), default=None)
+    same = (int(found.version) for found in versions if found.tags == dict(tags))
+    return max(same, default=None)
 
 
-def _log_package(folder: Path, name: str, run: TrackedRun) -> int:
+def _log_package(folder: Path, run: TrackedRun) -> str:
     config = PackageConfig.model_validate_json((folder / CONFIG_FILE).read_text())
     size = config.preprocessing.size
     signature = ModelSignature(
@@ -84,6 +86,5 @@ def _log_package(folder: Path, name: str, run: TrackedRun) -> int:
             artifacts={"package": str(folder)},
             signature=signature,
             pip_requirements=[f"{p}=={version(p)}" for p in ("torch", "timm", "safetensors")],
-            registered_model_name=name,
         )
-    return int(logged.registered_model_version)
+    return str(logged.model_uri)

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_STORAGE = "runs"
 
+TrackingError = MlflowException
+"""What MLflow raises, for rooms that do not import it."""
+
 # Progress is ours to show: one line, not MLflow's migrations and bars.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -111,10 +114,11 @@ class TrackedRun:
         self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
 
     def log_summary(self, values: Mapping[str, float], *, step: int) -> None:
-        """Log the run's final figures at a step, each once however often this is called."""
+        """Log the run's final figures at a step, once however often this is called."""
         known = self.last_steps()
         now = int(time.time() * 1000)
-        self.send([Metric(k, v, now, step) for k, v in values.items() if k not in known])
+        new = {name: value for name, value in values.items() if known.get(name, -1) < step}
+        self.send([Metric(name, value, now, step) for name, value in new.items()])
 
     def log_file(self, path: Path) -> None:
         """Store a file with the run."""

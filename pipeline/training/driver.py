@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,19 +14,17 @@ from typing import Any
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import LoggingConfig
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from pipeline.data.manifest import load_manifest
-from pipeline.encoders.backbone import build_backbone, load_weights
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.registry import tracking
 from pipeline.registry.journal import JournalTail, records
-from pipeline.registry.package import WEIGHTS_FILE
 from pipeline.registry.register import register_encoder
-from pipeline.registry.resolve import encoder_folder
-from pipeline.registry.tracking import Forwarder, TrackedRun, forwarding
+from pipeline.registry.tracking import Forwarder, TrackedRun, TrackingError, forwarding
 from pipeline.training.cluster import connected, uses_gpu
+from pipeline.training.initial_weights import initial_weights
 from pipeline.training.plan import checked_recipe
 from pipeline.training.product import package_encoder
 from pipeline.training.progress import showing_progress
@@ -40,6 +38,8 @@ from pipeline.training.run_folder import (
     write_json,
 )
 from pipeline.training.worker import train_worker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,10 @@ def pretrain_recipe(
             stopped the training.
     """
     recipe = checked_recipe(path, overrides)
-    initial = _initial_weights(recipe)
+    initial = initial_weights(recipe)
+    if initial is not None:
+        count = len(initial.tensors)
+        print(f"encoder.init: {count} tensors matched, 0 missing, 0 unexpected", file=sys.stderr)
     identity = run_identity(
         recipe,
         fingerprint=load_manifest(recipe.data.shards).fingerprint,
@@ -85,25 +88,6 @@ def pretrain_recipe(
         if initial is not None:
             save_file(initial.tensors, folder.initial_weights)
         return Pretrained(result=_run(recipe, folder, identity, verbose), already_finished=False)
-
-
-@dataclass(frozen=True)
-class _InitialWeights:
-    tensors: dict[str, Any]
-    sha256: str
-
-
-def _initial_weights(recipe: Recipe) -> _InitialWeights | None:
-    """Fetch `encoder.init`, try it on the encoder, and say what matched."""
-    if recipe.encoder.init is None:
-        return None
-    server = tracking.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
-    with encoder_folder(recipe.encoder.init, tracking_uri=server) as source:
-        tensors = load_file(source / WEIGHTS_FILE)
-        digest = hashlib.sha256((source / WEIGHTS_FILE).read_bytes()).hexdigest()
-    matched = load_weights(build_backbone(recipe.encoder), tensors)
-    print(f"encoder.init: {matched} tensors matched, 0 missing, 0 unexpected", file=sys.stderr)
-    return _InitialWeights(tensors, digest)
 
 
 def _finished(folder: RunFolder, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -123,39 +107,59 @@ def _finished(folder: RunFolder, identity: dict[str, Any]) -> dict[str, Any] | N
 def _run(
     recipe: Recipe, folder: RunFolder, identity: dict[str, Any], verbose: bool
 ) -> dict[str, Any]:
-    run = _open_run(recipe, folder, identity)
-    folder.failure.unlink(missing_ok=True)
+    with connected(recipe, verbose=verbose):
+        run = _open_run(recipe, folder, identity)
+        try:
+            trained = _follow_training(recipe, folder, run, verbose)
+            result = _deliver(recipe, folder, identity, run, trained)
+        except BaseException:
+            _mark_failed(run)
+            raise
+    write_json(folder.result, result)
+    return result
+
+
+def _follow_training(
+    recipe: Recipe, folder: RunFolder, run: TrackedRun, verbose: bool
+) -> dict[str, Any]:
+    """Train, with the journal shown as it grows and copied to MLflow."""
     tail = JournalTail(folder.journal)
     tail.read()
-    failed = True
+    with forwarding(Forwarder(folder.journal, run)), showing_progress(tail):
+        return _train(recipe, folder, verbose)
+
+
+def _deliver(
+    recipe: Recipe,
+    folder: RunFolder,
+    identity: dict[str, Any],
+    run: TrackedRun,
+    trained: dict[str, Any],
+) -> dict[str, Any]:
+    """Package, register and close the run; what `pretrain` says of it."""
+    probes = trained["probes"]
+    encoder_sha256 = package_encoder(recipe, folder, identity, probes)
+    model = _register(recipe, folder, run, encoder_sha256, probes)
+    _finish_run(run, folder, probes, encoder_sha256)
+    return {
+        "run": folder.name,
+        "run_id": run.run_id,
+        "experiment": recipe.tracking.experiment,
+        "model": model,
+        **_summary(folder),
+        "probes": probes,
+        "samples": trained["samples"],
+        "encoder_sha256": encoder_sha256,
+        "tracking_uri": run.uri,
+        "folder": str(folder.path),
+    }
+
+
+def _mark_failed(run: TrackedRun) -> None:
     try:
-        with (
-            connected(recipe, verbose=verbose),
-            forwarding(Forwarder(folder.journal, run)),
-            showing_progress(tail),
-        ):
-            trained = _train(recipe, folder, verbose)
-        probes = trained["probes"]
-        encoder_sha256 = package_encoder(recipe, folder, identity, probes)
-        result = {
-            "run": folder.name,
-            "run_id": run.run_id,
-            "experiment": recipe.tracking.experiment,
-            "model": _register(recipe, folder, run, encoder_sha256, probes),
-            **_summary(folder),
-            "probes": probes,
-            "samples": trained["samples"],
-            "encoder_sha256": encoder_sha256,
-            "tracking_uri": run.uri,
-            "folder": str(folder.path),
-        }
-        _finish_run(run, folder, probes, encoder_sha256)
-        write_json(folder.result, result)
-        failed = False
-    finally:
-        if failed:
-            run.finish(failed=True)
-    return result
+        run.finish(failed=True)
+    except TrackingError as error:
+        log.warning("MLflow could not be told that the run failed: %s", error)
 
 
 def _open_run(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> TrackedRun:
@@ -164,6 +168,9 @@ def _open_run(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> Tr
     uri = tracking.tracking_uri(recipe.tracking.uri, storage)
     experiment_id = tracking.open_experiment(uri, recipe.tracking.experiment, storage)
     folder.recipe.write_text(recipe.to_yaml())
+    # From here on the run is not finished, whatever it was before.
+    folder.result.unlink(missing_ok=True)
+    folder.failure.unlink(missing_ok=True)
     if folder.identity.exists():
         noted = json.loads(folder.identity.read_text())
         run = TrackedRun(noted["tracking_uri"], noted["run_id"])

@@ -16,6 +16,7 @@ from pipeline.data.shard_reader import ShardReader
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
+from pipeline.training.initial_weights import initial_weights
 from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan, total_steps
 
@@ -155,9 +156,18 @@ def _model_problems(recipe: Recipe) -> list[Problem]:
                     f"{recipe.views.count}, but {recipe.objective.kind} works on {needed} views",
                 )
             )
+        found += _initial_weights_problems(recipe)
     if recipe.encoder.args.get("in_chans", 3) != 3:
         found.append(Problem("encoder.args.in_chans", "must be 3: views are RGB"))
     return found
+
+
+def _initial_weights_problems(recipe: Recipe) -> list[Problem]:
+    try:
+        initial_weights(recipe)
+    except UserError as error:
+        return error.problems
+    return []
 
 
 def _tracking_problems(recipe: Recipe) -> list[Problem]:

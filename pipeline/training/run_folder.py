@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +65,12 @@ class RunFolder:
                 raise UserError(
                     Problem(self.name, "this run is in progress in another process")
                 ) from error
-            yield
+            try:
+                yield
+            finally:
+                if not self.identity.exists():
+                    # It never became a run: leave nothing of it behind.
+                    shutil.rmtree(self.path)
 
 
 def run_name(recipe: Recipe, identity: Mapping[str, Any]) -> str:

@@ -24,13 +24,11 @@ JPEG_KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("RGB", {}),
     ("RGB", {"quality": 20, "subsampling": "4:4:4"}),
     ("RGB", {"quality": 95, "subsampling": "4:2:0"}),
-    ("RGB", {"subsampling": "4:2:2"}),
     ("RGB", {"subsampling": "4:1:1"}),
     ("RGB", {"keep_rgb": True}),
     ("RGB", {"progressive": True}),
     ("RGB", {"optimize": True, "restart_marker_blocks": 1}),
     ("L", {}),
-    ("L", {"progressive": True}),
     ("CMYK", {}),
     ("CMYK", {"progressive": True}),
 )
@@ -51,8 +49,7 @@ def picture() -> Image.Image:
 
 
 def by_pillow(data: bytes) -> Pixels:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def assert_decodes_as_pillow(data: bytes, atol: int = 0) -> None:
@@ -249,5 +246,4 @@ def test_a_damaged_jpeg_or_png_gives_an_image_or_a_bad_sample_and_nothing_else(
     except BadSample:
         return
     assert pixels.dtype == np.uint8
-    assert pixels.ndim == 3
-    assert pixels.shape[2] == 3
+    assert pixels.shape[2:] == (3,)

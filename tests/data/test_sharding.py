@@ -244,9 +244,3 @@ def test_a_table_distributed_over_several_buckets_keeps_the_order(
     assert (tmp_path / "t.parquet").stat().st_size > 5 * 600
     assert list(source.shuffled(7)) == whole
     assert sorted(sample.key for sample in whole) == [f"{n:012d}" for n in range(36)]
-
-
-def test_progress_counts_every_sample_once(tmp_path: Path) -> None:
-    counts: list[int] = []
-    shard(opened(image_folder(tmp_path / "src")), tmp_path / "out", progress=counts.append)
-    assert sum(counts) == 36

@@ -71,6 +71,13 @@ def test_unreadable_files_are_left_out_and_counted_by_reason(tmp_path: Path) -> 
     assert result.examples["damaged image"] == "d.png"
 
 
+def test_progress_counts_every_file_once_readable_or_not(tmp_path: Path) -> None:
+    counts: list[int] = []
+    source = opened(folder_of(tmp_path / "src", pictures(9) | NOT_IMAGES))
+    shard(source, tmp_path / "out", progress=counts.append)
+    assert sum(counts) == len(source) == 12
+
+
 def test_rows_of_a_table_without_bytes_are_left_out(tmp_path: Path) -> None:
     rows = [{"bytes": data, "path": "p"} for data in pictures(5).values()]
     images = pa.array(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.streams import (
-    Ids,
-    StreamOrder,
-    StreamPlan,
-    allowed_workers,
-    problems,
-    slices,
-)
+from pipeline.data.streams import Ids, StreamOrder, StreamPlan, allowed_workers, problems, slices
 
 pytestmark = pytest.mark.fast
 
@@ -65,7 +60,7 @@ def test_streams_are_contiguous_disjoint_equal_to_one_and_cover_everything(
     bounds = [plan.bounds(stream) for stream in range(plan.streams)]
     assert bounds[0][0] == 0
     assert bounds[-1][1] == plan.samples
-    assert all(left[1] == right[0] for left, right in zip(bounds, bounds[1:], strict=False))
+    assert all(left[1] == right[0] for left, right in pairwise(bounds))
     lengths = [high - low for low, high in bounds]
     assert max(lengths) - min(lengths) <= 1
 
@@ -198,15 +193,6 @@ def test_a_window_mixes_pieces_of_several_shards() -> None:
         assert np.mean(shards) >= 4
         changes = [np.count_nonzero(np.diff(window)) for window in windows]
         assert min(changes) > 2 * max(shards)
-
-
-def test_a_window_as_large_as_the_stream_spreads_every_shard_over_the_epoch() -> None:
-    sizes = [100] * 10
-    plan = plan_of(sizes, streams=1, window=4096)
-    ids = np.array(epoch_ids(plan, sizes, 0))
-    for shard in range(10):
-        positions = np.flatnonzero(ids // 100 == shard)
-        assert abs(positions.mean() - 499.5) < 120
 
 
 @quick

@@ -54,7 +54,9 @@ def assert_equal(left: ViewParameters, right: ViewParameters) -> None:
 
 
 def rows(parameters: ViewParameters, chosen: Ints) -> ViewParameters:
-    return ViewParameters(**{f.name: getattr(parameters, f.name)[chosen] for f in fields(parameters)})
+    return ViewParameters(
+        **{f.name: getattr(parameters, f.name)[chosen] for f in fields(parameters)}
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -79,10 +81,6 @@ def test_a_samples_parameters_do_not_depend_on_its_batch_or_place_in_it(
     assert_equal(of(shuffled), rows(whole, shuffled))
     for row in range(len(ids)):
         assert_equal(of(np.array([row])), rows(whole, np.array([row])))
-
-
-def test_the_same_arguments_give_the_same_parameters_again() -> None:
-    assert_equal(drawn(seed=4, epoch=5, view=1), drawn(seed=4, epoch=5, view=1))
 
 
 def test_seeds_epochs_and_views_give_unrelated_parameters() -> None:
@@ -238,7 +236,6 @@ def test_the_centre_crop_is_the_largest_centred_square() -> None:
     [
         ("crop_scale", (0.5, 0.2)),
         ("crop_scale", (0.0, 1.0)),
-        ("crop_scale", (0.2, 1.1)),
         ("crop_ratio", (2.0, 1.0)),
         ("blur_sigma", (0.0, 1.0)),
         ("std", (0.2, 0.0, 0.2)),

@@ -1,0 +1,83 @@
+"""The labelled images that probes look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pipeline.data.decode import decode_image, encode_png
+from pipeline.data.manifest import Manifest, load_manifest
+from pipeline.data.shard_reader import ShardReader
+from pipeline.data.shard_writer import ShardContent, write_shard
+from pipeline.errors import UserError
+from pipeline.evaluation.probe_set import load_probe_set
+from pipeline.views.opencv import render_probe_view
+
+pytestmark = pytest.mark.fast
+
+
+def picture(row: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(row).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+
+
+def shrunk(row: int) -> npt.NDArray[np.uint8]:
+    return render_probe_view(picture(row), 6)
+
+
+Shards = Callable[..., Path]
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Shards:
+    """Two shards of 3 samples; those that are named are no images."""
+
+    def write(*, bad: tuple[int, ...] = (), labelled: bool = True) -> Path:
+        made = []
+        for number in range(2):
+            content = ShardContent(first_id=3 * number)
+            for row in range(3 * number, 3 * number + 3):
+                data = b"no image" if row in bad else encode_png(picture(row))
+                content.add(str(row), data, row % 2 if labelled else None)
+            made.append(write_shard(content, tmp_path, number, "tar"))
+        classes = ("a", "b") if labelled else ()
+        Manifest(shuffled=True, classes=classes, labelled=labelled, shards=tuple(made)).save(
+            tmp_path
+        )
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 6, 100])
+@pytest.mark.parametrize("bad", [(), (0,), (2, 3)])
+def test_a_probe_set_is_the_first_samples_that_can_be_decoded(
+    shards: Shards, limit: int, bad: tuple[int, ...]
+) -> None:
+    rows = [row for row in range(min(limit, 6)) if row not in bad]
+    folder = shards(bad=bad)
+    if not rows:
+        with pytest.raises(UserError, match="not one image can be decoded"):
+            load_probe_set(str(folder), size=6, max_samples=limit)
+        return
+    found = load_probe_set(str(folder), size=6, max_samples=limit)
+    assert found.labels.tolist() == [row % 2 for row in rows]
+    assert np.array_equal(found.images, np.stack([shrunk(row) for row in rows]))
+
+
+def test_a_probe_set_without_labels_is_refused(shards: Shards) -> None:
+    with pytest.raises(UserError, match="has no labels, a probe needs them"):
+        load_probe_set(str(shards(labelled=False)), size=6, max_samples=6)
+
+
+def test_labels_stay_with_their_images(clipart_shards: Path) -> None:
+    folder = clipart_shards / "test"
+    found = load_probe_set(str(folder), size=32, max_samples=20_000)
+    manifest = load_manifest(folder)
+    with ShardReader(manifest, folder) as reader:
+        encoded, labels = reader.read(np.arange(60)), reader.labels()
+    assert np.array_equal(found.labels, labels)
+    assert np.array_equal(found.images, np.stack([decode_image(data) for data in encoded]))
