@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,20 @@ def reporting_errors(as_json: bool) -> Iterator[None]:
     except UserError as error:
         print_problems(error.problems, as_json)
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """Send to stderr whatever the body, or a library or process under it, writes to stdout."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def print_problems(problems: Iterable[Problem], as_json: bool) -> None:

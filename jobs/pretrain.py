@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.output import JsonOption, print_result, reporting_errors
+from jobs.output import JsonOption, only_results_on_stdout, print_result, reporting_errors
 from jobs.plan import OverridesArgument, RecipeArgument
 
 
@@ -35,7 +35,8 @@ def pretrain(
     from pipeline.training.driver import pretrain_recipe
 
     with reporting_errors(json):
-        done = pretrain_recipe(recipe, overrides or [], fresh=fresh, verbose=verbose)
+        with only_results_on_stdout():
+            done = pretrain_recipe(recipe, overrides or [], fresh=fresh, verbose=verbose)
         title = "Finished before" if done.already_finished else "Finished"
         title = f"{title}: run {done.result['run']}"
         print_result(done.result, rows_of(done.result), title=title, as_json=json)

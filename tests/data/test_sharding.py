@@ -1,4 +1,4 @@
-"""Sharding keeps every readable image's bytes and label, shuffles globally, and is all or nothing."""
+"""Shards hold every image's bytes and label untouched, in one global shuffle."""
 
 from __future__ import annotations
 

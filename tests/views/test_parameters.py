@@ -189,7 +189,7 @@ def test_the_share_of_the_area_lies_in_crop_scale() -> None:
     assert_uniform(narrow[:, 2] * narrow[:, 3] / 600**2, 0.049, 0.301)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     height=st.integers(1, 400),
     width=st.integers(1, 400),

@@ -1,0 +1,180 @@
+"""The training loop of one rank, in this process, without Ray."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pipeline.data import ingest
+from pipeline.data.index import load_index
+from pipeline.data.manifest import load_manifest
+from pipeline.data.slice_reader import SliceReader
+from pipeline.data.streams import Slice
+from pipeline.errors import UserError
+from pipeline.recipe import Recipe
+from pipeline.training.learner import build_learner
+from pipeline.training.loop import TrainingLoop
+from pipeline.training.optimization import Optimization
+from pipeline.training.run_folder import RunFolder
+
+pytestmark = pytest.mark.fast
+
+CPU = torch.device("cpu")
+
+
+def recipe_for(shards: Path, **settings: Any) -> Recipe:
+    train = {
+        "steps": 25,
+        "global_batch": 24,
+        "log_every": 5,
+        "checkpoint": {"every_steps": 4},
+        **settings.pop("train", {}),
+    }
+    return Recipe.model_validate(
+        {
+            "data": {"shards": str(shards), "streams": 4, "shuffle_window": 64},
+            "views": {"size": 32},
+            "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
+            "objective": {"kind": "simclr", "projector": [16]},
+            "train": train,
+            **settings,
+        }
+    )
+
+
+def loop_for(recipe: Recipe, path: Path, read: ingest.Ingest = ingest.inline) -> TrainingLoop:
+    path.mkdir(exist_ok=True)
+    return TrainingLoop(recipe=recipe, folder=RunFolder(path), device=CPU, ingest=read)
+
+
+class Crash(Exception):
+    """Stands for a machine that goes away."""
+
+
+def crashing_after(count: int) -> ingest.Ingest:
+    def read(reader: SliceReader, slices: Iterator[Slice], *, cpus: int) -> Iterator[pa.Table]:
+        for number, table in enumerate(ingest.inline(reader, slices, cpus=cpus)):
+            if number == count:
+                raise Crash
+            yield table
+
+    return read
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def metrics_of(path: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (path / "journal.jsonl").open()]
+    return [line for line in lines if line["kind"] == "metrics"]
+
+
+def test_a_run_that_crashed_ends_as_the_undisturbed_one(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(clipart_shards / "train")
+    undisturbed = loop_for(recipe, tmp_path / "a")
+    account = undisturbed.run()
+    with pytest.raises(Crash):
+        loop_for(recipe, tmp_path / "b", crashing_after(1)).run()
+    resumed = loop_for(recipe, tmp_path / "b")
+    assert resumed.run() == account
+    assert same(undisturbed.encoder.state_dict(), resumed.encoder.state_dict())
+    losses = [[m["metrics"]["loss"] for m in metrics_of(tmp_path / run)] for run in ("a", "b")]
+    assert losses[0] == losses[1]
+    assert account["planned"] == account["served"] - account["repeated"] + account["dropped"]
+
+
+def test_a_longer_run_goes_on_where_the_shorter_one_ended(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    loop_for(recipe_for(clipart_shards / "train", train={"steps": 13}), tmp_path / "run").run()
+    account = loop_for(recipe_for(clipart_shards / "train"), tmp_path / "run").run()
+    assert account["served"] == 25 * 24
+    assert [m["step"] for m in metrics_of(tmp_path / "run")] == [5, 10, 13, 15, 20, 25]
+
+
+def test_a_loss_falls_on_real_pictures(clipart_shards: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(clipart_shards / "train", train={"steps": 40})
+    loop_for(recipe, tmp_path / "run").run()
+    losses = [m["metrics"]["loss"] for m in metrics_of(tmp_path / "run")]
+    assert losses[-1] < losses[0]
+
+
+def test_a_run_starts_from_the_weights_it_is_given(clipart_shards: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(clipart_shards / "train")
+    other = build_learner(recipe.model_copy(update={"seed": 5})).encoder.state_dict()
+    (tmp_path / "run").mkdir()
+    save_file(other, tmp_path / "run" / "init.safetensors")
+    assert same(loop_for(recipe, tmp_path / "run").encoder.state_dict(), other)
+
+
+def damaged_copy(shards: Path, folder: Path, count: int) -> Path:
+    """A copy of the shards with `count` images of the first shard overwritten."""
+    shutil.copytree(shards, folder)
+    shard = load_manifest(folder).shards[0]
+    index = load_index(str(folder / shard.index_path))
+    with (folder / shard.path).open("r+b") as file:
+        for row in range(count):
+            file.seek(int(index.offset[row]))
+            file.write(b"\0" * 16)
+    return folder
+
+
+def test_bad_samples_within_the_budget_are_counted_and_listed(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    shards = damaged_copy(clipart_shards / "train", tmp_path / "shards", 3)
+    recipe = recipe_for(shards, train={"steps": 10})
+    generous = recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"max_bad_fraction": 0.05})}
+    )
+    account = loop_for(generous, tmp_path / "run").run()
+    ledger = pq.read_table(tmp_path / "run" / "ledger.parquet").to_pylist()
+    assert account["quarantined"] == len(ledger) == 3
+    assert {row["sample_id"] for row in ledger} == {0, 1, 2}
+    planned = account["served"] - account["repeated"] + account["quarantined"] + account["dropped"]
+    assert account["planned"] == planned
+
+
+def test_more_bad_samples_than_the_budget_stop_the_run(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    shards = damaged_copy(clipart_shards / "train", tmp_path / "shards", 20)
+    with pytest.raises(UserError, match=r"data.max_bad_fraction: 0.01 of 240 samples"):
+        loop_for(recipe_for(shards), tmp_path / "run").run()
+    assert pq.read_table(tmp_path / "run" / "ledger.parquet").num_rows > 2
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(clipart_shards: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(
+        clipart_shards / "train",
+        train={"optimizer": {"kind": "sgd", "lr": 1e30, "warmup": 0.0}, "log_every": 1},
+    )
+    with pytest.raises(UserError, match="the loss is nan at step"):
+        loop_for(recipe, tmp_path / "run").run()
+
+
+def test_one_step_in_plain_torch_changes_the_weights_and_leaves_settling_no_trace() -> None:
+    recipe = recipe_for(Path("unused"))
+    optimization = Optimization(
+        build_learner(recipe), config=recipe.train, seed=0, total_steps=10, device=CPU
+    )
+    before = {k: v.clone() for k, v in optimization.learner.state_dict().items()}
+    views = torch.randint(0, 256, (6, 2, 32, 32, 3), dtype=torch.uint8)
+    optimization.settle(torch.arange(6), views)
+    assert same(before, optimization.learner.state_dict())
+    result = optimization.step(torch.arange(6), views)
+    assert result.losses.loss.shape == (2, 6)
+    assert not same(before, optimization.learner.state_dict())
