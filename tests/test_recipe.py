@@ -238,7 +238,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, text: str, part: str)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="absent.yaml: cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"absent\.yaml: cannot be read: No such file"):
         draft_recipe(tmp_path / "absent.yaml")
 
 
