@@ -23,6 +23,7 @@ from pipeline.registry.tracking import TrackedRun, open_experiment, tracking_uri
 
 pytestmark = pytest.mark.fast
 
+TAGS = {"objective": "simclr", "encoder_sha256": "0"}
 FILES = ["README.md", "config.json", "encoder.safetensors"]
 CONFIG = PackageConfig(
     name="resnet10t",
@@ -70,8 +71,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def registered(package: Path, uri: str, storage: Path) -> tuple[RegisteredEncoder, TrackedRun]:
     run = new_run(uri, storage, "first")
-    tags = {"objective": "simclr", "probe.knn": "0.5"}
-    return register_encoder(package, name="enc", run=run, tags=tags), run
+    return register_encoder(package, name="enc", run=run, tags=TAGS), run
 
 
 def test_a_run_registers_one_version_with_tags_and_alias(
@@ -79,35 +79,29 @@ def test_a_run_registers_one_version_with_tags_and_alias(
 ) -> None:
     first, run = registered
     assert first.model_dump() == {"name": "enc", "version": 1, "uri": "models:/enc/1"}
-    again = register_encoder(package, name="enc", run=run, tags={"probe.knn": "0.6"})
-    assert again == first
+    assert register_encoder(package, name="enc", run=run, tags=TAGS) == first
     client = MlflowClient(tracking_uri=uri)
     (version,) = client.search_model_versions("name = 'enc'")
     assert version.run_id == run.run_id
-    assert version.tags == {"objective": "simclr", "probe.knn": "0.6"}
+    assert version.tags == TAGS
     assert client.get_model_version_by_alias("enc", "candidate").version == version.version
 
 
-def test_another_run_registers_the_next_version_and_takes_the_alias(
+def test_other_weights_or_another_run_make_the_next_version_and_take_the_alias(
     uri: str, storage: Path, tmp_path: Path
 ) -> None:
-    versions = [
-        register_encoder(
-            make_package(tmp_path / str(seed), seed),
-            name="two",
-            run=new_run(uri, storage, f"run-{seed}"),
-            tags={},
-        ).version
-        for seed in (1, 2)
-    ]
-    assert versions == [1, 2]
-    loaded = {
-        name: pipeline.load_encoder(f"models:/two{name}", tracking_uri=uri).state_dict()
-        for name in ("/1", "/2", "@candidate")
-    }
-    weight = "backbone.conv1.0.weight"
-    assert torch.equal(loaded["@candidate"][weight], loaded["/2"][weight])
-    assert not torch.equal(loaded["/1"][weight], loaded["/2"][weight])
+    one, other = new_run(uri, storage, "one"), new_run(uri, storage, "other")
+    for version, (seed, run) in enumerate([(1, one), (2, one), (2, other)], start=1):
+        folder = make_package(tmp_path / str(version), seed)
+        tags = {"encoder_sha256": str(seed)}
+        assert register_encoder(folder, name="next", run=run, tags=tags).version == version
+        loaded = {
+            name: pipeline.load_encoder(f"models:/next{name}", tracking_uri=uri).state_dict()
+            for name in ("/1", f"/{version}", "@candidate")
+        }
+        weight = "backbone.conv1.0.weight"
+        assert torch.equal(loaded["@candidate"][weight], loaded[f"/{version}"][weight])
+        assert torch.equal(loaded["@candidate"][weight], loaded["/1"][weight]) == (version == 1)
 
 
 def test_mlflow_alone_computes_the_features_that_we_and_timm_compute(

@@ -203,12 +203,14 @@ def test_a_server_that_is_away_at_the_end_is_told_to_the_caller(server: Server, 
         pass
 
 
-def test_final_figures_are_logged_once(server: Server) -> None:
+def test_final_figures_are_logged_once_for_each_end(server: Server) -> None:
     run = server.run()
     run.log_summary({"knn": 0.5}, step=9)
     run.log_summary({"knn": 0.5, "linear": 0.75}, step=9)
     assert server.history(run, "knn") == [(9, 0.5)]
     assert server.history(run, "linear") == [(9, 0.75)]
+    run.log_summary({"knn": 0.625}, step=20)
+    assert server.history(run, "knn") == [(9, 0.5), (20, 0.625)]
 
 
 def test_tags_and_files_are_kept_with_the_run(server: Server, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -200,6 +201,28 @@ def test_a_holder_that_fails_lets_go(tmp_path: Path) -> None:
         _ = 1 / 0
     with folder.locked():
         pass
+
+
+def test_what_never_became_a_run_leaves_no_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        assert folder.path.exists()
+    assert not folder.path.exists()
+    with folder.locked():
+        write_json(folder.identity, {})
+    assert folder.identity.exists()
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="rmtree of whatever bears the name")
+@pytest.mark.parametrize("name", ["photos", ".", ".."])
+def test_what_never_became_a_run_takes_nothing_else_with_it(tmp_path: Path, name: str) -> None:
+    storage = tmp_path / "runs" / "experiment"
+    (storage / "photos").mkdir(parents=True)
+    kept = storage / "photos" / "holiday.jpg"
+    kept.touch()
+    with contextlib.suppress(OSError), RunFolder(storage / name).locked():
+        pass
+    assert kept.exists()
 
 
 def test_json_is_replaced_whole(tmp_path: Path) -> None:
