@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.errors import Problem, UserError
 
@@ -64,9 +65,11 @@ def print_result(
     if as_json:
         print(json.dumps(result), flush=True)
         return
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table = Table(
+        title=Text(title), title_justify="left", show_header=False, box=None, padding=(0, 2)
+    )
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     Console().print(table)
 
 

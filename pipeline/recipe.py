@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -30,7 +31,7 @@ class Recipe(BaseModel):
     name: Annotated[
         str | None,
         Field(
-            pattern=r"^[\w.-]+$",
+            pattern=r"^\w[\w.-]*$",
             description="name of the run; null: derived from the recipe and the data",
         ),
     ] = None
@@ -93,20 +94,23 @@ def draft_recipe(path: Path, overrides: Iterable[str] = ()) -> Draft:
     raw = _read(path)
     _apply(overrides, raw)
     problems: list[Problem] = []
+    removed: set[tuple[int | str, ...]] = set()
     while True:
         try:
             return Draft(recipe=Recipe.model_validate(raw), problems=problems)
         except ValidationError as error:
-            problems += [_explain(details) for details in error.errors()]
-            repaired = _without(raw, error.errors())
-            if repaired is None:
-                return Draft(recipe=None, problems=list(dict.fromkeys(problems)))
-            raw = repaired
+            new = [details for details in error.errors() if not _follows(details, removed)]
+            problems += [_explain(details) for details in new]
+            removed |= {details["loc"] for details in new}
+            mended = _mend(raw, error.errors())
+            if mended == raw:
+                return Draft(recipe=None, problems=problems)
+            raw = mended
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.load(path.read_text(), Loader=_Loader)
     except OSError as error:
         raise UserError(Problem(str(path), f"cannot be read: {error.strerror}")) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -114,6 +118,24 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise UserError(Problem(str(path), "is not a recipe: it has no sections"))
     return raw
+
+
+_STAND_INS: dict[tuple[int | str, ...], Any] = {
+    ("data",): {"shards": ""},
+    ("data", "shards"): "",
+    ("encoder",): {"name": ""},
+    ("encoder", "name"): "",
+    ("train",): {"epochs": 1},
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, but 1e-3 is a number, as in YAML 1.2 and everywhere else."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def _absolute(path: str) -> str:
@@ -129,7 +151,7 @@ def _apply(overrides: Iterable[str], raw: dict[str, Any]) -> None:
             problems.append(Problem(override, "is not of the form a.b=value"))
             continue
         try:
-            value = yaml.safe_load(text)
+            value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError as error:
             problems.append(Problem(dotted, f"{text!r} is not YAML: {error}"))
             continue
@@ -146,23 +168,43 @@ def _apply(overrides: Iterable[str], raw: dict[str, Any]) -> None:
         raise UserError(problems)
 
 
-def _without(raw: dict[str, Any], errors: Iterable[ErrorDetails]) -> dict[str, Any] | None:
-    """The recipe less the settings that are wrong; None if what is wrong cannot be left out."""
-    repaired = deepcopy(raw)
+def _follows(details: ErrorDetails, removed: set[tuple[int | str, ...]]) -> bool:
+    """Whether an error comes of having left out a setting that was wrong."""
+    loc = details["loc"]
+    if loc == ("train",):
+        return bool(removed & {("train", "epochs"), ("train", "steps")})
+    return details["type"] == "missing" and loc in removed
+
+
+def _mend(raw: dict[str, Any], errors: Iterable[ErrorDetails]) -> dict[str, Any]:
+    """The recipe without what is wrong in it, with stand-ins for what it cannot do without."""
+    mended = deepcopy(raw)
     for details in errors:
-        if details["type"] == "missing" or not details["loc"]:
-            return None
-        *parents, last = details["loc"]
-        section: Any = repaired
-        for key in parents:
-            if isinstance(section, dict) and key in section and isinstance(section[key], dict):
-                section = section[key]
-            else:
-                last = key
-                break
-        if isinstance(section, dict):
-            section.pop(last, None)
-    return None if repaired == raw else repaired
+        loc = details["loc"]
+        if details["type"] == "missing" and loc in _STAND_INS:
+            *parents, last = loc
+            section = mended
+            for key in parents:
+                section = section[str(key)]
+            section[str(last)] = deepcopy(_STAND_INS[loc])
+        elif details["type"] == "missing":
+            _remove(mended, loc[:-1])
+        elif loc == ("train",) and isinstance(mended.get("train"), dict):
+            rest = {k: v for k, v in mended["train"].items() if k not in ("epochs", "steps")}
+            mended["train"] = {**rest, "epochs": 1}
+        else:
+            _remove(mended, loc)
+    return mended
+
+
+def _remove(raw: dict[str, Any], loc: Iterable[int | str]) -> None:
+    section = raw
+    for key in loc:
+        inner = section.get(str(key))
+        if not isinstance(inner, dict) or key == tuple(loc)[-1]:
+            section.pop(str(key), None)
+            return
+        section = inner
 
 
 def _explain(details: ErrorDetails) -> Problem:

@@ -170,7 +170,6 @@ def test_shard_prints_its_figures_as_one_line(run: Run, clipart: Path) -> None:
     assert (sets["out/train"]["samples"], sets["out/test"]["samples"]) == (240, 60)
 
 
-@pytest.mark.xfail(strict=True, reason="rich takes brackets in a table for markup")
 def test_brackets_in_a_path_are_printed(run: Run, clipart: Path) -> None:
     assert "out[v1]" in run("shard", clipart, "out[v1]").stdout
 
@@ -191,11 +190,6 @@ def sources(tmp_path: Path, clipart: Path) -> Path:
     return folder
 
 
-def unmended(*arguments: str) -> Any:
-    reason = "ends with a traceback, or leaves folders behind"
-    return pytest.param(arguments, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -210,12 +204,12 @@ def unmended(*arguments: str) -> Any:
         ("good.npz", "out", "--labels", "z"),
         ("good.npz", "out", "--images", "y"),
         ("good.npz", "out", "--test-fraction", "0.001"),
-        unmended("torn.npz", "out"),
-        unmended("zero.npz", "out"),
-        unmended("bad.parquet", "out"),
-        unmended("text", "out", "--labels", "sources/latin1.csv"),
-        unmended("good.npz", "sources/zero.npz/out"),
-        unmended("text", "new/out"),
+        ("torn.npz", "out"),
+        ("zero.npz", "out"),
+        ("bad.parquet", "out"),
+        ("text", "out", "--labels", "sources/latin1.csv"),
+        ("good.npz", "sources/zero.npz/out"),
+        ("text", "new/out"),
     ],
     ids=" ".join,
 )

@@ -64,7 +64,8 @@ class Cursor:
         """The inverse of `dataclasses.asdict`."""
         finished = Account(**state["finished"])
         ledger = [LedgerEntry(**entry) for entry in state["ledger"]]
-        return cls(**{**state, "finished": finished, "ledger": ledger})
+        quarantined = list(state["quarantined"])
+        return cls(**{**state, "finished": finished, "ledger": ledger, "quarantined": quarantined})
 
 
 class _Row(NamedTuple):
@@ -141,13 +142,14 @@ class BatchAssembler:
     def _refuse_barren(self, short: list[int]) -> None:
         for name in short:
             read = self._read_to[name] - self.cursors[name].position
-            if read >= self._length(name):
+            # Two lengths hold a whole pass, wherever in its order the stream stands.
+            if read >= 2 * self._length(name):
                 error = next((row.error for row in self._waiting[name] if row.error), None)
                 raise UserError(
                     Problem(
                         "data.shards",
-                        f"a whole pass over stream {name} found {self._good[name]} samples that "
-                        f"can be decoded, a batch needs {self._plan.per_batch}; the first fault: "
+                        f"two passes over stream {name} found {self._good[name]} samples that can "
+                        f"be decoded, a batch needs {self._plan.per_batch}; the first fault: "
                         f"{error}",
                     )
                 )

@@ -51,7 +51,12 @@ def write_index(
     pq.write_table(pa.table(columns, schema=SCHEMA), path)
 
 
-@lru_cache(maxsize=256)
 def load_index(path: str) -> ShardIndex:
-    """Read a shard's index; kept for the next read, since shards and indexes never change."""
+    """Read a shard's index, or remember it if the file is the one that was read before."""
+    return _load_cached(path, Path(path).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _load_cached(path: str, modified: int) -> ShardIndex:
+    del modified  # part of the key
     return ShardIndex(pq.read_table(path, schema=SCHEMA))

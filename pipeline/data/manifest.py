@@ -7,6 +7,7 @@ grow at the end and a sample that should not be seen is masked, never renumbered
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -163,6 +164,6 @@ def locate(boundaries: Ids, positions: Ids) -> tuple[Ids, Ids]:
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:
     """Distinct labels in the order in which a person would list them (numbers by value)."""
     distinct = set(labels)
-    if distinct and all(label.lstrip("-").isdigit() for label in distinct):
-        return tuple(sorted(distinct, key=int))
+    if distinct and all(re.fullmatch(r"-?[0-9]+", label) for label in distinct):
+        return tuple(sorted(distinct, key=lambda label: (int(label), label)))
     return tuple(sorted(distinct))

@@ -80,7 +80,11 @@ class ShardReader:
             self._tars[shard] = os.open(self._root / self._shards[shard].path, os.O_RDONLY)
         index = self._index(shard)
         for row in rows:
-            yield os.pread(self._tars[shard], int(index.size[row]), int(index.offset[row]))
+            size, offset = int(index.size[row]), int(index.offset[row])
+            data = os.pread(self._tars[shard], size, offset)
+            if len(data) != size:
+                raise OSError(f"{self._shards[shard].path} ends before byte {offset + size}")
+            yield data
 
     def _read_parquet(self, shard: int, rows: list[int]) -> Iterator[bytes]:
         if shard not in self._tables:

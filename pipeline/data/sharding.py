@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +14,7 @@ from pipeline.data.manifest import Format, Manifest, Shard
 from pipeline.data.shard_writer import ShardContent, write_shard
 from pipeline.data.sources import RawSample, Source
 from pipeline.errors import Problem, UserError
+from pipeline.whole_folder import whole_folder
 
 _CHECKED_TOGETHER = 256
 
@@ -57,19 +56,8 @@ def write_shards(
     Raises:
         UserError: the destination holds something, or no image can be read.
     """
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise UserError(Problem(str(destination), "already holds something; give an empty folder"))
-    partial = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
-    try:
-        result = _write_sets(
-            source, partial, kind, samples_per_shard, test_fraction, seed, progress
-        )
-        if destination.exists():
-            destination.rmdir()
-        partial.rename(destination)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return result
+    with whole_folder(destination) as folder:
+        return _write_sets(source, folder, kind, samples_per_shard, test_fraction, seed, progress)
 
 
 def _write_sets(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -107,13 +109,15 @@ class FolderSource:
             raise UserError(
                 Problem("--labels", f"{path} is neither `folder`, `none` nor a csv file")
             )
-        with path.open(newline="") as file:
-            rows = csv.DictReader(file)
-            if not {"file", "label"} <= set(rows.fieldnames or ()):
-                raise UserError(
-                    Problem(str(path), f"needs the columns file and label, has {rows.fieldnames}")
-                )
-            by_file = {self._root / row["file"]: row["label"] for row in rows}
+        try:
+            rows = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines())
+        except UnicodeDecodeError as error:
+            raise UserError(Problem(str(path), f"is not UTF-8: {error}")) from error
+        if not {"file", "label"} <= set(rows.fieldnames or ()):
+            raise UserError(
+                Problem(str(path), f"needs the columns file and label, has {rows.fieldnames}")
+            )
+        by_file = {self._root / row["file"]: row["label"] for row in rows if row["label"]}
         unlabelled = [file for file in self._files if file not in by_file]
         if unlabelled:
             raise UserError(
@@ -146,7 +150,7 @@ class NpzSource:
             with np.load(path, allow_pickle=False) as arrays:
                 self._images = _choose_images(path, arrays, images)
                 self._labels = _choose_labels(path, arrays, labels, len(self._images))
-        except ValueError as error:
+        except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(Problem(str(path), f"cannot be read as an .npz: {error}")) from error
 
     def __len__(self) -> int:
@@ -184,7 +188,7 @@ def _choose_images(path: Path, arrays: Any, key: str | None) -> npt.NDArray[np.u
 
 def _holds_images(array: npt.NDArray[Any]) -> bool:
     grey, colour = array.ndim == 3, array.ndim == 4 and array.shape[-1] == 3
-    return array.dtype == np.uint8 and (grey or colour)
+    return array.dtype == np.uint8 and array.size > 0 and (grey or colour)
 
 
 def _choose_labels(path: Path, arrays: Any, key: str | None, count: int) -> npt.NDArray[Any] | None:
@@ -206,7 +210,10 @@ class ParquetSource:
 
     def __init__(self, files: list[Path], *, labels: str | None, images: str | None) -> None:
         self._files = files
-        schema = pq.read_schema(files[0])
+        try:
+            schema = pq.read_schema(files[0])
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(Problem(str(files[0]), f"is not a Parquet file: {error}")) from error
         self._image = _image_column(schema, images)
         self._label = _label_column(schema, labels)
 

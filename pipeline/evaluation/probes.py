@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -36,23 +37,28 @@ def encode_images(
     device = next(encoder.parameters()).device
     shift = torch.tensor(mean, device=device).view(1, 3, 1, 1)
     scale = torch.tensor(std, device=device).view(1, 3, 1, 1)
-    was_training = encoder.training
-    encoder.eval()
     features = []
-    with torch.inference_mode():
+    with _in_eval_mode(encoder), torch.inference_mode():
         for part in torch.from_numpy(images).split(_BATCH):
             pixels = part.to(device).permute(0, 3, 1, 2).float() / 255
             features.append(encoder((pixels - shift) / scale).float().cpu())
-    encoder.train(was_training)
     return torch.cat(features)
 
 
+@contextmanager
+def _in_eval_mode(module: nn.Module) -> Iterator[None]:
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
 def raw_pixels(images: Images) -> Tensor:
-    """Pixels as features, (N, D) float32 in [0, 1]; one channel where all three are equal."""
-    pixels = torch.from_numpy(images)
-    if bool((pixels == pixels[..., :1]).all()):
-        pixels = pixels[..., :1]
-    return pixels.flatten(1).float() / 255
+    """Pixels as features, (N, S * S * 3) float32 in [0, 1]."""
+    return torch.from_numpy(images).flatten(1).float() / 255
 
 
 def probe_scores(

@@ -12,11 +12,15 @@ class TrackingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    experiment: Annotated[str, Field(min_length=1, description="MLflow experiment")] = "pretrain"
+    experiment: Annotated[str, Field(pattern=r"^\w[\w. -]*$", description="MLflow experiment")] = (
+        "pretrain"
+    )
     register_as: Annotated[
         str | None,
         Field(
-            alias="register", min_length=1, description="registered model; null: do not register"
+            alias="register",
+            pattern=r"^[^/:]+$",
+            description="registered model; null: do not register",
         ),
     ] = None
     uri: Annotated[

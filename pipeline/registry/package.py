@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.data.decode import to_rgb
 from pipeline.views.opencv import render_probe_view
 
 WEIGHTS_FILE = "encoder.safetensors"
@@ -84,7 +85,9 @@ class PackagedEncoder(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """The backbone's input, (B, 3, S, S) float, from images as `forward` takes them."""
-        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+        pixels = images.to(self.mean.dtype)
+        if images.dtype == torch.uint8:
+            pixels = pixels / 255
         size = self.config.preprocessing.size
         if pixels.shape[-2:] != (size, size):
             pixels = F.interpolate(
@@ -95,7 +98,7 @@ class PackagedEncoder(nn.Module):
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Pillow images as `forward` takes them: the centre square, resized; (B, 3, S, S) uint8."""
         size = self.config.preprocessing.size
-        squares = [render_probe_view(np.asarray(image.convert("RGB")), size) for image in images]
+        squares = [render_probe_view(to_rgb(image), size) for image in images]
         return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
 
 

@@ -16,7 +16,7 @@ from mlflow.types import Schema, TensorSpec
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.registry.package import CONFIG_FILE, PackageConfig
-from pipeline.registry.tracking import TrackedRun
+from pipeline.registry.tracking import TrackedRun, fluent_mlflow
 
 ALIAS = "candidate"
 
@@ -50,8 +50,9 @@ def register_encoder(
     client = MlflowClient(tracking_uri=run.uri)
     number = _version_of(client, name, run.run_id, tags)
     if number is None:
-        model_uri = _log_package(folder, run)
-        number = int(mlflow.register_model(model_uri, name, tags=dict(tags)).version)
+        with fluent_mlflow(run.uri):
+            model_uri = _log_package(folder, run)
+            number = int(mlflow.register_model(model_uri, name, tags=dict(tags)).version)
     client.set_registered_model_alias(name, ALIAS, str(number))
     return RegisteredEncoder(name=name, version=number, uri=f"models:/{name}/{number}")
 
@@ -77,7 +78,6 @@ def _log_package(folder: Path, run: TrackedRun) -> str:
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, size, size, 3))]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, config.feature_width))]),
     )
-    mlflow.set_tracking_uri(run.uri)
     with warnings.catch_warnings(), mlflow.start_run(run_id=run.run_id):
         warnings.simplefilter("ignore", UserWarning)  # MLflow asks for hints that tensors lack
         logged = mlflow.pyfunc.log_model(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.errors import Problem, UserError
 from pipeline.registry import tracking
 from pipeline.registry.package import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from pipeline.whole_folder import whole_folder
 
 
 @contextmanager
@@ -55,19 +55,13 @@ def fetch_encoder(uri_or_path: str, destination: Path, *, tracking_uri: str | No
     Raises:
         UserError: there is no such encoder, or the destination holds something.
     """
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise UserError(Problem(str(destination), "already holds something; give an empty folder"))
-    partial = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
-    try:
-        with encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder:
-            partial.mkdir(parents=True)
-            for name in (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE):
-                shutil.copyfile(folder / name, partial / name)
-        if destination.exists():
-            destination.rmdir()
-        partial.rename(destination)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with (
+        whole_folder(destination) as target,
+        encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder,
+    ):
+        for name in (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE):
+            if (folder / name).exists():
+                shutil.copyfile(folder / name, target / name)
     return sorted(destination.iterdir())
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus, RunTag
@@ -32,6 +33,7 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
 
+_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
 _PARAM_LENGTH = 6000
@@ -47,7 +49,10 @@ def tracking_uri(uri: str | None, storage: str | Path) -> str:
 
 def unreachable(uri: str) -> Problem | None:
     """Knock at a tracking server, without MLflow's minutes of retries; None if it answers."""
-    if not uri.startswith(("http://", "https://")):
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme not in _SCHEMES:
+        return Problem("tracking.uri", f"{uri} is none of {', '.join(_SCHEMES)}")
+    if not scheme.startswith("http"):
         return None
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=_KNOCK_SECONDS).raise_for_status()
@@ -79,6 +84,21 @@ def open_experiment(uri: str, name: str, storage: str | Path) -> str:
             name, artifact_location=local if uri.startswith("sqlite:") else None
         )
     )
+
+
+@contextmanager
+def fluent_mlflow(uri: str) -> Iterator[None]:
+    """Point MLflow's global functions at a server while the body runs, and back afterwards."""
+    before, variable = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+        if variable is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
 
 
 class TrackedRun:

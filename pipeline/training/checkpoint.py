@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
 from pathlib import Path
 from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.training.state_files import load_state, save_state
 
@@ -25,6 +26,22 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state."""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    size: int
+    sha256: str
+
+
+class _Listing(BaseModel):
+    """`COMPLETE.json`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    step: int
+    files: dict[str, _File]
 
 
 class CheckpointError(Exception):
@@ -57,7 +74,7 @@ class CheckpointStore:
 
     def save(self, step: int) -> Path:
         """Write a checkpoint of all parts and drop the oldest ones. One rank calls this."""
-        folder = self._root / f"step-{step:010d}"
+        folder = self._root / _name(step)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         files = [
@@ -67,17 +84,14 @@ class CheckpointStore:
         ]
         for file in files:
             _sync(file)
-        manifest = {
-            "step": step,
-            "files": {
-                file.name: {"size": file.stat().st_size, "sha256": _sha256(file)} for file in files
-            },
+        listed = {
+            file.name: _File(size=file.stat().st_size, sha256=_sha256(file)) for file in files
         }
         partial = folder / f"{COMPLETE}.partial"
-        partial.write_text(json.dumps(manifest, indent=1))
+        partial.write_text(_Listing(step=step, files=listed).model_dump_json(indent=1))
         _sync(partial)
         partial.rename(folder / COMPLETE)
-        self._drop_old()
+        self._drop_old(step)
         return folder
 
     def newest(self) -> Path | None:
@@ -106,25 +120,32 @@ class CheckpointStore:
         """Folders that claim to be whole, newest first."""
         return sorted((path.parent for path in self._root.glob(f"step-*/{COMPLETE}")), reverse=True)
 
-    def _drop_old(self) -> None:
-        for folder in self._completed()[self._keep :]:
+    def _drop_old(self, step: int) -> None:
+        later = [folder for folder in self._completed() if folder.name > _name(step)]
+        earlier = [folder for folder in self._completed() if folder.name <= _name(step)]
+        # Later ones were passed over as damaged when the run was taken up.
+        for folder in later + earlier[self._keep :]:
             # First the claim, so that a removal cut short leaves no damaged checkpoint.
             (folder / COMPLETE).unlink()
             shutil.rmtree(folder)
 
 
+def _name(step: int) -> str:
+    return f"step-{step:010d}"
+
+
 def _fault(folder: Path) -> str | None:
     try:
-        files = json.loads((folder / COMPLETE).read_text())["files"]
-    except (OSError, ValueError, KeyError) as error:
+        listing = _Listing.model_validate_json((folder / COMPLETE).read_bytes())
+    except (OSError, ValidationError) as error:
         return f"{COMPLETE} cannot be read: {error}"
-    for name, expected in files.items():
+    for name, expected in listing.files.items():
         file = folder / name
         if not file.exists():
             return f"{name} is missing"
-        if file.stat().st_size != expected["size"]:
-            return f"{name} has {file.stat().st_size} bytes, not {expected['size']}"
-        if _sha256(file) != expected["sha256"]:
+        if file.stat().st_size != expected.size:
+            return f"{name} has {file.stat().st_size} bytes, not {expected.size}"
+        if _sha256(file) != expected.sha256:
             return f"{name} has other contents than were written"
     return None
 

@@ -57,7 +57,12 @@ def checked_recipe(path: Path, overrides: Iterable[str]) -> Recipe:
     recipe = draft.recipe.with_absolute_paths() if draft.recipe else None
     if recipe is not None:
         blamed = [problem.where for problem in problems]
-        problems += [p for p in find_problems(recipe) if p.where not in blamed]
+        problems += [
+            problem
+            for problem in find_problems(recipe, blamed=blamed)
+            # What compares a good setting with the default of a wrong one would mislead.
+            if not any(where in str(problem) for where in blamed)
+        ]
     if problems or recipe is None:
         raise UserError(problems)
     return recipe
@@ -96,14 +101,21 @@ def plan_recipe(path: Path, overrides: Iterable[str]) -> Plan:
     )
 
 
-def find_problems(recipe: Recipe) -> list[Problem]:
-    """Every mistake that can be found without starting anything."""
-    return [
-        *_data_problems(recipe),
-        *_evaluation_problems(recipe),
-        *_model_problems(recipe),
-        *_tracking_problems(recipe),
-    ]
+def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem]:
+    """Every mistake that can be found without starting anything.
+
+    Args:
+        recipe: with absolute paths.
+        blamed: settings known to be wrong, in whose place the recipe has defaults or stand-ins.
+    """
+    blamed = set(blamed)
+    found = []
+    if not blamed & {"data", "data.shards"}:
+        found += _data_problems(recipe)
+    found += _evaluation_problems(recipe)
+    if not blamed & {"encoder", "encoder.name"}:
+        found += _model_problems(recipe)
+    return found + _tracking_problems(recipe)
 
 
 def _data_problems(recipe: Recipe) -> list[Problem]:
@@ -143,6 +155,8 @@ def _evaluation_problems(recipe: Recipe) -> list[Problem]:
 
 def _model_problems(recipe: Recipe) -> list[Problem]:
     found = []
+    if recipe.encoder.args.get("in_chans", 3) != 3:
+        return [Problem("encoder.args.in_chans", "must be 3: views are RGB")]
     try:
         objective = build_learner(recipe).objective
     except UserError as error:
@@ -157,8 +171,6 @@ def _model_problems(recipe: Recipe) -> list[Problem]:
                 )
             )
         found += _initial_weights_problems(recipe)
-    if recipe.encoder.args.get("in_chans", 3) != 3:
-        found.append(Problem("encoder.args.in_chans", "must be 3: views are RGB"))
     return found
 
 

@@ -57,6 +57,7 @@ class RunFolder:
         Raises:
             UserError: another process has it.
         """
+        is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("w") as lock:
             try:
@@ -68,7 +69,7 @@ class RunFolder:
             try:
                 yield
             finally:
-                if not self.identity.exists():
+                if is_new and not self.identity.exists():
                     # It never became a run: leave nothing of it behind.
                     shutil.rmtree(self.path)
 

@@ -23,7 +23,7 @@ def save_state(state: Any, stem: Path) -> list[Path]:
     """
     tensors: dict[str, torch.Tensor] = {}
     skeleton = _encode(state, "", tensors)
-    files = [stem.with_suffix(".json"), stem.with_suffix(".safetensors")]
+    files = _files(stem)
     files[0].write_text(json.dumps(skeleton))
     save_file(tensors, files[1])
     return files
@@ -31,16 +31,25 @@ def save_state(state: Any, stem: Path) -> list[Path]:
 
 def load_state(stem: Path) -> Any:
     """The inverse of `save_state`; tensors on the CPU."""
-    tensors = load_file(stem.with_suffix(".safetensors"))
-    return _decode(json.loads(stem.with_suffix(".json").read_text()), tensors)
+    skeleton, tensors = _files(stem)
+    return _decode(json.loads(skeleton.read_text()), load_file(tensors))
+
+
+def _files(stem: Path) -> list[Path]:
+    return [stem.with_name(stem.name + suffix) for suffix in (".json", ".safetensors")]
 
 
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.dtype == torch.complex128:
+            raise TypeError(f"{path}: a checkpoint cannot hold a {value.layout} {value.dtype}")
+        name = f"{len(tensors)}{path}"  # numbered, since paths of different keys may look alike
         # A copy, because safetensors refuses tensors that share memory.
-        tensors[path] = value.detach().cpu().clone().contiguous()
-        return {_TENSOR: path}
+        tensors[name] = value.detach().cpu().clone().contiguous()
+        return {_TENSOR: name}
     if isinstance(value, dict):
+        if not all(isinstance(key, str | int) for key in value):
+            raise TypeError(f"{path}: a checkpoint's keys are text or whole numbers")
         pairs = [[key, _encode(item, f"{path}/{key}", tensors)] for key, item in value.items()]
         return {_PAIRS: pairs}
     if isinstance(value, list | tuple):

@@ -135,10 +135,7 @@ def test_uint8_and_float_inputs_agree(folder: Path, pixels: Tensor) -> None:
     "kind",
     [
         torch.float16,
-        pytest.param(
-            torch.float64,
-            marks=pytest.mark.xfail(strict=True, reason="the input is not cast to the weights"),
-        ),
+        torch.float64,
     ],
 )
 def test_every_kind_of_float_is_taken(folder: Path, pixels: Tensor, kind: torch.dtype) -> None:
@@ -179,7 +176,6 @@ def transparent() -> Image.Image:
 
 
 @pytest.mark.parametrize("make", [deep_grey, transparent])
-@pytest.mark.xfail(strict=True, reason="convert('RGB') clips 16 bits and ignores alpha")
 def test_pillow_images_become_what_training_saw(folder: Path, make: Any) -> None:
     encoded = io.BytesIO()
     make().save(encoded, "PNG")

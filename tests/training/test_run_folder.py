@@ -213,7 +213,6 @@ def test_what_never_became_a_run_leaves_no_folder(tmp_path: Path) -> None:
     assert folder.identity.exists()
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="rmtree of whatever bears the name")
 @pytest.mark.parametrize("name", ["photos", ".", ".."])
 def test_what_never_became_a_run_takes_nothing_else_with_it(tmp_path: Path, name: str) -> None:
     storage = tmp_path / "runs" / "experiment"

@@ -198,7 +198,6 @@ def test_what_cannot_be_held_is_refused_by_its_path(tmp_path: Path, state: Any, 
     ],
     ids=["tuple as key", "object as key", "complex128", "sparse"],
 )
-@pytest.mark.xfail(strict=True, reason="saved without a word, or refused without the path")
 def test_keys_and_tensors_that_cannot_be_held_are_refused_by_their_path(
     tmp_path: Path, state: Any, path: str
 ) -> None:
@@ -214,12 +213,10 @@ def test_keys_and_tensors_that_cannot_be_held_are_refused_by_their_path(
     ],
     ids=["slash", "int and text"],
 )
-@pytest.mark.xfail(strict=True, reason="tensors are named by joined keys, so one replaces another")
 def test_keys_that_look_alike_keep_their_own_tensors(tmp_path: Path, state: Any) -> None:
     assert_same(round_trip(state, tmp_path), state)
 
 
-@pytest.mark.xfail(strict=True, reason="Path.with_suffix replaces what follows a dot")
 def test_parts_whose_names_differ_after_a_dot_have_their_own_files(tmp_path: Path) -> None:
     save_state({"step": 1}, tmp_path / "miner.0")
     save_state({"step": 2}, tmp_path / "miner.1")
