@@ -24,13 +24,18 @@ JsonOption = Annotated[
 
 @contextmanager
 def reporting_errors(as_json: bool) -> Iterator[None]:
-    """Turn a user's mistakes into one message and exit code 2."""
+    """Turn a user's mistakes into one message and exit code 2; anything else ends with 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         yield
     except UserError as error:
         print_problems(error.problems, as_json)
         raise typer.Exit(2) from None
+    except Exception as error:
+        if as_json:
+            problem = Problem(type(error).__name__, str(error))
+            print(json.dumps({"errors": [problem._asdict()]}))
+        raise
 
 
 @contextmanager

@@ -22,7 +22,8 @@ def whole_folder(destination: Path) -> Iterator[Path]:
         UserError: the destination holds something or cannot be written.
     """
     target = destination.resolve()
-    home = next(parent for parent in target.parents if parent.exists())
+    # An empty folder may be a mount, or where somebody works: it is filled, not replaced.
+    home = next(folder for folder in (target, *target.parents) if folder.exists())
     scratch = home / f".{target.name}.partial-{os.getpid()}"
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -35,7 +36,6 @@ def whole_folder(destination: Path) -> Iterator[Path]:
     try:
         yield scratch
         target.parent.mkdir(parents=True, exist_ok=True)
-        # An empty folder may be somebody's working directory: it is filled, not replaced.
         if target.exists():
             for item in scratch.iterdir():
                 item.rename(target / item.name)

@@ -73,6 +73,13 @@ def _write_sets(
     classes = source.classes()
     readable = _readable(source, seed, result, progress)
     sets: dict[str, Iterator[RawSample]] = {"": readable}
+    if test_fraction and not 0 < round(test_fraction * len(source)) < len(source):
+        raise UserError(
+            Problem(
+                "--test-fraction",
+                f"{test_fraction} of {len(source)} samples leaves one of the two sets empty",
+            )
+        )
     if test_fraction:
         sets = {"test": islice(readable, round(test_fraction * len(source))), "train": readable}
     for name, samples in sets.items():

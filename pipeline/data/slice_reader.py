@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -42,6 +43,8 @@ class SliceReader:
         Raises:
             OSError: a shard cannot be read; this is never the sample's fault.
         """
+        # A read task has one CPU; OpenCV's own threads would double what an image costs.
+        cv2.setNumThreads(1)
         manifest = load_manifest(self.manifest)
         root = manifest_path(self.manifest).parent
         tables = []

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from pipeline.randomness import permutation
 
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+_FALLBACK = 1e-1
 _VALIDATION_SHARE = 0.2
 _ITERATIONS = 100
 
@@ -27,7 +28,7 @@ def linear_accuracy(
     """Share of test samples that a linear classifier on standardised features gets right.
 
     The inverse penalty C is chosen from 1e-3 … 1 on a fifth of the training samples; the classifier
-    is then fitted to all of them.
+    is then fitted to all of them. With too few samples to hold some of each class out, C is 0.1.
 
     Args:
         train: (N, D).
@@ -41,6 +42,8 @@ def linear_accuracy(
     order = permutation(len(train), "linear probe", seed)
     held_out = round(len(train) * _VALIDATION_SHARE)
     check, fit = order[:held_out], order[held_out:]
+    if not held_out or len(np.unique(train_labels[fit])) == 1:
+        return float(_fit(train, train_labels, _FALLBACK).score(test, test_labels))
     scores = [
         _fit(train[fit], train_labels[fit], strength).score(train[check], train_labels[check])
         for strength in _STRENGTHS

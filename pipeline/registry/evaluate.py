@@ -40,10 +40,13 @@ def evaluate_encoder(
     problems = verify(train) + verify(test)
     if not problems and load_manifest(train).classes != load_manifest(test).classes:
         problems.append(Problem("--test", "has other classes than --train"))
+    try:
+        with encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder:
+            encoder = PackagedEncoder.load(folder)
+    except UserError as error:
+        problems = [*error.problems, *problems]
     if problems:
         raise UserError(problems)
-    with encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder:
-        encoder = PackagedEncoder.load(folder)
     prep = encoder.config.preprocessing
     fit = load_probe_set(train, size=prep.size, max_samples=max_samples)
     check = load_probe_set(test, size=prep.size, max_samples=max_samples)

@@ -38,7 +38,7 @@ def register_encoder(
 ) -> RegisteredEncoder:
     """Register a package as the next version of a model, tag it and point `@candidate` to it.
 
-    The same run, weights and tags make one version: called again, after a crash that came
+    The same run with the same tags makes one version: called again, after a crash that came
     between, it returns the version that is there.
 
     Args:
@@ -67,7 +67,7 @@ def _version_of(
             return None
         raise
     versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    same = (int(found.version) for found in versions if found.tags == dict(tags))
+    same = (int(found.version) for found in versions if tags.items() <= found.tags.items())
     return max(same, default=None)
 
 

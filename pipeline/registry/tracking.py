@@ -34,6 +34,7 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+_SQLITE = "sqlite:///"
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
 _PARAM_LENGTH = 6000
@@ -44,7 +45,10 @@ _KNOCK_SECONDS = 5.0
 def tracking_uri(uri: str | None, storage: str | Path) -> str:
     """Where MLflow is: the argument, else MLFLOW_TRACKING_URI, else SQLite in the storage."""
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return chosen or f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
+    chosen = chosen or f"{_SQLITE}{Path(storage) / 'mlflow.db'}"
+    if chosen.startswith(_SQLITE):
+        return f"{_SQLITE}{Path(chosen.removeprefix(_SQLITE)).resolve()}"
+    return chosen
 
 
 def unreachable(uri: str) -> Problem | None:

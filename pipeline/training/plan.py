@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +61,26 @@ def checked_recipe(path: Path, overrides: Iterable[str]) -> Recipe:
         problems += [
             problem
             for problem in find_problems(recipe, blamed=blamed)
-            # What compares a good setting with the default of a wrong one would mislead.
-            if not any(where in str(problem) for where in blamed)
+            if not _compares(problem, blamed)
         ]
     if problems or recipe is None:
         raise UserError(problems)
     return recipe
+
+
+def _compares(problem: Problem, blamed: Iterable[str]) -> bool:
+    """Whether a problem rests on a setting that was wrong, and now has its default.
+
+    Settings are looked for as whole dotted names, so that no path that contains one is mistaken.
+    """
+    return any(
+        problem.where == setting
+        or (
+            "." in setting
+            and re.search(rf"(?<![\w./]){re.escape(setting)}(?![\w./])", problem.message)
+        )
+        for setting in blamed
+    )
 
 
 def plan_recipe(path: Path, overrides: Iterable[str]) -> Plan:
