@@ -103,7 +103,7 @@ def test_a_folder_without_a_readable_image_leaves_nothing_behind(tmp_path: Path)
 def test_a_split_that_leaves_a_set_empty_leaves_nothing_behind(tmp_path: Path) -> None:
     source = opened(folder_of(tmp_path / "src", pictures(3)))
     assert_refused(source, tmp_path / "out", "leaves one of the two sets empty", test_fraction=0.1)
-    assert_refused(source, tmp_path / "out", "the train set", test_fraction=0.99)
+    assert_refused(source, tmp_path / "out", "leaves one of the two sets empty", test_fraction=0.99)
 
 
 def test_a_failure_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
