@@ -9,11 +9,15 @@ from itertools import islice
 
 import pyarrow as pa
 import ray
-from ray.data import DataContext, Datasource, ExecutionResources
+from ray.data import DataContext, Datasource
+from ray.data._internal.execution.backpressure_policy import (
+    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+)
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
 from pipeline.data.ingest import SLICES_IN_FLIGHT
+from pipeline.data.read_ahead import ReadAhead
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import Slice
 
@@ -78,10 +82,11 @@ def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: int) -> Iter
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     remaining = iter(slices)
+    context.set_config(
+        ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+        [partial(ReadAhead, tasks=cpus, slices=SLICES_IN_FLIGHT - 2)],
+    )
     while chunk := list(islice(remaining, _SLICES_PER_DATASET)):
-        context.execution_options.resource_limits = ExecutionResources(
-            cpu=cpus, object_store_memory=SLICES_IN_FLIGHT * _bytes_of(chunk[0], reader)
-        )
         dataset = ray.data.read_datasource(
             _SliceSource(reader, chunk), override_num_blocks=len(chunk), num_cpus=1
         )

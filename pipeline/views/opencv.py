@@ -13,9 +13,6 @@ from PIL import Image
 from pipeline.views.parameters import ImageViews, Ints, ViewParameters, centre_crop, draw
 
 Pixels = npt.NDArray[np.uint8]
-Float32s = npt.NDArray[np.float32]
-
-_GREY = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # torchvision's rgb_to_grayscale
 
 
 def render_views(
@@ -53,7 +50,7 @@ def _render(image: Pixels, p: ViewParameters, row: int, size: int) -> Pixels:
     top, left, height, width = (int(v) for v in p.crop[row])
     pixels = crop_and_resize(image, (top, left, height, width), size)
     if p.flip[row]:
-        pixels = pixels[:, ::-1]
+        pixels = cv2.flip(pixels, 1)
     if p.angle[row]:
         pixels = rotate(pixels, float(p.angle[row]))
     if p.jitter[row]:
@@ -85,51 +82,58 @@ def crop_and_resize(image: Pixels, box: tuple[int, int, int, int], size: int) ->
 
 
 def rotate(image: Pixels, angle: float) -> Pixels:
-    """Rotate counter-clockwise by degrees about the centre, bilinear, corners black.
-
-    By Pillow: OpenCV's warp rounds coordinates to 1/32 pixel, which shows in sharp images.
-    """
-    turned = Image.fromarray(np.ascontiguousarray(image)).rotate(
-        angle, resample=Image.Resampling.BILINEAR
+    """Rotate counter-clockwise by degrees about the centre, bilinear, corners black."""
+    height, width = image.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+    return cv2.warpAffine(
+        image,
+        matrix,
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        hint=cv2.ALGO_HINT_ACCURATE,
     )
-    return np.asarray(turned)
 
 
 def jitter_colour(image: Pixels, factors: tuple[float, float, float, float], order: Ints) -> Pixels:
     """Brightness, contrast, saturation (factors) and hue (share of the circle), in `order`."""
-    pixels = image.astype(np.float32)
+    pixels = image
     for operation in order:
-        factor = np.float32(factors[operation])
+        factor = float(factors[operation])
         if operation == 0:
-            pixels = pixels * factor
+            pixels = cv2.addWeighted(pixels, factor, pixels, 0.0, 0.0)
         elif operation == 1:
-            mean = np.floor(pixels @ _GREY).mean(dtype=np.float64)
-            pixels = pixels * factor + np.float32(mean) * (1 - factor)
+            mean = cv2.mean(_luma(pixels))[0]
+            pixels = cv2.addWeighted(pixels, factor, pixels, 0.0, mean * (1 - factor))
         elif operation == 2:
-            pixels = pixels * factor + (pixels @ _GREY)[..., None] * (1 - factor)
+            grey = cv2.cvtColor(_luma(pixels), cv2.COLOR_GRAY2RGB)
+            pixels = cv2.addWeighted(pixels, factor, grey, 1 - factor, 0.0)
         else:
-            pixels = _shift_hue(pixels, float(factor))
-        np.clip(pixels, 0, 255, out=pixels)
-    return np.rint(pixels).astype(np.uint8)
+            pixels = _shift_hue(pixels, factor)
+    return pixels
 
 
-def _shift_hue(pixels: Float32s, share: float) -> Float32s:
-    hsv = cv2.cvtColor(np.ascontiguousarray(pixels) * np.float32(1 / 255), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = (hsv[..., 0] + np.float32(360 * share)) % 360
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * np.float32(255)
+def _shift_hue(pixels: Pixels, share: float) -> Pixels:
+    # In float32, because OpenCV's 8 bits for hue are too few to come within 2/255.
+    hsv = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2HSV)
+    turned = cv2.add(hsv, (360 * (share % 1), 0, 0, 0))
+    return cv2.cvtColor(turned, cv2.COLOR_HSV2RGB).round().astype(np.uint8)
 
 
 def to_grey(image: Pixels) -> Pixels:
     """Luma in all three channels."""
-    grey = (image.astype(np.float32) @ _GREY).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    return cv2.cvtColor(_luma(image), cv2.COLOR_GRAY2RGB)
+
+
+def _luma(image: Pixels) -> Pixels:
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
 def blur(image: Pixels, sigma: float) -> Pixels:
     """Gaussian blur with a kernel of a tenth of the side (odd, at least 3), as in SimCLR."""
     kernel = max(3, image.shape[0] // 10 // 2 * 2 + 1)
     return cv2.GaussianBlur(
-        np.ascontiguousarray(image),
+        image,
         (kernel, kernel),
         sigmaX=sigma,
         borderType=cv2.BORDER_REFLECT_101,
