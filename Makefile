@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 
 .PHONY: demo test lint test-fast format lock clean
 
-demo: .venv/installed  ## pretrain on real digits in a few minutes
+demo: .venv/installed  ## pretrain on real digits in three minutes
 	$(BIN)/python -m jobs.demo
 
 test: lint .venv/installed  ## what CI runs

@@ -17,7 +17,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
 from pipeline.data.ingest import SLICES_IN_FLIGHT
-from pipeline.data.read_ahead import ReadAhead
+from pipeline.data.read_ahead import HELD_BY_CONSUMER, ReadAhead
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import Slice
 
@@ -84,7 +84,7 @@ def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: int) -> Iter
     remaining = iter(slices)
     context.set_config(
         ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
-        [partial(ReadAhead, tasks=cpus, slices=SLICES_IN_FLIGHT - 2)],
+        [partial(ReadAhead, tasks=cpus, slices=SLICES_IN_FLIGHT - HELD_BY_CONSUMER)],
     )
     while chunk := list(islice(remaining, _SLICES_PER_DATASET)):
         dataset = ray.data.read_datasource(

@@ -10,6 +10,9 @@ from ray.data._internal.execution.backpressure_policy.backpressure_policy import
 from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
+HELD_BY_CONSUMER = 3
+"""Slices on their way from the executor to the assembler: prefetched, formatted, taken apart."""
+
 _REST_SECONDS = 0.05
 
 

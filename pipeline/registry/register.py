@@ -79,7 +79,7 @@ def _log_package(folder: Path, run: TrackedRun) -> str:
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, config.feature_width))]),
     )
     with warnings.catch_warnings(), mlflow.start_run(run_id=run.run_id):
-        warnings.simplefilter("ignore", UserWarning)  # MLflow asks for hints that tensors lack
+        warnings.simplefilter("ignore", UserWarning)  # the signature is ours, no example needed
         logged = mlflow.pyfunc.log_model(
             name="encoder",
             python_model=str(_SERVED_CODE),

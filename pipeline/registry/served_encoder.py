@@ -6,6 +6,7 @@ only MLflow, torch, timm and safetensors are installed.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -26,7 +27,12 @@ class EncoderModel(PythonModel):
         self.encoder = timm.create_model(config["name"], **config["args"]).eval()
         self.encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: np.ndarray,  # MLflow warns of any other hint
+        params: dict[str, Any] | None = None,
+    ) -> np.ndarray:
         """Encode images of the size in `config.json`."""
         mean = torch.tensor(self.preprocessing["mean"]).view(1, 3, 1, 1)
         std = torch.tensor(self.preprocessing["std"]).view(1, 3, 1, 1)

@@ -143,4 +143,15 @@ class Optimization:
         """Take up a state; the weights must fit exactly."""
         self.learner.load_state_dict(state["learner"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._lay_out_moments_like_weights()
         self.step_count = state["step"]
+
+    def _lay_out_moments_like_weights(self) -> None:
+        """Give loaded moments the memory layout that a run without interruption gives them.
+
+        Sums may round differently in another layout, and a resumed run must not differ in a bit.
+        """
+        for weight, moments in self._optimizer.state.items():
+            for name, moment in moments.items():
+                if isinstance(moment, Tensor) and moment.shape == weight.shape:
+                    moments[name] = torch.empty_like(weight, dtype=moment.dtype).copy_(moment)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
+from ray.data._internal.execution.interfaces import PhysicalOperator
+from ray.data._internal.execution.operators.map_operator import MapOperator
 
 from pipeline.data import ray_ingest
 from pipeline.data.assemble import Batch, BatchAssembler, Cursor
-from pipeline.data.ingest import Ingest, inline
+from pipeline.data.ingest import SLICES_IN_FLIGHT, Ingest, inline
 from pipeline.data.manifest import load_manifest
+from pipeline.data.read_ahead import ReadAhead
 from pipeline.data.slice_reader import SliceReader
-from pipeline.data.streams import StreamPlan, slices
+from pipeline.data.streams import Slice, StreamPlan, slices
 from pipeline.views.parameters import ImageViews
 
 
@@ -25,7 +29,7 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-def batches(shards: Path, read: Ingest, *, total_steps: int) -> list[Batch]:
+def reader_and_slices(shards: Path, *, total_steps: int) -> tuple[SliceReader, Iterator[Slice]]:
     plan = StreamPlan(
         seed=3,
         samples=load_manifest(shards).samples,
@@ -34,8 +38,6 @@ def batches(shards: Path, read: Ingest, *, total_steps: int) -> list[Batch]:
         shuffle_window=64,
     )
     reader = SliceReader(manifest=str(shards), plan=plan, views=ImageViews(size=16))
-    cursors = {stream: Cursor() for stream in range(4)}
-    assembler = BatchAssembler(reader, cursors=cursors, step=0, total_steps=total_steps)
     pieces = slices(
         plan,
         positions=dict.fromkeys(range(4), 0),
@@ -43,6 +45,13 @@ def batches(shards: Path, read: Ingest, *, total_steps: int) -> list[Batch]:
         total_steps=total_steps,
         batches_per_slice=3,
     )
+    return reader, pieces
+
+
+def batches(shards: Path, read: Ingest, *, total_steps: int) -> list[Batch]:
+    reader, pieces = reader_and_slices(shards, total_steps=total_steps)
+    cursors = {stream: Cursor() for stream in range(4)}
+    assembler = BatchAssembler(reader, cursors=cursors, step=0, total_steps=total_steps)
     return list(assembler.batches(read(reader, pieces, cpus=2)))
 
 
@@ -58,3 +67,29 @@ def test_both_ingests_give_bitwise_the_same_batches(
     for one, other in zip(by_ray, by_threads, strict=True):
         assert np.array_equal(one.sample_id, other.sample_id)
         assert np.array_equal(one.views, other.views)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_worker_that_does_not_ask_is_read_ahead_a_few_slices_by_an_executor_that_rests(
+    clipart_shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own policies bound bytes but turn without a pause, in the training process."""
+    submitted: list[int] = []
+
+    class Watched(ReadAhead):
+        def can_add_input(self, op: PhysicalOperator) -> bool:
+            if isinstance(op, MapOperator):
+                submitted.append(op.metrics.num_tasks_submitted)
+            return super().can_add_input(op)
+
+    monkeypatch.setattr(ray_ingest, "ReadAhead", Watched)
+    reader, pieces = reader_and_slices(clipart_shards / "train", total_steps=120)
+    tables = ray_ingest.ray_data(reader, pieces, cpus=2)
+    next(tables)
+    time.sleep(5)  # long enough to read them all, if nothing held the tasks back
+    turns = len(submitted)
+    time.sleep(2)
+    assert len(submitted) - turns <= 2 / 0.05 + 1
+    assert submitted[-1] <= 1 + SLICES_IN_FLIGHT, submitted
+    assert len(list(tables)) == 47
+    assert submitted[-1] == 48
