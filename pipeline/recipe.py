@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.data.config import DataConfig
+from pipeline.data.storage import absolute
 from pipeline.encoders.backbone import EncoderConfig
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
@@ -48,18 +49,18 @@ class Recipe(BaseModel):
         """The recipe with its folders spelt out, since workers run in other directories."""
         init = self.encoder.init
         if init is not None and not init.startswith("models:/"):
-            init = _absolute(init)
+            init = absolute(init)
         evaluate = self.evaluate
         if evaluate is not None:
-            folders = {"train": _absolute(evaluate.train), "test": _absolute(evaluate.test)}
+            folders = {"train": absolute(evaluate.train), "test": absolute(evaluate.test)}
             evaluate = evaluate.model_copy(update=folders)
         return self.model_copy(
             update={
-                "data": self.data.model_copy(update={"shards": _absolute(self.data.shards)}),
+                "data": self.data.with_absolute_paths(),
                 "encoder": self.encoder.model_copy(update={"init": init}),
                 "evaluate": evaluate,
                 "tracking": self.tracking.model_copy(
-                    update={"storage": _absolute(self.tracking.storage)}
+                    update={"storage": absolute(self.tracking.storage)}
                 ),
             }
         )
@@ -138,10 +139,6 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().resolve())
-
-
 def _apply(overrides: Iterable[str], raw: dict[str, Any]) -> None:
     problems = []
     for override in overrides:
@@ -173,7 +170,7 @@ def _follows(details: ErrorDetails, removed: set[tuple[int | str, ...]]) -> bool
     loc = details["loc"]
     if loc == ("train",):
         return bool(removed & {("train", "epochs"), ("train", "steps")})
-    return details["type"] == "missing" and loc in removed
+    return details["type"] == "missing" and any(gone[: len(loc)] == loc for gone in removed)
 
 
 def _mend(raw: dict[str, Any], errors: Iterable[ErrorDetails]) -> dict[str, Any]:

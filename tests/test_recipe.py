@@ -59,7 +59,7 @@ def test_an_override_sets_one_setting(
     assert found.problems == []
     assert found.recipe is not None
     assert read(found.recipe) == expected
-    assert found.recipe.data.shards == "shards"
+    assert found.recipe.data.manifests == ("shards",)
 
 
 @pytest.mark.parametrize("kind", ["steps", "epochs"])
@@ -206,7 +206,7 @@ def test_absolute_paths_are_spelt_out_and_uris_are_left(
     recipe = draft("evaluate={train: ~/a, test: ../b}", "encoder.init=models:/a@candidate").recipe
     assert recipe is not None
     absolute = recipe.with_absolute_paths()
-    assert absolute.data.shards == str(tmp_path / "shards")
+    assert absolute.data.manifests == (str(tmp_path / "shards"),)
     assert absolute.tracking.storage == str(tmp_path / "runs")
     assert absolute.encoder.init == "models:/a@candidate"
     assert absolute.evaluate is not None

@@ -16,8 +16,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.data.accounting import Account, LedgerEntry
-from pipeline.data.manifest import load_manifest, manifest_path
-from pipeline.data.shard_reader import ShardReader
 from pipeline.data.slice_reader import SliceReader, pixels_of
 from pipeline.data.streams import Slice
 from pipeline.errors import Problem, UserError
@@ -203,9 +201,7 @@ class BatchAssembler:
     def _quarantine(self, cursor: Cursor, sample_id: int, error: str) -> None:
         cursor.quarantined.append(sample_id)
         if all(entry.sample_id != sample_id for entry in cursor.ledger):
-            manifest = load_manifest(self._reader.manifest)
-            root = manifest_path(self._reader.manifest).parent
-            with ShardReader(manifest, root) as shards:
+            with self._reader.open_shards() as shards:
                 shard, key, offset = shards.describe(sample_id)
             entry = LedgerEntry(
                 sample_id=sample_id,

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pipeline.data.shard_reader import DEFAULT_CACHE_BYTES
+from pipeline.data.storage import absolute
+
+
+class SourceConfig(BaseModel):
+    """One of several sets of shards that feed a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Annotated[str, Field(description="folder or URI of a manifest")]
+    weight: Annotated[
+        float | None,
+        Field(gt=0, description="share of every batch, beside the others' weights"),
+    ] = None
 
 
 class DataConfig(BaseModel):
@@ -12,7 +27,15 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    shards: Annotated[str, Field(description="folder that `jobs shard` wrote")]
+    shards: Annotated[
+        tuple[SourceConfig, ...],
+        BeforeValidator(lambda given: [{"path": given}] if isinstance(given, str) else given),
+        Field(
+            min_length=1,
+            description="folder or URI that `jobs shard` wrote; or a list of {path, weight}, "
+            "without weights in proportion to their samples",
+        ),
+    ]
     streams: Annotated[
         int, Field(ge=1, description="canonical streams C; divides the batch, workers divide it")
     ] = 8
@@ -26,3 +49,27 @@ class DataConfig(BaseModel):
     ingest_cpus: Annotated[
         int, Field(ge=1, description="logical CPUs that read for each worker")
     ] = 1
+    cache_bytes: Annotated[
+        int, Field(ge=1 << 20, description="disk of a node for copies of remote shards")
+    ] = DEFAULT_CACHE_BYTES
+
+    @property
+    def manifests(self) -> tuple[str, ...]:
+        """Locations of the manifests."""
+        return tuple(source.path for source in self.shards)
+
+    def with_absolute_paths(self) -> DataConfig:
+        """The section with its folders spelt out, since workers run in other directories."""
+        spelt = (s.model_copy(update={"path": absolute(s.path)}) for s in self.shards)
+        return self.model_copy(update={"shards": tuple(spelt)})
+
+    @model_validator(mode="after")
+    def _weighted_alike(self) -> DataConfig:
+        weights = [source.weight for source in self.shards]
+        if None in weights and any(weight is not None for weight in weights):
+            raise ValueError("shards: give every path a weight, or none")
+        if len(weights) > self.streams:
+            raise ValueError(
+                f"shards: {len(weights)} sets need as many streams, not {self.streams}"
+            )
+        return self

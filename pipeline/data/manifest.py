@@ -2,79 +2,165 @@
 
 `sample_id` = a shard's first id + the sample's index in it: stable for ever, because manifests only
 grow at the end and a sample that should not be seen is masked, never renumbered.
+
+A manifest is an Arrow file, so that one of a million shards is mapped, not parsed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.data import storage
 from pipeline.errors import Problem, UserError
 
-MANIFEST_FILE = "manifest.json"
+MANIFEST_FILE = "manifest.arrow"
 Format = Literal["tar", "parquet"]
 Ids = npt.NDArray[np.int64]
 
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),  # relative to the manifest's folder, absolute, or a URI
+        ("format", pa.string()),  # tar or parquet
+        ("samples", pa.int64()),
+        ("bytes", pa.int64()),
+        ("first_id", pa.int64()),
+        ("sha256", pa.string()),
+    ]
+)
 
-class Shard(BaseModel):
+_HEADER = b"manifest"
+_VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
     """One shard file and its place in the manifest's sample sequence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str = Field(description="relative to the manifest's folder")
+    path: str  # relative to the manifest's folder, absolute, or a URI
     format: Format
-    samples: int = Field(gt=0)
-    bytes: int = Field(gt=0)
-    first_id: int = Field(ge=0)
+    samples: int
+    bytes: int
+    first_id: int
     sha256: str
 
     @property
     def index_path(self) -> str:
-        """Path of the shard's index, beside the shard."""
-        return f"{self.path}.index.parquet"
+        """Path of the shard's index: in the manifest's folder, whose own shards lie beside it."""
+        return index_name(self.path)
 
 
-class Manifest(BaseModel):
+def index_name(shard_path: str) -> str:
+    """Name of a shard's index in the manifest's folder."""
+    if "://" not in shard_path and not shard_path.startswith("/"):
+        return f"{shard_path}.index.parquet"
+    # Shards of one name may lie in several folders.
+    digest = hashlib.sha256(shard_path.encode()).hexdigest()[:12]
+    return f"{storage.file_name(shard_path)}.{digest}.index.parquet"
+
+
+class Shards(Sequence[Shard]):
+    """The rows of a manifest, each made when it is asked for."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    @classmethod
+    def of(cls, shards: Sequence[Shard]) -> Shards:
+        """Take over any sequence of shards."""
+        if isinstance(shards, Shards):
+            return shards
+        rows = [{name: getattr(shard, name) for name in SCHEMA.names} for shard in shards]
+        return cls(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @overload
+    def __getitem__(self, number: int) -> Shard: ...
+    @overload
+    def __getitem__(self, number: slice) -> Shards: ...
+    def __getitem__(self, number: int | slice) -> Shard | Shards:
+        if isinstance(number, slice):
+            first, stop, _ = number.indices(len(self))
+            return Shards(self.table.slice(first, stop - first))
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        row = self.table.slice(number % len(self), 1)
+        return Shard(**row.to_pylist()[0])
+
+    def __iter__(self) -> Iterator[Shard]:
+        for batch in self.table.to_batches(max_chunksize=4096):
+            for row in batch.to_pylist():
+                yield Shard(**row)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shards) and self.table.equals(other.table)
+
+    def __hash__(self) -> int:
+        return hash((len(self), self.table["first_id"][-1].as_py() if len(self) else 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
     """A data set: its shards in order, and the names of its classes if it has labels."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: Literal[1] = 1
-    shuffled: bool = Field(description="samples were shuffled globally when the shards were made")
-    classes: tuple[str, ...] = Field(default=(), description="class names; a label indexes them")
-    labelled: bool = Field(default=False, description="every sample has a label")
-    shards: tuple[Shard, ...]
+    shards: Shards  # in the order of their ids
+    shuffled: bool  # samples were shuffled globally when the shards were made
+    classes: tuple[str, ...] = ()  # class names; a label is an index into them
+    labelled: bool = False  # every sample has a label
+    image_column: str = "image"  # of Parquet shards
 
     @property
     def samples(self) -> int:
         """Number of samples."""
-        return sum(shard.samples for shard in self.shards)
+        return int(self.boundaries()[-1])
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 over the shards' contents and order: what the data is, wherever it lies."""
         digest = hashlib.sha256()
-        for shard in self.shards:
-            digest.update(f"{shard.first_id} {shard.samples} {shard.sha256}\n".encode())
+        for batch in self.shards.table.to_batches(max_chunksize=65536):
+            columns = (batch[name].to_pylist() for name in ("first_id", "samples", "sha256"))
+            lines = (f"{first} {count} {sha}\n" for first, count, sha in zip(*columns, strict=True))
+            digest.update("".join(lines).encode())
         return digest.hexdigest()
 
     def boundaries(self) -> Ids:
         """Sample positions at which shards begin, and the end; (shards + 1,) int64."""
-        return np.concatenate([[0], np.cumsum([s.samples for s in self.shards])]).astype(np.int64)
+        return self._boundaries
 
-    def save(self, folder: Path) -> None:
-        """Write `manifest.json` into the folder."""
-        (folder / MANIFEST_FILE).write_text(self.model_dump_json(indent=1) + "\n")
+    @cached_property
+    def _boundaries(self) -> Ids:
+        counts = self.shards.table["samples"].to_numpy()
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the manifest's file into the folder, in one step."""
+        header = json.dumps({"version": _VERSION, **self._header()})
+        table = self.shards.table.combine_chunks().replace_schema_metadata({_HEADER: header})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        storage.write_file(manifest_path(folder), sink.getvalue().to_pybytes())
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "shuffled": self.shuffled,
+            "classes": list(self.classes),
+            "labelled": self.labelled,
+            "image_column": self.image_column,
+        }
 
 
 def load_manifest(folder: str | Path) -> Manifest:
@@ -84,75 +170,60 @@ def load_manifest(folder: str | Path) -> Manifest:
         UserError: there is none, or it is not a manifest.
     """
     path = manifest_path(folder)
-    return _load_cached(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+    if storage.is_remote(path):
+        return _load_remote(path)
+    modified = Path(path).stat().st_mtime_ns if Path(path).exists() else 0
+    return _load_local(path, modified)
 
 
-def manifest_path(folder: str | Path) -> Path:
+def manifest_path(folder: str | Path) -> str:
     """The manifest's file, given its folder or the file itself."""
-    path = Path(folder)
-    return path if path.name == MANIFEST_FILE else path / MANIFEST_FILE
+    location = str(folder)
+    if storage.file_name(location) == MANIFEST_FILE:
+        return location
+    return storage.join(location, MANIFEST_FILE)
+
+
+def manifest_root(folder: str | Path) -> str:
+    """The folder of a manifest, given the folder or the manifest's file."""
+    return storage.parent(manifest_path(folder))
 
 
 @lru_cache(maxsize=8)
-def _load_cached(path: str, modified: int) -> Manifest:
+def _load_local(path: str, modified: int) -> Manifest:
     if not modified:
-        raise UserError(
-            Problem(path, "there is no manifest here; make one with `python -m jobs shard`")
-        )
+        raise _no_manifest(path)
+    return _parse(path, pa.memory_map(path))
+
+
+@lru_cache(maxsize=8)
+def _load_remote(path: str) -> Manifest:
     try:
-        return Manifest.model_validate_json(Path(path).read_text())
-    except (ValidationError, ValueError) as error:
+        return _parse(path, pa.py_buffer(storage.read_file(path)))
+    except FileNotFoundError as error:
+        raise _no_manifest(path) from error
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(Problem(path, f"cannot be read: {error}")) from error
+
+
+def _no_manifest(path: str) -> UserError:
+    return UserError(
+        Problem(path, "there is no manifest here; make one with `python -m jobs shard`")
+    )
+
+
+def _parse(path: str, source: Any) -> Manifest:
+    try:
+        table = pa.ipc.open_file(source).read_all()
+        header = json.loads((table.schema.metadata or {}).get(_HEADER, b"null"))
+        if header is None or not table.schema.equals(SCHEMA, check_metadata=False):
+            raise ValueError("its columns are others")
+        if header.pop("version") != _VERSION:
+            raise ValueError(f"its version is not {_VERSION}; make it anew")
+        header["classes"] = tuple(header["classes"])
+        return Manifest(shards=Shards(table.replace_schema_metadata()), **header)
+    except (pa.ArrowInvalid, ValueError, TypeError, KeyError) as error:
         raise UserError(Problem(path, f"is not a manifest: {error}")) from error
-
-
-def verify(folder: str | Path) -> list[Problem]:
-    """Compare a manifest with the files beside it, without reading the samples.
-
-    Returns:
-        A problem for each shard or index that is missing, or has another size or count.
-    """
-    try:
-        manifest = load_manifest(folder)
-    except UserError as error:
-        return error.problems
-    root = manifest_path(folder).parent
-    problems = []
-    expected_id = 0
-    for shard in manifest.shards:
-        path = root / shard.path
-        index = root / shard.index_path
-        if not path.exists():
-            problems.append(Problem(str(path), "the manifest lists this shard, but it is missing"))
-        elif path.stat().st_size != shard.bytes:
-            problems.append(
-                Problem(
-                    str(path),
-                    f"has {path.stat().st_size} bytes, the manifest says {shard.bytes}",
-                )
-            )
-        if not index.exists():
-            problems.append(Problem(str(index), "the shard's index is missing"))
-        else:
-            problems += _verify_index(index, shard)
-        if shard.first_id != expected_id:
-            problems.append(
-                Problem(
-                    str(manifest_path(folder)),
-                    f"{shard.path} starts at id {shard.first_id}, {expected_id} expected",
-                )
-            )
-        expected_id = shard.first_id + shard.samples
-    return problems
-
-
-def _verify_index(index: Path, shard: Shard) -> list[Problem]:
-    try:
-        rows = pq.read_metadata(index).num_rows
-    except pa.ArrowInvalid as error:
-        return [Problem(str(index), f"is not a Parquet file: {error}")]
-    if rows != shard.samples:
-        return [Problem(str(index), f"has {rows} rows, the manifest says {shard.samples}")]
-    return []
 
 
 def locate(boundaries: Ids, positions: Ids) -> tuple[Ids, Ids]:

@@ -1,36 +1,41 @@
-"""Random access to the encoded samples of a manifest, by sample id."""
+"""Random access to the encoded samples of a corpus, by sample id."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data import storage
+from pipeline.data.corpus import Corpus
 from pipeline.data.index import ShardIndex, load_index
-from pipeline.data.manifest import Ids, Manifest, Shard, locate
+from pipeline.data.manifest import Ids, Manifest, Shard
+from pipeline.data.shard_cache import Range, ShardCache
 
-IMAGE_COLUMN = "image"
+DEFAULT_CACHE_BYTES = 8 << 30
+
+_OPEN_SHARDS = 128
+_FOOTER_BYTES = 1 << 20
 
 
 class ShardReader:
-    """Reads samples' bytes; opens each shard once, closes all of them with `close`."""
+    """Reads samples' bytes; keeps the last local shards open, closes them with `close`."""
 
-    def __init__(self, manifest: Manifest, root: Path) -> None:
+    def __init__(self, corpus: Corpus, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         """Prepare to read.
 
         Args:
-            manifest: the data set.
-            root: the manifest's folder.
+            corpus: the data.
+            cache_bytes: disk that a node's copies of remote shards may take.
         """
-        self.boundaries = manifest.boundaries()
-        self._shards = manifest.shards
-        self._root = root
-        self._tars: dict[int, int] = {}
-        self._tables: dict[int, pq.ParquetFile] = {}
+        self._corpus = corpus
+        self._cache_bytes = cache_bytes
+        self._open: OrderedDict[int, int] = OrderedDict()
 
     def __enter__(self) -> ShardReader:
         return self
@@ -40,61 +45,158 @@ class ShardReader:
 
     def close(self) -> None:
         """Close every open shard."""
-        for descriptor in self._tars.values():
+        for descriptor in self._open.values():
             os.close(descriptor)
-        for table in self._tables.values():
-            table.close()
-        self._tars.clear()
-        self._tables.clear()
+        self._open.clear()
 
-    def read(self, sample_ids: Ids) -> list[bytes]:
-        """Encoded bytes of samples, in the order asked for.
+    def read(self, sample_ids: Ids, *, near: Ids | None = None) -> list[bytes]:
+        """Encoded bytes of samples, in the order asked for; fewer bytes where a shard ends early.
+
+        Args:
+            sample_ids: (n,) int64.
+            near: (k, 2) int64, first id and the id after the last of runs that other reads will
+                soon want too; of a remote shard they are fetched together.
 
         Raises:
             OSError: a shard is missing or unreadable.
         """
-        shards, rows = locate(self.boundaries, sample_ids)
-        found: dict[int, bytes] = {}
-        for shard in sorted(set(shards.tolist())):
-            wanted = [int(i) for i in (shards == shard).nonzero()[0]]
-            wanted_rows = [int(rows[i]) for i in wanted]
-            read = self._read_tar if self._shards[shard].format == "tar" else self._read_parquet
-            found.update(zip(wanted, read(shard, wanted_rows), strict=True))
-        return [found[i] for i in range(len(sample_ids))]
+        entries, rows = self._corpus.locate(sample_ids)
+        found: list[bytes] = [b""] * len(sample_ids)
+        for entry in np.unique(entries):
+            places = np.flatnonzero(entries == entry)
+            data = self._read_shard(int(entry), rows[places], self._runs(int(entry), near))
+            for place, value in zip(places.tolist(), data, strict=True):
+                found[place] = value
+        return found
 
     def describe(self, sample_id: int) -> tuple[Shard, str, int]:
         """Shard, key and offset of one sample, for a ledger or a message."""
-        shard, row = (int(v[0]) for v in locate(self.boundaries, np.array([sample_id])))
-        index = self._index(shard)
-        return self._shards[shard], index.key(row), int(index.offset[row])
+        entry, row = (int(v[0]) for v in self._corpus.locate(np.array([sample_id])))
+        shard, index = self._corpus.shard(entry)[2], self._index(entry)
+        return shard, index.key(row), int(index.offset[row])
 
-    def labels(self) -> Ids:
-        """Labels of all samples in sequence order; (n,) int64, -1 where there is none."""
-        return np.concatenate([self._index(s).labels() for s in range(len(self._shards))])
+    def _index(self, entry: int) -> ShardIndex:
+        _, root, shard = self._corpus.shard(entry)
+        return load_index(storage.join(root, shard.index_path))
 
-    def _index(self, shard: int) -> ShardIndex:
-        return load_index(str(self._root / self._shards[shard].index_path))
+    def _runs(self, entry: int, near: Ids | None) -> Ids:
+        """Rows of the shard in `near`; (k, 2) int64."""
+        if near is None:
+            return np.empty((0, 2), np.int64)
+        low, high = self._corpus.boundaries[entry : entry + 2]
+        here = near[(near[:, 0] >= low) & (near[:, 1] <= high)]
+        return here - low
 
-    def _read_tar(self, shard: int, rows: list[int]) -> Iterator[bytes]:
-        if shard not in self._tars:
-            self._tars[shard] = os.open(self._root / self._shards[shard].path, os.O_RDONLY)
-        index = self._index(shard)
-        for row in rows:
-            size, offset = int(index.size[row]), int(index.offset[row])
-            data = os.pread(self._tars[shard], size, offset)
-            if len(data) != size:
-                raise OSError(f"{self._shards[shard].path} ends before byte {offset + size}")
-            yield data
+    def _read_shard(self, entry: int, rows: Ids, runs: Ids) -> list[bytes]:
+        manifest, root, shard = self._corpus.shard(entry)
+        index = self._index(entry)
+        location = storage.join(root, shard.path)
+        if shard.format == "tar":
+            return self._read_tar(entry, location, shard, index, rows, runs)
+        return self._read_parquet(location, manifest, shard, index, rows, runs)
 
-    def _read_parquet(self, shard: int, rows: list[int]) -> Iterator[bytes]:
-        if shard not in self._tables:
-            path = self._root / self._shards[shard].path
-            self._tables[shard] = pq.ParquetFile(path, memory_map=True)
-        index = self._index(shard)
-        groups: dict[int, pa.ChunkedArray] = {}
-        for row in rows:
-            group = int(index.offset[row])
-            if group not in groups:
-                table = self._tables[shard].read_row_group(group, columns=[IMAGE_COLUMN])
-                groups[group] = table[IMAGE_COLUMN]
-            yield groups[group][int(index.size[row])].as_py()
+    def _read_tar(
+        self, entry: int, location: str, shard: Shard, index: ShardIndex, rows: Ids, runs: Ids
+    ) -> list[bytes]:
+        sizes, offsets = index.size[rows].tolist(), index.offset[rows].tolist()
+        with self._descriptor(entry, location, shard, _tar_ranges(index, rows, runs)) as file:
+            return [os.pread(file, size, at) for size, at in zip(sizes, offsets, strict=True)]
+
+    @contextmanager
+    def _descriptor(
+        self, entry: int, location: str, shard: Shard, ranges: Sequence[Range]
+    ) -> Iterator[int]:
+        if storage.is_remote(location):
+            cache = ShardCache(capacity=self._cache_bytes)
+            with cache.open(location, version=shard.sha256, ranges=ranges) as descriptor:
+                yield descriptor
+            return
+        if entry not in self._open:
+            if len(self._open) >= _OPEN_SHARDS:
+                os.close(self._open.popitem(last=False)[1])
+            self._open[entry] = os.open(location, os.O_RDONLY)
+        self._open.move_to_end(entry)
+        yield self._open[entry]
+
+    def _read_parquet(
+        self,
+        location: str,
+        manifest: Manifest,
+        shard: Shard,
+        index: ShardIndex,
+        rows: Ids,
+        runs: Ids,
+    ) -> list[bytes]:
+        groups = index.offset[rows]
+        wanted = {int(g) for g in np.unique(groups)}
+        near = {int(g) for low, high in runs for g in np.unique(index.offset[low:high])}
+        with self._parquet(location, shard, manifest.image_column, wanted | near) as file:
+            columns = {g: _column(file, g, manifest.image_column) for g in wanted}
+        values = [
+            columns[g][at].as_py()
+            for g, at in zip(groups.tolist(), index.size[rows].tolist(), strict=True)
+        ]
+        return [_bytes_of(value, location) for value in values]
+
+    @contextmanager
+    def _parquet(
+        self, location: str, shard: Shard, column: str, groups: set[int]
+    ) -> Iterator[pq.ParquetFile]:
+        if not storage.is_remote(location):
+            with pq.ParquetFile(location, memory_map=True) as file:
+                yield file
+            return
+        cache = ShardCache(capacity=self._cache_bytes)
+        footer = [(max(0, shard.bytes - _FOOTER_BYTES), shard.bytes)]
+        with cache.open(location, version=shard.sha256, ranges=footer) as descriptor:
+            metadata = pq.read_metadata(os.fdopen(os.dup(descriptor), "rb"))
+        ranges = footer + [_group_range(metadata, group, column) for group in sorted(groups)]
+        with (
+            cache.open(location, version=shard.sha256, ranges=ranges) as descriptor,
+            pq.ParquetFile(os.fdopen(os.dup(descriptor), "rb"), metadata=metadata) as file,
+        ):
+            yield file
+
+
+def read_labels(corpus: Corpus, source: int = 0, *, at_most: int) -> Ids:
+    """Labels of the first samples of one manifest; (n,) int64, -1 without one."""
+    manifest, root = corpus.manifests[source], corpus.root(source)
+    labels: list[Ids] = []
+    for shard in manifest.shards:
+        labels.append(load_index(storage.join(root, shard.index_path)).labels(manifest.classes))
+        if sum(map(len, labels)) >= at_most:
+            break
+    return np.concatenate(labels)[:at_most]
+
+
+def _tar_ranges(index: ShardIndex, rows: Ids, runs: Ids) -> list[Range]:
+    first = [int(index.offset[low]) for low, _ in runs]
+    last = [int(index.offset[high - 1] + index.size[high - 1]) for _, high in runs]
+    own = [(int(index.offset[row]), int(index.offset[row] + index.size[row])) for row in rows]
+    return [*zip(first, last, strict=True), *own]
+
+
+def _group_range(metadata: pq.FileMetaData, group: int, column: str) -> Range:
+    """Bytes of a row group's image column, which may have several leaves."""
+    found = metadata.row_group(group)
+    leaves = [found.column(number) for number in range(found.num_columns)]
+    mine = [leaf for leaf in leaves if leaf.path_in_schema.split(".")[0] == column]
+    starts = [
+        min(leaf.data_page_offset, leaf.dictionary_page_offset or leaf.data_page_offset)
+        for leaf in mine
+    ]
+    stops = [start + leaf.total_compressed_size for start, leaf in zip(starts, mine, strict=True)]
+    return min(starts), max(stops)
+
+
+def _column(file: pq.ParquetFile, group: int, column: str) -> pa.ChunkedArray:
+    return file.read_row_group(group, columns=[column])[column]
+
+
+def _bytes_of(value: bytes | str | dict[str, bytes] | None, shard: str) -> bytes:
+    """Encoded bytes of a cell: binary, a struct with `bytes`, a path, or nothing."""
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    if isinstance(value, str):
+        return storage.read_file(storage.join(storage.parent(shard), value))
+    return value or b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pyarrow.parquet as pq
 
 from pipeline.data.index import write_index
 from pipeline.data.manifest import Format, Shard
-from pipeline.data.shard_reader import IMAGE_COLUMN
 
 # Small row groups keep what must be read to reach one sample small.
 _ROWS_PER_GROUP = 64
+
+IMAGE_COLUMN = "image"
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "jpg"),
@@ -35,19 +37,21 @@ class ShardContent:
     first_id: int
     keys: list[str] = field(default_factory=list)
     images: list[bytes] = field(default_factory=list)
-    labels: list[int | None] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def add(self, key: str, image: bytes, label: int | None) -> None:
-        """Append a sample: what a person calls it, its encoded image, its class or None."""
+    def add(self, key: str, image: bytes, label: str | None) -> None:
+        """Append a sample: its key, its encoded image, the name of its class or None."""
         self.keys.append(key)
         self.images.append(image)
         self.labels.append(label)
 
 
-def write_shard(content: ShardContent, folder: Path, number: int, kind: Format) -> Shard:
+def write_shard(
+    content: ShardContent, folder: Path, number: int, kind: Format, classes: Sequence[str]
+) -> Shard:
     """Write a shard and its index into the folder.
 
     Args:
@@ -55,13 +59,14 @@ def write_shard(content: ShardContent, folder: Path, number: int, kind: Format) 
         folder: where to.
         number: the shard's number, part of its name.
         kind: `tar` (WebDataset: `ID.jpg`, `ID.cls`) or `parquet` (columns key, image, label).
+        classes: their names; in the shard a label is its place among them.
 
     Returns:
         The shard's line in the manifest.
     """
     path = folder / f"shard-{number:06d}.{kind}"
     write = _write_tar if kind == "tar" else _write_parquet
-    offsets, sizes = write(content, path)
+    offsets, sizes = write(content, path, classes)
     shard = Shard(
         path=path.name,
         format=kind,
@@ -80,7 +85,9 @@ def write_shard(content: ShardContent, folder: Path, number: int, kind: Format) 
     return shard
 
 
-def _write_tar(content: ShardContent, path: Path) -> tuple[list[int], list[int]]:
+def _write_tar(
+    content: ShardContent, path: Path, classes: Sequence[str]
+) -> tuple[list[int], list[int]]:
     """Members `ID.jpg` and `ID.cls` in turn, as WebDataset reads them; times and owners are zero.
 
     By the standard library, because webdataset's own writer imports torch, for seconds.
@@ -92,7 +99,7 @@ def _write_tar(content: ShardContent, path: Path) -> tuple[list[int], list[int]]
             offsets.append(archive.offset + tarfile.BLOCKSIZE)
             _add_member(archive, f"{key}.{_extension(image)}", image)
             if label is not None:
-                _add_member(archive, f"{key}.cls", str(label).encode())
+                _add_member(archive, f"{key}.cls", str(classes.index(label)).encode())
     return offsets, [len(image) for image in content.images]
 
 
@@ -102,12 +109,15 @@ def _add_member(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(member, io.BytesIO(data))
 
 
-def _write_parquet(content: ShardContent, path: Path) -> tuple[list[int], list[int]]:
+def _write_parquet(
+    content: ShardContent, path: Path, classes: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    numbers = [None if label is None else classes.index(label) for label in content.labels]
     table = pa.table(
         {
             "key": pa.array(content.keys, pa.string()),
             IMAGE_COLUMN: pa.array(content.images, pa.binary()),
-            "label": pa.array(content.labels, pa.int32()),
+            "label": pa.array(numbers, pa.int32()),
         }
     )
     pq.write_table(

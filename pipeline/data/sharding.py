@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.data.decode import BadSample, decode_image
-from pipeline.data.manifest import Format, Manifest, Shard
+from pipeline.data.manifest import Format, Manifest, Shard, Shards
 from pipeline.data.shard_writer import ShardContent, write_shard
 from pipeline.data.sources import RawSample, Source
 from pipeline.errors import Problem, UserError
@@ -94,7 +94,10 @@ def _write_sets(
                 )
             )
         manifest = Manifest(
-            shuffled=True, classes=classes, labelled=bool(classes) and not unlabelled, shards=shards
+            shuffled=True,
+            classes=classes,
+            labelled=bool(classes) and not unlabelled,
+            shards=Shards.of(shards),
         )
         manifest.save(target)
         result.manifests[name] = manifest
@@ -108,16 +111,14 @@ def _write_set(
     samples_per_shard: int,
     classes: tuple[str, ...],
 ) -> tuple[tuple[Shard, ...], int]:
-    number_of = {name: number for number, name in enumerate(classes)}
     shards: list[Shard] = []
     first_id = unlabelled = 0
     while chunk := list(islice(samples, samples_per_shard)):
         content = ShardContent(first_id=first_id)
         for sample in chunk:
-            label = None if sample.label is None else number_of[sample.label]
-            unlabelled += label is None
-            content.add(sample.key, sample.data, label)
-        shards.append(write_shard(content, folder, len(shards), kind))
+            unlabelled += sample.label is None
+            content.add(sample.key, sample.data, sample.label)
+        shards.append(write_shard(content, folder, len(shards), kind, classes))
         first_id += len(chunk)
     return tuple(shards), unlabelled
 

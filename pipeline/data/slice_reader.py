@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.data.corpus import load_corpus
 from pipeline.data.decode import BadSample, decode_image
-from pipeline.data.manifest import Ids, load_manifest, manifest_path
-from pipeline.data.shard_reader import ShardReader
+from pipeline.data.manifest import Ids
+from pipeline.data.shard_reader import DEFAULT_CACHE_BYTES, ShardReader
 from pipeline.data.streams import Slice, StreamOrder, StreamPlan
 from pipeline.views.opencv import render_views
 from pipeline.views.parameters import ImageViews
@@ -23,9 +25,10 @@ Pixels = npt.NDArray[np.uint8]
 class SliceReader:
     """Reads, decodes and renders a slice; small enough to travel with every read task."""
 
-    manifest: str  # absolute path of the manifest's folder
+    manifests: tuple[str, ...]  # absolute locations of the manifests' folders
     plan: StreamPlan
     views: ImageViews
+    cache_bytes: int = DEFAULT_CACHE_BYTES  # of a node, for copies of remote shards
 
     @property
     def row_shape(self) -> tuple[int, int, int, int]:
@@ -45,16 +48,19 @@ class SliceReader:
         """
         # A read task has one CPU; OpenCV's own threads would double what an image costs.
         cv2.setNumThreads(1)
-        manifest = load_manifest(self.manifest)
-        root = manifest_path(self.manifest).parent
         tables = []
-        with ShardReader(manifest, root) as reader:
+        with self.open_shards() as shards:
             for stream, start, stop in piece.ranges:
-                order = StreamOrder(self.plan, reader.boundaries, epoch=piece.epoch, stream=stream)
+                order = stream_order(self.plan, self.manifests, piece.epoch, stream)
                 ids = order.ids(start, stop)
-                errors, pixels = self._decode_and_render(reader.read(ids), ids, piece.epoch)
+                encoded = shards.read(ids, near=order.pieces(start, stop))
+                errors, pixels = self._decode_and_render(encoded, ids, piece.epoch)
                 tables.append(self._table(stream, start, ids, errors, pixels))
         return pa.concat_tables(tables)
+
+    def open_shards(self) -> ShardReader:
+        """The shards that it reads, open."""
+        return ShardReader(load_corpus(self.manifests), cache_bytes=self.cache_bytes)
 
     def _decode_and_render(
         self, encoded: list[bytes], ids: Ids, epoch: int
@@ -89,6 +95,14 @@ class SliceReader:
                 ),
             }
         )
+
+
+@lru_cache(maxsize=64)
+def stream_order(
+    plan: StreamPlan, manifests: tuple[str, ...], epoch: int, stream: int
+) -> StreamOrder:
+    """A stream's order, worked out once in a process for all of the stream's slices."""
+    return StreamOrder(plan, load_corpus(manifests).boundaries, epoch=epoch, stream=stream)
 
 
 def pixels_of(table: pa.Table, row_shape: tuple[int, ...]) -> Pixels:

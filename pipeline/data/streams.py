@@ -8,12 +8,13 @@ a batch depends on how many workers run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.data.corpus import SOURCE_STRIDE
 from pipeline.errors import Problem
 from pipeline.randomness import permutation
 
@@ -27,10 +28,11 @@ class StreamPlan:
     """How a data set is cut: everything that fixes the order, apart from the epoch."""
 
     seed: int
-    samples: int  # n, in the whole manifest
+    samples: int  # n, in all manifests
     streams: int  # C
     global_batch: int  # G
     shuffle_window: int  # samples
+    sources: tuple[tuple[int, int], ...] = ()  # samples and streams of each manifest, if several
 
     @property
     def per_batch(self) -> int:
@@ -39,20 +41,40 @@ class StreamPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Global batches in an epoch: what the shortest stream can fill."""
-        return (self.samples // self.streams) // self.per_batch
+        """Global batches in an epoch: as many as the samples fill.
+
+        With one manifest that is what the shortest stream can fill; of several, the streams of one
+        with more weight than samples begin anew within the epoch.
+        """
+        return self.samples // self.global_batch
 
     @property
     def dropped_tail(self) -> int:
         """Samples that an undisturbed epoch does not reach."""
-        return self.samples - self.steps_per_epoch * self.global_batch
+        served = self.steps_per_epoch * self.per_batch
+        lengths = (high - low for low, high in map(self.bounds, range(self.streams)))
+        return sum(max(0, length - served) for length in lengths)
+
+    @property
+    def repeated(self) -> int:
+        """Samples that an undisturbed epoch serves again."""
+        return self.steps_per_epoch * self.global_batch - self.samples + self.dropped_tail
 
     def bounds(self, stream: int) -> tuple[int, int]:
-        """First position of a stream in the sample sequence, and the position after its last."""
-        return (
-            self.samples * stream // self.streams,
-            self.samples * (stream + 1) // self.streams,
-        )
+        """First id of a stream, and the id after its last."""
+        first_stream = 0
+        for number, (samples, streams) in enumerate(
+            self.sources or ((self.samples, self.streams),)
+        ):
+            within = stream - first_stream
+            if within < streams:
+                first_id = number * SOURCE_STRIDE
+                return (
+                    first_id + samples * within // streams,
+                    first_id + samples * (within + 1) // streams,
+                )
+            first_stream += streams
+        raise IndexError(stream)
 
     def streams_of(self, rank: int, world_size: int) -> range:
         """The streams that a rank serves; consecutive, so rank-major is stream order."""
@@ -97,6 +119,34 @@ def problems(*, samples: int, streams: int, global_batch: int, workers: int) -> 
     return found
 
 
+def problems_of_sources(plan: StreamPlan) -> list[Problem]:
+    """Manifests too small for the streams that their weights give them."""
+    found = []
+    for number, (samples, streams) in enumerate(plan.sources):
+        if samples // streams < plan.per_batch:
+            found.append(
+                Problem(
+                    f"data.shards[{number}]",
+                    f"its {samples} samples in {streams} streams are {samples // streams} each, a "
+                    f"batch takes {plan.per_batch} of each; give it a smaller weight, or take a "
+                    "smaller train.global_batch",
+                )
+            )
+    return found
+
+
+def divide_streams(streams: int, weights: Sequence[float]) -> tuple[int, ...]:
+    """Streams of each manifest, as near to its weight as whole streams come, at least one each."""
+    shares = [streams * weight / sum(weights) for weight in weights]
+    counts = [max(1, int(share)) for share in shares]
+    while sum(counts) != streams:
+        missing = streams - sum(counts)
+        direction = 1 if missing > 0 else -1
+        able = [i for i, count in enumerate(counts) if count + direction >= 1]
+        counts[max(able, key=lambda i: direction * (shares[i] - counts[i]))] += direction
+    return tuple(counts)
+
+
 def allowed_workers(streams: int) -> list[int]:
     """Worker counts that divide the streams."""
     return [workers for workers in range(1, streams + 1) if streams % workers == 0]
@@ -122,10 +172,9 @@ class StreamOrder:
         self._name = ("order", plan.seed, epoch, stream)
         self._low, self._high = plan.bounds(stream)
         self._pieces = self._cut(shard_boundaries)
-        self._lap = -1
-        self._starts = self._ends = np.empty(0, np.int64)
-        self._window: tuple[int, int] = (-1, -1)
-        self._window_ids = np.empty(0, np.int64)
+        # What was worked out last, whole in one attribute: threads share an order.
+        self._lap: tuple[int, Ids, Ids] | None = None
+        self._window: tuple[tuple[int, int], Ids] | None = None
 
     def __len__(self) -> int:
         return self._high - self._low
@@ -133,14 +182,36 @@ class StreamOrder:
     def ids(self, start: int, stop: int) -> Ids:
         """Sample ids at positions start … stop - 1; (stop - start,) int64."""
         parts = []
+        for lap, window, low, high in self._windows(start, stop):
+            parts.append(self._ids_of_window(lap, window)[low:high])
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def pieces(self, start: int, stop: int) -> Ids:
+        """Runs of ids that the windows of these positions mix; (k, 2) int64, first and after last.
+
+        Whoever reads these positions will soon read the others of their windows too.
+        """
+        parts = []
+        for lap, window, _, _ in self._windows(start, stop):
+            starts, ends = self._pieces_of_lap(lap)
+            low = window * self._plan.shuffle_window
+            high = min(low + self._plan.shuffle_window, len(self))
+            first, last = np.searchsorted(ends, [low, high - 1], side="right")
+            lengths = np.diff(ends[first : last + 1], prepend=ends[first - 1] if first else 0)
+            begin = starts[first : last + 1]
+            parts.append(np.stack([begin, begin + lengths], axis=1))
+        return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
+
+    def _windows(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+        """Lap, window, and first and last + 1 place in it, of the windows of positions."""
+        size = self._plan.shuffle_window
         while start < stop:
             lap, within = divmod(start, len(self))
-            window = within // self._plan.shuffle_window
-            offset = within - window * self._plan.shuffle_window
-            ids = self._ids_of_window(lap, window)[offset : offset + stop - start]
-            parts.append(ids)
-            start += len(ids)
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+            window, low = divmod(within, size)
+            length = min(size, len(self) - window * size)
+            high = min(low + stop - start, length)
+            yield lap, window, low, high
+            start += high - low
 
     def _cut(self, shard_boundaries: Ids) -> tuple[Ids, Ids]:
         size = max(1, self._plan.shuffle_window // _PIECES_PER_WINDOW)
@@ -149,22 +220,28 @@ class StreamOrder:
         starts = np.union1d(np.arange(self._low, self._high, size), inner)
         return starts, np.append(starts[1:], self._high)
 
-    def _ids_of_window(self, lap: int, window: int) -> Ids:
-        if (lap, window) == self._window:
-            return self._window_ids
-        if lap != self._lap:
+    def _pieces_of_lap(self, lap: int) -> tuple[Ids, Ids]:
+        """First ids of the pieces in the lap's order, and the positions at which they end."""
+        known = self._lap
+        if known is None or known[0] != lap:
             order = permutation(len(self._pieces[0]), *self._name, lap, "pieces")
-            self._starts, piece_ends = (bound[order] for bound in self._pieces)
-            self._ends = np.cumsum(piece_ends - self._starts)
-            self._lap = lap
+            starts, ends = (bound[order] for bound in self._pieces)
+            known = self._lap = (lap, starts, np.cumsum(ends - starts))
+        return known[1:]
+
+    def _ids_of_window(self, lap: int, window: int) -> Ids:
+        known = self._window
+        if known is not None and known[0] == (lap, window):
+            return known[1]
+        starts, ends = self._pieces_of_lap(lap)
         low = window * self._plan.shuffle_window
         high = min(low + self._plan.shuffle_window, len(self))
         positions = np.arange(low, high)
-        piece = np.searchsorted(self._ends, positions, side="right")
-        begin = np.append(0, self._ends)[piece]
-        ids = self._starts[piece] + positions - begin
+        piece = np.searchsorted(ends, positions, side="right")
+        begin = np.where(piece > 0, ends[piece - 1], 0)
+        ids = starts[piece] + positions - begin
         shuffled = ids[permutation(len(ids), *self._name, lap, "window", window)]
-        self._window, self._window_ids = (lap, window), shuffled
+        self._window = ((lap, window), shuffled)
         return shuffled
 
 

@@ -9,9 +9,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.data.corpus import load_corpus
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.manifest import load_manifest, manifest_path
-from pipeline.data.shard_reader import ShardReader
+from pipeline.data.shard_reader import ShardReader, read_labels
 from pipeline.errors import Problem, UserError
 from pipeline.views.opencv import render_probe_view
 
@@ -39,17 +40,15 @@ def load_probe_set(folder: str, *, size: int, max_samples: int) -> ProbeSet:
     """
     manifest = load_manifest(folder)
     if not manifest.labelled:
-        raise UserError(Problem(str(manifest_path(folder)), "has no labels, a probe needs them"))
+        raise UserError(Problem(manifest_path(folder), "has no labels, a probe needs them"))
     count = min(max_samples, manifest.samples)
     images: list[npt.NDArray[np.uint8] | None] = []
-    with (
-        ShardReader(manifest, manifest_path(folder).parent) as reader,
-        ThreadPoolExecutor() as pool,
-    ):
+    corpus = load_corpus((folder,))
+    with ShardReader(corpus) as reader, ThreadPoolExecutor() as pool:
         for start in range(0, count, _READ_TOGETHER):
             encoded = reader.read(np.arange(start, min(start + _READ_TOGETHER, count)))
             images += pool.map(partial(_decode, size=size), encoded)
-        labels = reader.labels()[:count]
+    labels = read_labels(corpus, at_most=count)
     good = [image for image in images if image is not None]
     if not good:
         raise UserError(Problem(folder, "not one image can be decoded"))

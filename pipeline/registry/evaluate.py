@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.data.manifest import load_manifest, verify
+from pipeline.data.manifest import load_manifest
+from pipeline.data.verify import verify
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.probe_set import load_probe_set
 from pipeline.evaluation.probes import encode_images, probe_scores, raw_pixels

@@ -16,7 +16,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import LoggingConfig
 from safetensors.torch import save_file
 
-from pipeline.data.manifest import load_manifest
+from pipeline.data.corpus import load_corpus
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.registry import tracking
@@ -75,7 +75,7 @@ def pretrain_recipe(
         print(f"encoder.init: {count} tensors matched, 0 missing, 0 unexpected", file=sys.stderr)
     identity = run_identity(
         recipe,
-        fingerprint=load_manifest(recipe.data.shards).fingerprint,
+        fingerprint=load_corpus(recipe.data.manifests).fingerprint,
         init_sha256=initial.sha256 if initial else None,
     )
     storage = Path(recipe.tracking.storage).resolve() / recipe.tracking.experiment
@@ -244,7 +244,7 @@ def _register(
         "objective": recipe.objective.kind,
         "encoder": recipe.encoder.name,
         "encoder_sha256": encoder_sha256,
-        "data.fingerprint": load_manifest(recipe.data.shards).fingerprint,
+        "data.fingerprint": load_corpus(recipe.data.manifests).fingerprint,
         **{f"probe.{name}": f"{score:.4f}" for name, score in probes.items()},
     }
     registered = register_encoder(

@@ -151,9 +151,10 @@ class TrainingLoop:
         batch_size = self._plan.global_batch // collectives.world_size()
         row_bytes = self._recipe.views.count * self._recipe.views.size**2 * 3
         reader = SliceReader(
-            manifest=str(Path(self._recipe.data.shards).resolve()),
+            manifests=self._recipe.data.with_absolute_paths().manifests,
             plan=self._plan,
             views=self._recipe.views,
+            cache_bytes=self._recipe.data.cache_bytes,
         )
         cursors = self._data.own(self._streams)
         step = self._optimization.step_count

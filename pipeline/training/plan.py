@@ -6,14 +6,19 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.data import ingest, streams
-from pipeline.data.manifest import load_manifest, manifest_path, verify
-from pipeline.data.shard_reader import ShardReader
+from pipeline.data.corpus import load_corpus
+from pipeline.data.manifest import Ids, load_manifest
+from pipeline.data.shard_reader import read_labels
+from pipeline.data.storage import absolute
+from pipeline.data.streams import StreamPlan
+from pipeline.data.verify import verify
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
@@ -22,6 +27,7 @@ from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan, total_steps
 
 _MEASURED_BATCH = 4
+_LABELS_LOOKED_AT = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,8 @@ class Plan:
     steps: int
     epochs: float
     dropped_tail: int
+    repeated: int
+    sources: list[dict[str, Any]]
     local_batch: int
     batch_bytes: int
     in_flight_bytes: int
@@ -97,7 +105,7 @@ def plan_recipe(path: Path, overrides: Iterable[str]) -> Plan:
     row_bytes = recipe.views.count * recipe.views.size**2 * 3
     return Plan(
         samples=cut.samples,
-        shards=len(load_manifest(recipe.data.shards).shards),
+        shards=sum(len(m.shards) for m in load_corpus(recipe.data.manifests).manifests),
         streams=cut.streams,
         allowed_workers=streams.allowed_workers(cut.streams),
         workers=recipe.train.workers,
@@ -105,6 +113,8 @@ def plan_recipe(path: Path, overrides: Iterable[str]) -> Plan:
         steps=steps,
         epochs=round(steps / cut.steps_per_epoch, 3),
         dropped_tail=cut.dropped_tail,
+        repeated=cut.repeated,
+        sources=_sources(recipe, cut),
         local_batch=local_batch,
         batch_bytes=local_batch * row_bytes,
         in_flight_bytes=ingest.bytes_in_flight(local_batch=local_batch, row_bytes=row_bytes),
@@ -114,6 +124,16 @@ def plan_recipe(path: Path, overrides: Iterable[str]) -> Plan:
         memory_bytes=_memory(learner, recipe, local_batch),
         warnings=list(_warnings(recipe)),
     )
+
+
+def _sources(recipe: Recipe, cut: StreamPlan) -> list[dict[str, Any]]:
+    """What each of several manifests gives to a batch."""
+    return [
+        {"path": path, "samples": samples, "streams": count, "share": count / cut.streams}
+        for path, (samples, count) in zip(
+            recipe.data.manifests, cut.sources or ((cut.samples, cut.streams),), strict=True
+        )
+    ]
 
 
 def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem]:
@@ -134,15 +154,17 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
 
 
 def _data_problems(recipe: Recipe) -> list[Problem]:
-    found = verify(recipe.data.shards)
-    if manifest_path(recipe.data.shards).exists() and not found:
-        found += streams.problems(
-            samples=load_manifest(recipe.data.shards).samples,
-            streams=recipe.data.streams,
-            global_batch=recipe.train.global_batch,
-            workers=recipe.train.workers,
-        )
-    return found
+    found = [problem for path in recipe.data.manifests for problem in verify(path)]
+    if found:
+        return found
+    cut = stream_plan(recipe)
+    found += streams.problems(
+        samples=cut.samples,
+        streams=cut.streams,
+        global_batch=cut.global_batch,
+        workers=recipe.train.workers,
+    )
+    return found or streams.problems_of_sources(cut)
 
 
 def _evaluation_problems(recipe: Recipe) -> list[Problem]:
@@ -236,16 +258,18 @@ def _activation_bytes(learner: Learner, views: Tensor) -> int:
 
 
 def _warnings(recipe: Recipe) -> Iterator[str]:
-    manifest = load_manifest(recipe.data.shards)
-    root = manifest_path(recipe.data.shards).parent
-    if not manifest.shuffled:
-        yield "data.shards: the samples were not shuffled when the shards were made"
-    if manifest.labelled:
-        with ShardReader(manifest, root) as reader:
-            labels = reader.labels()
-        if len(labels) > 2 and len(np.unique(labels)) > 1 and bool((np.diff(labels) >= 0).all()):
-            yield "data.shards: the samples are sorted by label; batches will lack negatives"
+    corpus = load_corpus(recipe.data.manifests)
+    for number, manifest in enumerate(corpus.manifests):
+        where = f"data.shards[{number}]" if len(corpus.manifests) > 1 else "data.shards"
+        if not manifest.shuffled:
+            yield f"{where}: the samples were not shuffled when the shards were made"
+        if manifest.labelled and _sorted(read_labels(corpus, number, at_most=_LABELS_LOOKED_AT)):
+            yield f"{where}: the samples are sorted by label; batches will lack negatives"
     if recipe.evaluate is None:
         yield "evaluate: not given, so the encoder will have no probe scores"
-    elif Path(recipe.evaluate.test).resolve() == Path(recipe.data.shards).resolve():
+    elif absolute(recipe.evaluate.test) in map(absolute, recipe.data.manifests):
         yield "evaluate.test: the same shards as data.shards; the scores will flatter"
+
+
+def _sorted(labels: Ids) -> bool:
+    return len(labels) > 2 and len(np.unique(labels)) > 1 and bool((np.diff(labels) >= 0).all())

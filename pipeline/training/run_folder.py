@@ -16,7 +16,8 @@ from pipeline.recipe import Recipe
 
 # What may differ when a run is taken up again: nothing here changes what it computes.
 _FREE = (
-    "data.shards",  # the fingerprint stands for the data, wherever it lies
+    "data.shards",  # fingerprint and weights stand for the data, wherever it lies
+    "data.cache_bytes",
     "data.ingest",
     "data.ingest_cpus",
     "data.max_bad_fraction",
@@ -95,7 +96,12 @@ def run_identity(recipe: Recipe, *, fingerprint: str, init_sha256: str | None) -
         for key, value in flatten(recipe.resolved())
         if not any(key == free or key.startswith(f"{free}.") for free in _FREE)
     }
-    return {**settings, "data fingerprint": fingerprint, "encoder.init sha256": init_sha256}
+    return {
+        **settings,
+        "data fingerprint": fingerprint,
+        "data weights": [source.weight for source in recipe.data.shards],
+        "encoder.init sha256": init_sha256,
+    }
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Problem]:

@@ -21,8 +21,6 @@ from pipeline.data.accounting import Account
 from pipeline.data.assemble import Batch, BatchAssembler, Cursor
 from pipeline.data.decode import decode_image, encode_png
 from pipeline.data.ingest import SLICES_IN_FLIGHT, batches_per_slice, bytes_in_flight, inline
-from pipeline.data.manifest import load_manifest
-from pipeline.data.shard_reader import ShardReader
 from pipeline.data.sharding import write_shards
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.sources import open_source
@@ -47,7 +45,7 @@ def spoilt(
 
 
 def reader_of(folder: Path, views: ImageViews = LIGHT, plan: StreamPlan = PLAN) -> SliceReader:
-    return SliceReader(manifest=str(folder), plan=plan, views=views)
+    return SliceReader(manifests=(str(folder),), plan=plan, views=views)
 
 
 @dataclass
@@ -108,7 +106,7 @@ def undisturbed(folder: Path) -> Run:
 def test_a_batch_holds_the_decoded_and_rendered_samples_of_its_ids(noise_shards: Path) -> None:
     reader = reader_of(noise_shards / "tar", FULL)
     whole = run(reader, total=5)
-    with ShardReader(load_manifest(reader.manifest), noise_shards / "tar") as files:
+    with reader.open_shards() as files:
         for ids, views, epoch in zip(whole.ids, whole.views, whole.epochs, strict=True):
             sample_ids = np.array(ids)
             images = [decode_image(data) for data in files.read(sample_ids)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.manifest import class_names, load_manifest, locate, verify
+from pipeline.data.manifest import Shards, class_names, load_manifest, locate
 from pipeline.data.sharding import write_shards
 from pipeline.data.sources import open_source
+from pipeline.data.verify import verify
 from pipeline.errors import UserError
 
 pytestmark = pytest.mark.fast
@@ -38,8 +40,8 @@ def shards_of(folder: Path, *, pixels_seed: int = 0, **options: Any) -> Path:
 def test_whole_shards_have_no_problem_by_folder_or_by_file(tmp_path: Path) -> None:
     for kind in ("tar", "parquet"):
         folder = shards_of(tmp_path, kind=kind)
-        assert verify(folder) == verify(folder / "manifest.json") == []
-        assert load_manifest(folder) == load_manifest(str(folder / "manifest.json"))
+        assert verify(folder) == verify(folder / "manifest.arrow") == []
+        assert load_manifest(folder) == load_manifest(str(folder / "manifest.arrow"))
 
 
 @pytest.mark.parametrize(
@@ -76,14 +78,16 @@ def test_verify_lists_every_problem_at_once(tmp_path: Path) -> None:
 
 def test_verify_notices_ids_with_a_gap(tmp_path: Path) -> None:
     folder = shards_of(tmp_path)
-    text = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(text.replace('"first_id": 20', '"first_id": 21'))
+    manifest = load_manifest(folder)
+    *others, last = manifest.shards
+    moved = Shards.of([*others, replace(last, first_id=21)])
+    replace(manifest, shards=moved).save(folder)
     (problem,) = verify(folder)
     assert "starts at id 21, 20 expected" in problem.message
 
 
 def test_a_folder_without_a_manifest_or_with_a_broken_one_is_named(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{")
+    (tmp_path / "manifest.arrow").write_text("{")
     for folder, says in ((tmp_path / "absent", "no manifest"), (tmp_path, "not a manifest")):
         with pytest.raises(UserError, match=says):
             load_manifest(folder)
@@ -94,7 +98,7 @@ def test_a_folder_without_a_manifest_or_with_a_broken_one_is_named(tmp_path: Pat
 def test_a_manifest_that_changed_on_disk_is_read_again(tmp_path: Path) -> None:
     folder = shards_of(tmp_path)
     manifest = load_manifest(folder)
-    manifest.model_copy(update={"shuffled": False}).save(folder)
+    replace(manifest, shuffled=False).save(folder)
     assert manifest.shuffled
     assert not load_manifest(folder).shuffled
 

@@ -42,7 +42,7 @@ def reader_of(folder: Path, streams: int = 4, global_batch: int = BATCH) -> Slic
         seed=3, samples=SAMPLES, streams=streams, global_batch=global_batch, shuffle_window=16
     )
     views = ImageViews(size=4, count=1, jitter=0.0)
-    return SliceReader(manifest=str(folder), plan=plan, views=views)
+    return SliceReader(manifests=(str(folder),), plan=plan, views=views)
 
 
 @dataclass
@@ -78,7 +78,7 @@ def run(reader: SliceReader, total: int, *, k: int = 2) -> Served:
 
 def by_the_rules(reader: SliceReader, bad: Collection[int], total: int) -> Served:
     """The batches and the final account, by the plainest code that follows the rules."""
-    plan, boundaries = reader.plan, load_manifest(reader.manifest).boundaries()
+    plan, boundaries = reader.plan, load_manifest(reader.manifests[0]).boundaries()
     ids: list[list[int]] = []
     account = Account()
     for first in range(0, total, plan.steps_per_epoch):
@@ -168,7 +168,7 @@ def test_the_ledger_names_shard_key_offset_error_and_first_epoch(
 ) -> None:
     ledger = run(spoilt, 12).ledger
     assert {entry.sample_id for entry in ledger} == set(FEW_BAD)
-    root = Path(spoilt.manifest)
+    root = Path(spoilt.manifests[0])
     manifest = load_manifest(root)
     for entry in ledger:
         shard, row = (int(v) for v in locate(manifest.boundaries(), np.array(entry.sample_id)))

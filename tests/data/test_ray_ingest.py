@@ -37,7 +37,7 @@ def reader_and_slices(shards: Path, *, total_steps: int) -> tuple[SliceReader, I
         global_batch=24,
         shuffle_window=64,
     )
-    reader = SliceReader(manifest=str(shards), plan=plan, views=ImageViews(size=16))
+    reader = SliceReader(manifests=(str(shards),), plan=plan, views=ImageViews(size=16))
     pieces = slices(
         plan,
         positions=dict.fromkeys(range(4), 0),

@@ -15,12 +15,14 @@ import pytest
 import webdataset
 from PIL import Image
 
+from pipeline.data.corpus import load_corpus
 from pipeline.data.decode import Pixels, decode_image
 from pipeline.data.index import load_index
-from pipeline.data.manifest import Format, load_manifest, verify
-from pipeline.data.shard_reader import ShardReader
+from pipeline.data.manifest import Format, load_manifest
+from pipeline.data.shard_reader import ShardReader, read_labels
 from pipeline.data.sharding import ShardingResult, write_shards
 from pipeline.data.sources import Source, open_source
+from pipeline.data.verify import verify
 
 pytestmark = pytest.mark.fast
 
@@ -71,9 +73,9 @@ def shard(source: Source, destination: Path, **options: Any) -> ShardingResult:
 def contents(folder: Path) -> list[tuple[bytes, str | None]]:
     """Bytes and class name of every sample, by sample id."""
     manifest = load_manifest(folder)
-    with ShardReader(manifest, folder) as reader:
+    with ShardReader(load_corpus((str(folder),))) as reader:
         data = reader.read(np.arange(manifest.samples))
-        labels = reader.labels().tolist()
+        labels = read_labels(load_corpus((str(folder),)), at_most=manifest.samples).tolist()
     return [
         (image, manifest.classes[label] if label >= 0 else None)
         for image, label in zip(data, labels, strict=True)
@@ -159,7 +161,7 @@ def test_images_are_read_by_id_in_any_order_and_more_than_once(tmp_path: Path) -
     whole = contents(tmp_path / "tar")
     for kind in FORMATS:
         assert contents(tmp_path / kind) == whole
-        with ShardReader(load_manifest(tmp_path / kind), tmp_path / kind) as reader:
+        with ShardReader(load_corpus((str(tmp_path / kind),))) as reader:
             assert reader.read(ids) == [whole[i][0] for i in ids]
 
 

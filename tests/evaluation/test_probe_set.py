@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.data.corpus import load_corpus
 from pipeline.data.decode import decode_image, encode_png
-from pipeline.data.manifest import Manifest, load_manifest
-from pipeline.data.shard_reader import ShardReader
+from pipeline.data.manifest import Manifest, Shards
+from pipeline.data.shard_reader import ShardReader, read_labels
 from pipeline.data.shard_writer import ShardContent, write_shard
 from pipeline.errors import UserError
 from pipeline.evaluation.probe_set import load_probe_set
@@ -28,23 +29,23 @@ def shrunk(row: int) -> npt.NDArray[np.uint8]:
     return render_probe_view(picture(row), 6)
 
 
-Shards = Callable[..., Path]
+MakeShards = Callable[..., Path]
 
 
 @pytest.fixture
-def shards(tmp_path: Path) -> Shards:
+def shards(tmp_path: Path) -> MakeShards:
     """Two shards of 3 samples; those that are named are no images."""
 
     def write(*, bad: tuple[int, ...] = (), labelled: bool = True) -> Path:
         made = []
+        classes = ("a", "b") if labelled else ()
         for number in range(2):
             content = ShardContent(first_id=3 * number)
             for row in range(3 * number, 3 * number + 3):
                 data = b"no image" if row in bad else encode_png(picture(row))
-                content.add(str(row), data, row % 2 if labelled else None)
-            made.append(write_shard(content, tmp_path, number, "tar"))
-        classes = ("a", "b") if labelled else ()
-        Manifest(shuffled=True, classes=classes, labelled=labelled, shards=tuple(made)).save(
+                content.add(str(row), data, "ab"[row % 2] if labelled else None)
+            made.append(write_shard(content, tmp_path, number, "tar", classes))
+        Manifest(shuffled=True, classes=classes, labelled=labelled, shards=Shards.of(made)).save(
             tmp_path
         )
         return tmp_path
@@ -55,7 +56,7 @@ def shards(tmp_path: Path) -> Shards:
 @pytest.mark.parametrize("limit", [1, 3, 4, 6, 100])
 @pytest.mark.parametrize("bad", [(), (0,), (2, 3)])
 def test_a_probe_set_is_the_first_samples_that_can_be_decoded(
-    shards: Shards, limit: int, bad: tuple[int, ...]
+    shards: MakeShards, limit: int, bad: tuple[int, ...]
 ) -> None:
     rows = [row for row in range(min(limit, 6)) if row not in bad]
     folder = shards(bad=bad)
@@ -68,7 +69,7 @@ def test_a_probe_set_is_the_first_samples_that_can_be_decoded(
     assert np.array_equal(found.images, np.stack([shrunk(row) for row in rows]))
 
 
-def test_a_probe_set_without_labels_is_refused(shards: Shards) -> None:
+def test_a_probe_set_without_labels_is_refused(shards: MakeShards) -> None:
     with pytest.raises(UserError, match="has no labels, a probe needs them"):
         load_probe_set(str(shards(labelled=False)), size=6, max_samples=6)
 
@@ -76,8 +77,8 @@ def test_a_probe_set_without_labels_is_refused(shards: Shards) -> None:
 def test_labels_stay_with_their_images(clipart_shards: Path) -> None:
     folder = clipart_shards / "test"
     found = load_probe_set(str(folder), size=32, max_samples=20_000)
-    manifest = load_manifest(folder)
-    with ShardReader(manifest, folder) as reader:
-        encoded, labels = reader.read(np.arange(60)), reader.labels()
+    corpus = load_corpus((str(folder),))
+    with ShardReader(corpus) as reader:
+        encoded, labels = reader.read(np.arange(60)), read_labels(corpus, at_most=60)
     assert np.array_equal(found.labels, labels)
     assert np.array_equal(found.images, np.stack([decode_image(data) for data in encoded]))

@@ -77,7 +77,7 @@ def test_a_recipe_without_mistakes_is_handed_over_with_absolute_paths(
 ) -> None:
     monkeypatch.chdir(clipart_shards)
     checked = checked_recipe(recipe, ["data.shards=train", "train.workers=4"])
-    assert checked.data.shards == str(clipart_shards / "train")
+    assert checked.data.manifests == (str(clipart_shards / "train"),)
     assert checked.train.workers == 4
 
 
@@ -95,13 +95,13 @@ def test_missing_shards_are_told_with_the_mistakes_in_every_other_section(
     assert set(found) == {
         "seed",
         "objective.tempreture",
-        f"{tmp_path}/absent/manifest.json",
-        f"{tmp_path}/gone/manifest.json",
+        f"{tmp_path}/absent/manifest.arrow",
+        f"{tmp_path}/gone/manifest.arrow",
         "evaluate.train",
         "encoder.name",
         "tracking.uri",
     }
-    assert "python -m jobs shard" in found[f"{tmp_path}/absent/manifest.json"]
+    assert "python -m jobs shard" in found[f"{tmp_path}/absent/manifest.arrow"]
     assert "has no labels" in found["evaluate.train"]
     assert "timm has no model 'resnet10x'" in found["encoder.name"]
     assert silent_server in found["tracking.uri"]
@@ -191,7 +191,7 @@ def test_a_wrong_setting_silences_no_path_or_setting_that_contains_its_name(
 ) -> None:
     shards = tmp_path / wrong.partition("=")[0]
     found = problems(wrong, f"data.shards={shards}", "encoder.name=resnet10x")
-    assert {f"{shards}/manifest.json", "encoder.name"} <= set(found)
+    assert {f"{shards}/manifest.arrow", "encoder.name"} <= set(found)
 
 
 def test_a_wrong_setting_is_told_once_though_its_default_is_wrong_too(problems: Checker) -> None:

@@ -1,0 +1,147 @@
+"""Node-local copies of remote shards, as sparse files that hold the ranges asked for so far.
+
+All processes of a node share them. A shard is fetched in few large requests, never one a sample,
+and no byte twice while its copy is kept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from pipeline.data import storage
+
+Range = tuple[int, int]  # start, stop
+
+_REQUEST_BYTES = 16 << 20
+_BRIDGED_BYTES = 64 << 10  # a gap this small costs less to read than another request
+_PARALLEL_REQUESTS = 4
+
+
+class ShardCache:
+    """A folder of sparse copies, bounded in bytes; the least recently used go first."""
+
+    def __init__(self, *, capacity: int, folder: Path | None = None) -> None:
+        """Use a folder.
+
+        Args:
+            capacity: bytes on disk that the copies may take; a shard in use may exceed it.
+            folder: by default one of the user's in the node's temporary folder.
+        """
+        self._capacity = capacity
+        default = Path(tempfile.gettempdir()) / f"shard-cache-{os.getuid()}"
+        self._folder = folder or default
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def open(self, location: str, *, version: str, ranges: Iterable[Range]) -> Iterator[int]:
+        """A descriptor of a copy that holds the ranges, for the time of the body.
+
+        Args:
+            location: the shard's URI.
+            version: changes when the shard's content does.
+            ranges: of bytes that will be read.
+
+        Raises:
+            OSError: the store failed again and again, or the disk is full.
+        """
+        name = hashlib.sha256(f"{location} {version}".encode()).hexdigest()[:32]
+        copy = self._folder / f"{name}.copy"
+        with (self._folder / f"{name}.lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            descriptor = os.open(copy, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                if self._fetch(location, copy, descriptor, ranges):
+                    self._evict(keep=copy)
+                os.utime(copy)
+                # From here on the descriptor keeps the bytes, even if another process evicts them.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+    def _fetch(self, location: str, copy: Path, descriptor: int, ranges: Iterable[Range]) -> bool:
+        notes = copy.with_suffix(".json")
+        empty = os.fstat(descriptor).st_size == 0
+        present = (
+            [] if empty or not notes.exists() else [tuple(r) for r in json.loads(notes.read_text())]
+        )
+        missing = subtract(merge(ranges, bridge=_BRIDGED_BYTES), present)
+        if not missing:
+            return False
+        with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
+            list(
+                pool.map(lambda part: self._copy_range(location, descriptor, part), split(missing))
+            )
+        partial = notes.with_suffix(".partial")
+        partial.write_text(json.dumps(merge([*present, *missing], bridge=0)))
+        partial.replace(notes)
+        return True
+
+    @staticmethod
+    def _copy_range(location: str, descriptor: int, part: Range) -> None:
+        data = memoryview(storage.read_range(location, *part))
+        at = part[0]
+        while data:
+            written = os.pwrite(descriptor, data, at)
+            data, at = data[written:], at + written
+
+    def _evict(self, *, keep: Path) -> None:
+        copies = []
+        for path in self._folder.glob("*.copy"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another process evicts too
+                continue
+            copies.append((status.st_mtime_ns, status.st_blocks * 512, path))
+        excess = sum(size for _, size, _ in copies) - self._capacity
+        for _, size, path in sorted(copies):
+            if excess <= 0:
+                return
+            if path != keep:
+                path.with_suffix(".json").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+                excess -= size
+
+
+def merge(ranges: Iterable[Range], *, bridge: int) -> list[Range]:
+    """Ranges in order, joined where at most `bridge` bytes lie between."""
+    merged: list[Range] = []
+    for start, stop in sorted(ranges):
+        if merged and start <= merged[-1][1] + bridge:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        elif stop > start:
+            merged.append((start, stop))
+    return merged
+
+
+def subtract(ranges: Iterable[Range], present: Iterable[Range]) -> list[Range]:
+    """What of merged ranges is not in other merged ranges."""
+    missing = []
+    held = list(present)
+    for start, stop in ranges:
+        for low, high in held:
+            if high <= start or low >= stop:
+                continue
+            if low > start:
+                missing.append((start, low))
+            start = high
+        if start < stop:
+            missing.append((start, stop))
+    return missing
+
+
+def split(ranges: Iterable[Range]) -> Iterator[Range]:
+    """Ranges cut evenly into requests of at most 16 MiB."""
+    for start, stop in ranges:
+        parts = -(-(stop - start) // _REQUEST_BYTES)
+        cuts = [start + (stop - start) * part // parts for part in range(parts + 1)]
+        yield from pairwise(cuts)

@@ -1,0 +1,161 @@
+"""Files by path or URI: local disks, and whatever pyarrow or fsspec can open (s3, gs, hdfs …).
+
+Credentials come from the environment, as each store's own tools read them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import fsspec
+import pyarrow as pa
+from pyarrow import fs
+
+Result = TypeVar("Result")
+
+_ATTEMPTS = 4
+_FIRST_PAUSE_SECONDS = 0.25
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is a URI of another machine, and not a path or a file:// URI."""
+    return "://" in location and not location.startswith("file://")
+
+
+def absolute(location: str) -> str:
+    """A location that means the same in every working directory; file:// becomes a path."""
+    if is_remote(location):
+        return location
+    return str(Path(location.removeprefix("file://")).expanduser().resolve())
+
+
+def join(folder: str, name: str) -> str:
+    """The location of a file in a folder; a name that is a URI or absolute stands for itself."""
+    if "://" in name or name.startswith("/"):
+        return name
+    path, mark, query = folder.partition("?")  # pyarrow's options of a store follow the path
+    return f"{path.rstrip('/')}/{name}{mark}{query}"
+
+
+def parent(location: str) -> str:
+    """The folder of a file."""
+    path, mark, query = location.partition("?")
+    return f"{path.rpartition('/')[0]}{mark}{query}"
+
+
+def file_name(location: str) -> str:
+    """The last part of a location."""
+    return location.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+@lru_cache(maxsize=64)
+def _open_store(root: str) -> fs.FileSystem:
+    try:
+        return fs.FileSystem.from_uri(root)[0]
+    except pa.ArrowInvalid:  # a scheme that pyarrow does not speak
+        store, _ = fsspec.core.url_to_fs(root)
+        return fs.PyFileSystem(fs.FSSpecHandler(store))
+
+
+def resolve(location: str) -> tuple[fs.FileSystem, str]:
+    """The store of a location, and the path in it.
+
+    Raises:
+        ValueError: no library that is installed can open it.
+    """
+    if not is_remote(location):
+        return _local_store(), absolute(location)
+    address, _, query = location.partition("?")
+    scheme, _, path = address.partition("://")
+    bucket = path.partition("/")[0]
+    root = f"{scheme}://{bucket}" + (f"?{query}" if query else "")
+    return _open_store(root), path
+
+
+@lru_cache(maxsize=1)
+def _local_store() -> fs.FileSystem:
+    return fs.LocalFileSystem()
+
+
+def retrying(action: Callable[[], Result]) -> Result:
+    """Run an action, again after a pause if the store fails; a missing file is no such failure.
+
+    Raises:
+        OSError: it failed four times, or the file is not there.
+    """
+    pause = _FIRST_PAUSE_SECONDS
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return action()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(pause)
+            pause *= 4
+    return action()
+
+
+def size_of(location: str) -> int | None:
+    """Bytes of a file, None where there is none."""
+    store, path = resolve(location)
+    info = retrying(lambda: store.get_file_info(path))
+    return int(info.size) if info.type == fs.FileType.File else None
+
+
+def read_file(location: str) -> bytes:
+    """A whole file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    store, path = resolve(location)
+
+    def read() -> bytes:
+        with store.open_input_file(path) as file:
+            return bytes(file.read())
+
+    return retrying(read)
+
+
+def read_range(location: str, start: int, stop: int) -> bytes:
+    """Bytes start … stop - 1 of a file, fewer where it ends before.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    store, path = resolve(location)
+
+    def read() -> bytes:
+        with store.open_input_file(path) as file:
+            return bytes(file.read_at(stop - start, start))
+
+    return retrying(read)
+
+
+def write_file(location: str, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    store, path = resolve(location)
+    if is_remote(location):  # object stores show a file when it is closed
+        with store.open_output_stream(path) as file:
+            file.write(data)
+        return
+    partial = f"{path}.partial"
+    Path(partial).write_bytes(data)
+    Path(partial).replace(path)
+
+
+def list_files(folder: str) -> list[str]:
+    """Locations of all files under a folder, by name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    store, path = resolve(folder)
+    found = retrying(lambda: store.get_file_info(fs.FileSelector(path, recursive=True)))
+    names = sorted(info.path for info in found if info.type == fs.FileType.File)
+    prefix = len(path.rstrip("/")) + 1
+    return [join(folder, name[prefix:]) for name in names]
