@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jobs.output import JsonOption, print_result, reporting_errors
+from jobs.output import JsonOption, only_results_on_stdout, print_result, reporting_errors
 
 if TYPE_CHECKING:
+    from pipeline.data.manifest import Manifest
     from pipeline.data.sharding import ShardingResult
 
 
@@ -30,9 +32,19 @@ def add_to(app: typer.Typer) -> None:
 
 def shard(
     src: Annotated[
-        Path, typer.Argument(help="A folder of images, an .npz, a Parquet file or folder of them.")
+        str,
+        typer.Argument(
+            help="A folder of images, an .npz, a Parquet file or folder of them; with --index a "
+            "folder or URI of shards."
+        ),
     ],
-    dest: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
+    dest: Annotated[
+        str,
+        typer.Argument(
+            help="Folder to write; new or empty, with --append one that holds shards, with --index "
+            "where the manifest goes (SRC itself will do)."
+        ),
+    ],
     format: Annotated[
         Format, typer.Option(help="tar is WebDataset; both are read alike.")
     ] = Format.tar,
@@ -40,12 +52,17 @@ def shard(
         str | None,
         typer.Option(
             help="Where labels are. Image folder: `folder` (names of sub-folders) or a csv with "
-            "the columns file,label. .npz: a key. Parquet: a column. `none`: no labels. "
-            "Default: what is there. Training never sees them, probes do."
+            "the columns file,label. .npz: a key. Parquet: a column. --index of tars: `cls` or "
+            "`json:KEY`. `none`: no labels. Default: what is there. Training never sees them, "
+            "probes do."
         ),
     ] = None,
     images: Annotated[
-        str | None, typer.Option(help="Key (.npz) or column (Parquet) of the images.")
+        str | None,
+        typer.Option(
+            help="Key (.npz), column (Parquet; with --index one of paths will do) or member "
+            "extension (--index of tars) of the images."
+        ),
     ] = None,
     test_fraction: Annotated[
         float,
@@ -53,6 +70,17 @@ def shard(
     ] = 0.0,
     samples_per_shard: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffle.")] = 0,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add to the shards in DEST; their ids stay.")
+    ] = False,
+    index: Annotated[
+        bool,
+        typer.Option(
+            "--index",
+            help="SRC is shards that somebody else made: read them once, in parallel, and write a "
+            "manifest and indexes, no copies. Again: goes on, and adds shards that have come.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Turn images into shards that training can stream.
@@ -62,39 +90,107 @@ def shard(
 
     Example: python -m jobs shard photos/ shards/ --test-fraction 0.2
     """
-    from pipeline.data.sharding import write_shards
+    with reporting_errors(json):
+        _refuse_together(index=index, append=append, test_fraction=test_fraction)
+        if index:
+            with only_results_on_stdout():
+                summary = _index(src, dest, images=images, labels=labels)
+        else:
+            summary = _write(
+                src,
+                Path(dest),
+                images=images,
+                labels=labels,
+                kind=format,
+                test_fraction=test_fraction,
+                samples_per_shard=samples_per_shard,
+                seed=seed,
+                append=append,
+            )
+        verb = "Indexed" if index else "Sharded"
+        print_result(summary, _rows(summary), title=f"{verb} {src}", as_json=json)
+
+
+def _refuse_together(*, index: bool, append: bool, test_fraction: float) -> None:
+    from pipeline.errors import Problem, UserError
+
+    if index and append:
+        raise UserError(Problem("--append", "is for images; --index adds new shards by itself"))
+    if test_fraction and (index or append):
+        other = "--index" if index else "--append"
+        raise UserError(Problem("--test-fraction", f"cannot be had with {other}"))
+
+
+def _progress(title: str) -> Progress:
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def _index(src: str, dest: str, *, images: str | None, labels: str | None) -> dict[str, Any]:
+    from pipeline.data.foreign_shards import Fields
+    from pipeline.data.indexing import find_shards, index_shards
+    from pipeline.data.ray_session import ray_session
+
+    found = find_shards(src)
+    with ray_session(cpus=1, verbose=False), _progress("indexing") as bar:
+        task = bar.add_task("", total=len(found))
+        result = index_shards(
+            src,
+            dest,
+            fields=Fields(images=images, labels=labels),
+            progress=lambda count: bar.advance(task, count),
+        )
+    return {
+        "sets": {dest: _facts(result.manifest)},
+        "read": result.read,
+        "left_out": dict(result.left_out),
+        "examples": result.examples,
+    }
+
+
+def _write(
+    src: str,
+    dest: Path,
+    *,
+    images: str | None,
+    labels: str | None,
+    kind: Format,
+    test_fraction: float,
+    samples_per_shard: int,
+    seed: int,
+    append: bool,
+) -> dict[str, Any]:
+    from pipeline.data.sharding import append_shards, write_shards
     from pipeline.data.sources import open_source
 
-    with reporting_errors(json):
-        source = open_source(src, labels=labels, images=images)
-        columns = (TextColumn("sharding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("", total=len(source))
-            result = write_shards(
-                source,
-                dest,
-                kind=format.value,
-                samples_per_shard=samples_per_shard,
-                test_fraction=test_fraction,
-                seed=seed,
-                progress=lambda count: bar.advance(task, count),
-            )
-        summary = _summary(result, dest)
-        print_result(summary, _rows(summary), title=f"Sharded {src}", as_json=json)
+    source = open_source(Path(src), labels=labels, images=images)
+    with _progress("sharding") as bar:
+        task = bar.add_task("", total=len(source))
+        write = append_shards if append else partial(write_shards, test_fraction=test_fraction)
+        result = write(
+            source,
+            dest,
+            kind=kind.value,
+            samples_per_shard=samples_per_shard,
+            seed=seed,
+            progress=lambda count: bar.advance(task, count),
+        )
+    return _summary(result, dest)
 
 
 def _summary(result: ShardingResult, dest: Path) -> dict[str, Any]:
-    sets = {
-        str(dest / name): {
-            "samples": manifest.samples,
-            "shards": len(manifest.shards),
-            "classes": len(manifest.classes),
-            "labelled": manifest.labelled,
-            "fingerprint": manifest.fingerprint,
-        }
-        for name, manifest in result.manifests.items()
-    }
+    sets = {str(dest / name): _facts(manifest) for name, manifest in result.manifests.items()}
     return {"sets": sets, "left_out": dict(result.left_out), "examples": result.examples}
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "samples": manifest.samples,
+        "shards": len(manifest.shards),
+        "classes": len(manifest.classes),
+        "labelled": manifest.labelled,
+        "fingerprint": manifest.fingerprint,
+    }
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

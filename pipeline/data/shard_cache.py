@@ -61,7 +61,7 @@ class ShardCache:
             try:
                 if self._fetch(location, copy, descriptor, ranges):
                     self._evict(keep=copy)
-                os.utime(copy)
+                os.utime(descriptor)
                 # From here on the descriptor keeps the bytes, even if another process evicts them.
                 fcntl.flock(lock, fcntl.LOCK_UN)
                 yield descriptor
@@ -106,10 +106,20 @@ class ShardCache:
         for _, size, path in sorted(copies):
             if excess <= 0:
                 return
-            if path != keep:
-                path.with_suffix(".json").unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
+            if path != keep and self._drop(path):
                 excess -= size
+
+    @staticmethod
+    def _drop(copy: Path) -> bool:
+        """Remove a copy, unless a process is fetching into it."""
+        with copy.with_suffix(".lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            copy.with_suffix(".json").unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)
+            return True
 
 
 def merge(ranges: Iterable[Range], *, bridge: int) -> list[Range]:

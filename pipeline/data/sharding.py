@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline.data.decode import BadSample, decode_image
-from pipeline.data.manifest import Format, Manifest, Shard, Shards
+from pipeline.data.manifest import Format, Manifest, Shard, Shards, load_manifest
 from pipeline.data.shard_writer import ShardContent, write_shard
 from pipeline.data.sources import RawSample, Source
 from pipeline.errors import Problem, UserError
@@ -60,6 +61,61 @@ def write_shards(
         return _write_sets(source, folder, kind, samples_per_shard, test_fraction, seed, progress)
 
 
+def append_shards(
+    source: Source,
+    destination: Path,
+    *,
+    kind: Format,
+    samples_per_shard: int,
+    seed: int,
+    progress: Callable[[int], None],
+) -> ShardingResult:
+    """Add a source, shuffled, as further shards of a manifest; ids that were given stay.
+
+    Args:
+        source: the samples.
+        destination: the manifest's folder.
+        kind: format of the new shards.
+        samples_per_shard: samples in each of them but the last.
+        seed: of the shuffle.
+        progress: called with the number of samples done since the last call.
+
+    Raises:
+        UserError: there is no manifest, or no image can be read.
+    """
+    before = load_manifest(destination)
+    result = ShardingResult(manifests={})
+    old = before.classes
+    classes = (*old, *(name for name in source.classes() if name not in old))
+    with TemporaryDirectory(dir=destination, prefix=".append-") as scratch:
+        shards, unlabelled = _write_set(
+            _readable(source, seed, result, progress),
+            Path(scratch),
+            kind,
+            samples_per_shard,
+            classes,
+            first_number=len(before.shards),
+            first_id=before.samples,
+        )
+        if not shards:
+            raise _nothing_readable("the source", result)
+        for file in Path(scratch).iterdir():
+            file.replace(destination / file.name)
+    after = replace(
+        before,
+        shards=Shards.of([*before.shards, *shards]),
+        classes=classes,
+        labelled=before.labelled and not unlabelled,
+    )
+    after.save(destination)
+    result.manifests[""] = after
+    return result
+
+
+def _nothing_readable(name: str, result: ShardingResult) -> UserError:
+    return UserError(Problem(name, f"has no readable image; left out: {dict(result.left_out)}"))
+
+
 def _write_sets(
     source: Source,
     folder: Path,
@@ -87,12 +143,7 @@ def _write_sets(
         target.mkdir(parents=True, exist_ok=True)
         shards, unlabelled = _write_set(samples, target, kind, samples_per_shard, classes)
         if not shards:
-            raise UserError(
-                Problem(
-                    f"the {name} set" if name else "the source",
-                    f"has no readable image; left out: {dict(result.left_out)}",
-                )
-            )
+            raise _nothing_readable(f"the {name} set" if name else "the source", result)
         manifest = Manifest(
             shuffled=True,
             classes=classes,
@@ -110,15 +161,18 @@ def _write_set(
     kind: Format,
     samples_per_shard: int,
     classes: tuple[str, ...],
+    *,
+    first_number: int = 0,
+    first_id: int = 0,
 ) -> tuple[tuple[Shard, ...], int]:
     shards: list[Shard] = []
-    first_id = unlabelled = 0
+    unlabelled = 0
     while chunk := list(islice(samples, samples_per_shard)):
         content = ShardContent(first_id=first_id)
         for sample in chunk:
             unlabelled += sample.label is None
             content.add(sample.key, sample.data, sample.label)
-        shards.append(write_shard(content, folder, len(shards), kind, classes))
+        shards.append(write_shard(content, folder, first_number + len(shards), kind, classes))
         first_id += len(chunk)
     return tuple(shards), unlabelled
 

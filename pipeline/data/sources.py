@@ -214,8 +214,8 @@ class ParquetSource:
             schema = pq.read_schema(files[0])
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(Problem(str(files[0]), f"is not a Parquet file: {error}")) from error
-        self._image = _image_column(schema, images)
-        self._label = _label_column(schema, labels)
+        self._image = image_column(schema, images, paths=False)
+        self._label = label_column(schema, labels)
 
     def classes(self) -> tuple[str, ...]:
         if self._label is None:
@@ -282,8 +282,20 @@ class ParquetSource:
             yield RawSample(row["key"], row["data"] or b"", row["label"])
 
 
-def _image_column(schema: pa.Schema, name: str | None) -> str:
+def image_column(schema: pa.Schema, name: str | None, *, paths: bool) -> str:
+    """The column of encoded images, by name or because there is but one.
+
+    Args:
+        schema: of the table.
+        name: what the user said, or None.
+        paths: a column of strings that was named will do: paths beside the table.
+
+    Raises:
+        UserError: there is none of that name or none at all.
+    """
     fitting = [field.name for field in schema if _is_image_type(field.type)]
+    if paths:
+        fitting += [f.name for f in schema if f.name == name and pa.types.is_string(f.type)]
     if name is None and len(fitting) == 1:
         return fitting[0]
     if name is None or name not in fitting:
@@ -303,7 +315,12 @@ def _is_image_type(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _label_column(schema: pa.Schema, name: str | None) -> str | None:
+def label_column(schema: pa.Schema, name: str | None) -> str | None:
+    """The column of labels: the one named, else `label` if there is one.
+
+    Raises:
+        UserError: the one named is not there.
+    """
     if name == "none" or (name is None and "label" not in schema.names):
         return None
     if name is not None and name not in schema.names:

@@ -101,9 +101,17 @@ def retrying(action: Callable[[], Result]) -> Result:
 
 def size_of(location: str) -> int | None:
     """Bytes of a file, None where there is none."""
+    state = state_of(location)
+    return None if state is None else state[0]
+
+
+def state_of(location: str) -> tuple[int, int] | None:
+    """Bytes and time of the last change (ns) of a file, None where there is none."""
     store, path = resolve(location)
     info = retrying(lambda: store.get_file_info(path))
-    return int(info.size) if info.type == fs.FileType.File else None
+    if info.type != fs.FileType.File:
+        return None
+    return int(info.size), int(info.mtime_ns or 0)
 
 
 def read_file(location: str) -> bytes:
@@ -143,9 +151,10 @@ def write_file(location: str, data: bytes) -> None:
         with store.open_output_stream(path) as file:
             file.write(data)
         return
-    partial = f"{path}.partial"
-    Path(partial).write_bytes(data)
-    Path(partial).replace(path)
+    partial = Path(f"{path}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_bytes(data)
+    partial.replace(path)
 
 
 def list_files(folder: str) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 
+from pipeline.data.ray_session import ray_session
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 
@@ -17,35 +16,12 @@ from pipeline.recipe import Recipe
 def connected(recipe: Recipe, *, verbose: bool) -> Iterator[None]:
     """Be connected to a Ray with room for the recipe while the body runs.
 
-    With RAY_ADDRESS set (a submitted job has it) that cluster is used. Otherwise a local Ray is
-    started with as many logical CPUs as the workers and their readers ask for: a laptop with two
-    cores runs two workers and two readers, and the operating system shares the cores out. A Ray
-    that is already initialised in this process is used as it is.
-
     Raises:
         UserError: the cluster has no room, which Ray itself would wait for without a word.
     """
-    owned = not ray.is_initialized()
-    if owned:
-        quiet = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
-        if "RAY_ADDRESS" in os.environ:
-            ray.init(**quiet)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=max(os.cpu_count() or 1, cpus_needed(recipe)),
-                include_dashboard=False,
-                **quiet,
-            )
-    if not verbose:
-        for name in ("ray", "ray.train", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-    try:
+    with ray_session(cpus=cpus_needed(recipe), verbose=verbose):
         _refuse_too_small(recipe)
         yield
-    finally:
-        if owned:
-            ray.shutdown()
 
 
 def cpus_needed(recipe: Recipe) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
@@ -20,13 +19,6 @@ from pipeline.data.read_ahead import ReadAhead
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import Slice, StreamPlan, slices
 from pipeline.views.parameters import ImageViews
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def reader_and_slices(shards: Path, *, total_steps: int) -> tuple[SliceReader, Iterator[Slice]]:

@@ -43,7 +43,7 @@ def test_the_tour_runs_as_it_stands(home: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
