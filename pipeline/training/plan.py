@@ -13,7 +13,9 @@ from torch import Tensor
 
 from pipeline.data import ingest, streams
 from pipeline.data.manifest import load_manifest, manifest_path, verify
+from pipeline.data.order import write_order
 from pipeline.data.shard_reader import ShardReader
+from pipeline.data.whole_file import cannot_hold
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
@@ -83,13 +85,12 @@ def _compares(problem: Problem, blamed: Iterable[str]) -> bool:
     )
 
 
-def plan_recipe(path: Path, overrides: Iterable[str]) -> Plan:
+def plan_recipe(recipe: Recipe) -> Plan:
     """Work out what a recipe would do.
 
-    Raises:
-        UserError: with every mistake in it.
+    Args:
+        recipe: as `checked_recipe` gives it.
     """
-    recipe = checked_recipe(path, overrides)
     cut = stream_plan(recipe)
     steps = total_steps(recipe, cut)
     learner = build_learner(recipe)
@@ -116,6 +117,19 @@ def plan_recipe(path: Path, overrides: Iterable[str]) -> Plan:
     )
 
 
+def write_epoch_order(recipe: Recipe, path: Path, *, epoch: int) -> int:
+    """Write the order in which an undisturbed epoch serves the recipe's data.
+
+    Returns:
+        The number of samples in it.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    boundaries = load_manifest(recipe.data.shards).boundaries()
+    return write_order(path, stream_plan(recipe), boundaries, epoch=epoch)
+
+
 def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem]:
     """Every mistake that can be found without starting anything.
 
@@ -130,6 +144,8 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
     found += _evaluation_problems(recipe)
     if not blamed & {"encoder", "encoder.name"}:
         found += _model_problems(recipe)
+    if recipe.train.trace is not None and (fault := cannot_hold(Path(recipe.train.trace))):
+        found.append(Problem("train.trace", fault))
     return found + _tracking_problems(recipe)
 
 
