@@ -49,6 +49,7 @@ class Recipe(BaseModel):
         init = self.encoder.init
         if init is not None and not init.startswith("models:/"):
             init = _absolute(init)
+        trace = self.train.trace
         evaluate = self.evaluate
         if evaluate is not None:
             folders = {"train": _absolute(evaluate.train), "test": _absolute(evaluate.test)}
@@ -58,6 +59,9 @@ class Recipe(BaseModel):
                 "data": self.data.model_copy(update={"shards": _absolute(self.data.shards)}),
                 "encoder": self.encoder.model_copy(update={"init": init}),
                 "evaluate": evaluate,
+                "train": self.train.model_copy(
+                    update={"trace": _absolute(trace) if trace is not None else None}
+                ),
                 "tracking": self.tracking.model_copy(
                     update={"storage": _absolute(self.tracking.storage)}
                 ),
