@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
 
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
+
+_PROCESSES_KEPT = 1024
 
 
 @contextmanager
@@ -21,6 +24,9 @@ def connected(recipe: Recipe, *, verbose: bool) -> Iterator[None]:
     started with as many logical CPUs as the workers and their readers ask for: a laptop with two
     cores runs two workers and two readers, and the operating system shares the cores out. A Ray
     that is already initialised in this process is used as it is.
+
+    Readers that together ask for more than there is would queue, and Ray then serves the same few
+    of them again and again: a fraction in `data.ingest_cpus` gives each worker a share of its own.
 
     Raises:
         UserError: the cluster has no room, which Ray itself would wait for without a word.
@@ -33,8 +39,11 @@ def connected(recipe: Recipe, *, verbose: bool) -> Iterator[None]:
         else:
             ray.init(
                 address="local",
-                num_cpus=max(os.cpu_count() or 1, cpus_needed(recipe)),
+                num_cpus=max(os.cpu_count() or 1, math.ceil(cpus_needed(recipe))),
                 include_dashboard=False,
+                # Ray ends idle processes beyond one for each CPU, the trainers counted in. A reader
+                # that had rested would have to be started anew, while its worker waits.
+                _system_config={"num_workers_soft_limit": _PROCESSES_KEPT},
                 **quiet,
             )
     if not verbose:
@@ -48,10 +57,11 @@ def connected(recipe: Recipe, *, verbose: bool) -> Iterator[None]:
             ray.shutdown()
 
 
-def cpus_needed(recipe: Recipe) -> int:
+def cpus_needed(recipe: Recipe) -> float:
     """Logical CPUs for the workers and, with `ingest: ray`, their readers."""
     readers = recipe.data.ingest_cpus if recipe.data.ingest == "ray" else 0
-    return recipe.train.workers * (1 + readers)
+    # Ray counts in ten-thousandths; a sum of fractions must not exceed the cluster by less.
+    return round(recipe.train.workers * (1 + readers), 4)
 
 
 def uses_gpu(recipe: Recipe) -> bool:
@@ -68,8 +78,8 @@ def _refuse_too_small(recipe: Recipe) -> None:
         found.append(
             Problem(
                 "train.workers",
-                f"{recipe.train.workers} workers and their readers need {cpus_needed(recipe)} "
-                f"CPUs, the cluster has {has.get('CPU', 0):g}",
+                f"{recipe.train.workers} workers and their readers need {cpus_needed(recipe):g} "
+                f"CPUs, the cluster has {has.get('CPU', 0):g}{_remedy(recipe, has)}",
             )
         )
     if recipe.train.device == "cuda" and has.get("GPU", 0) < recipe.train.workers:
@@ -82,3 +92,11 @@ def _refuse_too_small(recipe: Recipe) -> None:
         )
     if found:
         raise UserError(found)
+
+
+def _remedy(recipe: Recipe, has: Mapping[str, float]) -> str:
+    """The reader CPUs with which the workers would fit, if any."""
+    if recipe.data.ingest != "ray":
+        return ""
+    spare = math.floor((has.get("CPU", 0) / recipe.train.workers - 1) * 100) / 100
+    return f"; data.ingest_cpus={spare:g} would fit" if spare >= 0.01 else ""
