@@ -22,16 +22,30 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(
-    recipe: RecipeArgument, overrides: OverridesArgument = None, json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    order: Annotated[
+        Path | None,
+        typer.Option(help="Parquet file for an epoch's order: which sample in which batch."),
+    ] = None,
+    epoch: Annotated[
+        int | None, typer.Option(min=0, help="The epoch of --order.  [default: 0]")
+    ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Show what a recipe would do; starts nothing and needs no cluster.
 
     Example: python -m jobs plan jobs/recipes/images.yaml train.epochs=10
     """
-    from pipeline.training.plan import plan_recipe
+    from pipeline.errors import Problem, UserError
+    from pipeline.training.plan import checked_recipe, plan_recipe, write_epoch_order
 
     with reporting_errors(json):
-        found = plan_recipe(recipe, overrides or [])
+        if epoch is not None and order is None:
+            raise UserError(Problem("--epoch", "is of no use without --order FILE"))
+        checked = checked_recipe(recipe, overrides or [])
+        found = plan_recipe(checked)
+        result = asdict(found)
         rows = [
             ("samples", f"{found.samples} in {found.shards} shards"),
             ("streams", f"{found.streams}; workers may be {_list(found.allowed_workers)}"),
@@ -45,7 +59,11 @@ def plan(
             ("memory", f"about {in_bytes(found.memory_bytes)} for each worker's training state"),
             *(("warning", text) for text in found.warnings),
         ]
-        print_result(asdict(found), rows, title=f"Plan of {recipe}", as_json=json)
+        if order is not None:
+            count = write_epoch_order(checked, order, epoch=epoch or 0)
+            rows.append(("order", f"epoch {epoch or 0}, {count} samples, in {order}"))
+            result["order"] = str(order.absolute())
+        print_result(result, rows, title=f"Plan of {recipe}", as_json=json)
 
 
 def _list(numbers: list[int]) -> str:

@@ -50,6 +50,7 @@ class Recipe(BaseModel):
         init = self.encoder.init
         if init is not None and not init.startswith("models:/"):
             init = absolute(init)
+        trace = self.train.trace
         evaluate = self.evaluate
         if evaluate is not None:
             folders = {"train": absolute(evaluate.train), "test": absolute(evaluate.test)}
@@ -59,6 +60,9 @@ class Recipe(BaseModel):
                 "data": self.data.with_absolute_paths(),
                 "encoder": self.encoder.model_copy(update={"init": init}),
                 "evaluate": evaluate,
+                "train": self.train.model_copy(
+                    update={"trace": absolute(trace) if trace is not None else None}
+                ),
                 "tracking": self.tracking.model_copy(
                     update={"storage": absolute(self.tracking.storage)}
                 ),

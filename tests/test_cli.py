@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import timm
 import yaml
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 ENCODER_ARGS = {"channels": [16, 16, 32, 32], "stem_width": 8}
 OPTIONS = {
     "shard": "--format --labels --images --test-fraction --samples-per-shard --seed --json",
-    "plan": "--json",
+    "plan": "--order --epoch --json",
     "pretrain": "--fresh --verbose --json",
     "evaluate": "--train --test --max-samples --seed --tracking-uri --json",
     "fetch": "--tracking-uri --json",
@@ -141,6 +142,29 @@ def test_plan_warns_of_a_test_set_that_was_trained_on(
     plan = only_line(run("plan", recipe, f"evaluate={{train: {train}, test: {train}}}", "--json"))
     (warning,) = plan["warnings"]
     assert warning.startswith("evaluate.test: the same shards")
+
+
+def test_plan_writes_the_order_of_an_epoch(run: Run, recipe: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, settings in {"0": [], "0 again": ["--epoch", "0"], "1": ["--epoch", "1"]}.items():
+        plan = only_line(run("plan", recipe, "--order", "order.parquet", *settings, "--json"))
+        assert plan["order"] == str(tmp_path / "order.parquet")
+        assert plan["steps_per_epoch"] == 7
+        found[name] = pq.read_table(plan["order"])
+    other_seed = run("plan", recipe, "seed=1", "--order", "other.parquet")
+    assert "order epoch 0, 224 samples, in other.parquet" in " ".join(other_seed.stdout.split())
+    found["seed"] = pq.read_table("other.parquet")
+    assert found["0"].equals(found["0 again"])
+    assert {len(table) for table in found.values()} == {7 * 32}
+    assert len({tuple(found[name]["sample_id"].to_pylist()) for name in ("0", "1", "seed")}) == 3
+
+
+def test_plan_refuses_an_order_that_it_cannot_write(run: Run, recipe: Path) -> None:
+    assert refused(run("plan", recipe, "--epoch", 1, "--json")) == ["--epoch"]
+    assert refused(run("plan", recipe, "--order", "absent/order.parquet", "--json")) == ["--order"]
+    below = run("plan", recipe, "--order", "order.parquet", "--epoch", -1)
+    assert below.exit_code == 2
+    assert "Invalid value for '--epoch'" in below.stderr
 
 
 def test_bad_input_is_refused_with_every_mistake_in_one_message(run: Run, recipe: Path) -> None:

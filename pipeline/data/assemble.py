@@ -26,6 +26,8 @@ class Batch:
     """A worker's share of a global batch, its streams in order."""
 
     epoch: int
+    stream: npt.NDArray[np.int32]  # (B,)
+    position: npt.NDArray[np.int64]  # (B,), in the stream's order of the epoch
     sample_id: npt.NDArray[np.int64]  # (B,)
     views: npt.NDArray[np.uint8]  # (B, V, S, S, 3)
 
@@ -175,6 +177,8 @@ class BatchAssembler:
         rows = [row for name in self.cursors for row in self._take(name)]
         return Batch(
             epoch=self.epoch,
+            stream=np.repeat(np.array(list(self.cursors), dtype=np.int32), self._plan.per_batch),
+            position=np.array([row.position for row in rows], dtype=np.int64),
             sample_id=np.array([row.sample_id for row in rows], dtype=np.int64),
             views=np.stack([row.pixels for row in rows]),
         )

@@ -47,7 +47,8 @@ class DataConfig(BaseModel):
         Literal["ray", "inline"], Field(description="read by Ray Data, or by threads in the worker")
     ] = "ray"
     ingest_cpus: Annotated[
-        int, Field(ge=1, description="logical CPUs that read for each worker")
+        int | float,
+        Field(ge=0.01, description="logical CPUs that read for each worker; 0.5: two share one"),
     ] = 1
     cache_bytes: Annotated[
         int, Field(ge=1 << 20, description="disk of a node for copies of remote shards")

@@ -5,6 +5,7 @@ Both yield the rows of a worker's slices in order, so the batches are bitwise th
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,9 +26,9 @@ class Ingest(Protocol):
     """Runs read tasks ahead of the learner."""
 
     def __call__(
-        self, reader: SliceReader, slices: Iterable[Slice], *, cpus: int
+        self, reader: SliceReader, slices: Iterable[Slice], *, cpus: float
     ) -> Iterator[pa.Table]:
-        """The rows of the slices, in order; `cpus` tasks run at a time."""
+        """The rows of the slices, in order; tasks for `cpus` (rounded up) run at a time."""
 
 
 def batches_per_slice(*, local_batch: int, row_bytes: int) -> int:
@@ -43,11 +44,11 @@ def bytes_in_flight(*, local_batch: int, row_bytes: int) -> int:
     return SLICES_IN_FLIGHT * k * local_batch * row_bytes
 
 
-def inline(reader: SliceReader, slices: Iterable[Slice], *, cpus: int) -> Iterator[pa.Table]:
+def inline(reader: SliceReader, slices: Iterable[Slice], *, cpus: float) -> Iterator[pa.Table]:
     """Read slices in threads of this process, a few ahead; decoding releases the GIL."""
     pending: deque[Future[pa.Table]] = deque()
     remaining = iter(slices)
-    pool = ThreadPoolExecutor(max_workers=cpus, thread_name_prefix="ingest")
+    pool = ThreadPoolExecutor(max_workers=math.ceil(cpus), thread_name_prefix="ingest")
     try:
         for piece in islice(remaining, SLICES_IN_FLIGHT):
             pending.append(pool.submit(reader.read, piece))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -69,13 +70,19 @@ def _metadata(piece: Slice, reader: SliceReader) -> BlockMetadata:
     )
 
 
-def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: int) -> Iterator[pa.Table]:
+def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: float) -> Iterator[pa.Table]:
     """Read slices by a Ray Data pipeline that this worker owns.
 
-    `preserve_order` keeps the slices' order. The pipeline runs at most `cpus` tasks; the driver
-    makes sure that the cluster has as many to spare for every worker, since Ray gives a pipeline
-    that is left without a CPU no error, only silence.
+    `preserve_order` keeps the slices' order. The pipeline's tasks together ask for `cpus`; the
+    driver makes sure that the cluster has as many to spare for every worker, since Ray gives a
+    pipeline that is left without a CPU no error, only silence.
+
+    Args:
+        reader: reads a slice, in a task.
+        slices: what to read, in order.
+        cpus: logical CPUs; a fraction lets workers share one, each with one task at a time.
     """
+    tasks = math.ceil(cpus)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -84,10 +91,10 @@ def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: int) -> Iter
     remaining = iter(slices)
     context.set_config(
         ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
-        [partial(ReadAhead, tasks=cpus, slices=SLICES_IN_FLIGHT - HELD_BY_CONSUMER)],
+        [partial(ReadAhead, tasks=tasks, slices=SLICES_IN_FLIGHT - HELD_BY_CONSUMER)],
     )
     while chunk := list(islice(remaining, _SLICES_PER_DATASET)):
         dataset = ray.data.read_datasource(
-            _SliceSource(reader, chunk), override_num_blocks=len(chunk), num_cpus=1
+            _SliceSource(reader, chunk), override_num_blocks=len(chunk), num_cpus=cpus / tasks
         )
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)

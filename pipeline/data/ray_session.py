@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import ray
 
+_PROCESSES_KEPT = 1024
+
 
 @contextmanager
 def ray_session(*, cpus: int, verbose: bool) -> Iterator[None]:
@@ -32,6 +34,9 @@ def ray_session(*, cpus: int, verbose: bool) -> Iterator[None]:
                 address="local",
                 num_cpus=max(os.cpu_count() or 1, cpus),
                 include_dashboard=False,
+                # Ray ends idle processes beyond one for each CPU, the trainers counted in. A reader
+                # that had rested would have to be started anew, while its worker waits.
+                _system_config={"num_workers_soft_limit": _PROCESSES_KEPT},
                 **quiet,
             )
     if not verbose:

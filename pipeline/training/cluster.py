@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
@@ -16,18 +17,22 @@ from pipeline.recipe import Recipe
 def connected(recipe: Recipe, *, verbose: bool) -> Iterator[None]:
     """Be connected to a Ray with room for the recipe while the body runs.
 
+    Readers that together ask for more than there is would queue, and Ray then serves the same few
+    of them again and again: a fraction in `data.ingest_cpus` gives each worker a share of its own.
+
     Raises:
         UserError: the cluster has no room, which Ray itself would wait for without a word.
     """
-    with ray_session(cpus=cpus_needed(recipe), verbose=verbose):
+    with ray_session(cpus=math.ceil(cpus_needed(recipe)), verbose=verbose):
         _refuse_too_small(recipe)
         yield
 
 
-def cpus_needed(recipe: Recipe) -> int:
+def cpus_needed(recipe: Recipe) -> float:
     """Logical CPUs for the workers and, with `ingest: ray`, their readers."""
     readers = recipe.data.ingest_cpus if recipe.data.ingest == "ray" else 0
-    return recipe.train.workers * (1 + readers)
+    # Ray counts in ten-thousandths; a sum of fractions must not exceed the cluster by less.
+    return round(recipe.train.workers * (1 + readers), 4)
 
 
 def uses_gpu(recipe: Recipe) -> bool:
@@ -44,8 +49,8 @@ def _refuse_too_small(recipe: Recipe) -> None:
         found.append(
             Problem(
                 "train.workers",
-                f"{recipe.train.workers} workers and their readers need {cpus_needed(recipe)} "
-                f"CPUs, the cluster has {has.get('CPU', 0):g}",
+                f"{recipe.train.workers} workers and their readers need {cpus_needed(recipe):g} "
+                f"CPUs, the cluster has {has.get('CPU', 0):g}{_remedy(recipe, has)}",
             )
         )
     if recipe.train.device == "cuda" and has.get("GPU", 0) < recipe.train.workers:
@@ -58,3 +63,11 @@ def _refuse_too_small(recipe: Recipe) -> None:
         )
     if found:
         raise UserError(found)
+
+
+def _remedy(recipe: Recipe, has: Mapping[str, float]) -> str:
+    """The reader CPUs with which the workers would fit, if any."""
+    if recipe.data.ingest != "ray":
+        return ""
+    spare = math.floor((has.get("CPU", 0) / recipe.train.workers - 1) * 100) / 100
+    return f"; data.ingest_cpus={spare:g} would fit" if spare >= 0.01 else ""

@@ -61,6 +61,10 @@ class TrainConfig(BaseModel):
     max_failures: Annotated[
         int, Field(ge=-1, description="worker failures survived by restarting; -1: any number")
     ] = 3
+    trace: Annotated[
+        str | None,
+        Field(description="Parquet file that gets what every step was really served; null: none"),
+    ] = None
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:

@@ -37,6 +37,7 @@ from pipeline.training.run_folder import (
     run_name,
     write_json,
 )
+from pipeline.training.trace import join_trace
 from pipeline.training.worker import train_worker
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,8 @@ def _deliver(
     trained: dict[str, Any],
 ) -> dict[str, Any]:
     """Package, register and close the run; what `pretrain` says of it."""
+    if recipe.train.trace is not None:
+        join_trace(folder.trace, Path(recipe.train.trace))
     probes = trained["probes"]
     encoder_sha256 = package_encoder(recipe, folder, identity, probes)
     model = _register(recipe, folder, run, encoder_sha256, probes)

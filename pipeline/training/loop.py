@@ -32,6 +32,7 @@ from pipeline.training.learner import StepResult, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
+from pipeline.training.trace import Trace
 
 
 class DataState:
@@ -119,6 +120,7 @@ class TrainingLoop:
         self._store.register("optimization", self._optimization)
         self._store.register("data", self._data)
         self._journal = Journal(folder.journal) if collectives.rank() == 0 else None
+        self._trace = Trace(folder.trace) if recipe.train.trace is not None else None
 
     def _build_optimization(self) -> Optimization:
         learner = build_learner(self._recipe)
@@ -203,6 +205,8 @@ class TrainingLoop:
             waited = time.perf_counter() - asked
             result = self._step(batch)
             step = done + 1
+            if self._trace:
+                self._trace.add(step, batch)
             if done == first:
                 # The first step waits for the readers to start; rates are of the steady state.
                 clock = _Clock()
@@ -231,6 +235,8 @@ class TrainingLoop:
         self, step: int, result: StepResult, clock: _Clock, assembler: BatchAssembler
     ) -> None:
         """Write a journal line; every rank calls this, because figures are means over ranks."""
+        if self._trace:
+            self._trace.flush()
         local = {"loss": _number(result.total)}
         local |= {name: _number(value) for name, value in result.losses.logs.items()}
         everyone = collectives.gather_json(local)
@@ -275,6 +281,8 @@ class TrainingLoop:
 
     def _checkpoint(self, step: int, assembler: BatchAssembler) -> None:
         """Write a checkpoint; every rank calls this, because each owns some cursors."""
+        if self._trace:
+            self._trace.flush()
         self._data.collect(assembler)
         self._check_budget()
         if collectives.rank() == 0:

@@ -15,10 +15,12 @@ from torch import Tensor
 from pipeline.data import ingest, streams
 from pipeline.data.corpus import load_corpus
 from pipeline.data.manifest import Ids, load_manifest
+from pipeline.data.order import write_order
 from pipeline.data.shard_reader import read_labels
 from pipeline.data.storage import absolute
 from pipeline.data.streams import StreamPlan
 from pipeline.data.verify import verify
+from pipeline.data.whole_file import cannot_hold
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
@@ -91,13 +93,12 @@ def _compares(problem: Problem, blamed: Iterable[str]) -> bool:
     )
 
 
-def plan_recipe(path: Path, overrides: Iterable[str]) -> Plan:
+def plan_recipe(recipe: Recipe) -> Plan:
     """Work out what a recipe would do.
 
-    Raises:
-        UserError: with every mistake in it.
+    Args:
+        recipe: as `checked_recipe` gives it.
     """
-    recipe = checked_recipe(path, overrides)
     cut = stream_plan(recipe)
     steps = total_steps(recipe, cut)
     learner = build_learner(recipe)
@@ -136,6 +137,19 @@ def _sources(recipe: Recipe, cut: StreamPlan) -> list[dict[str, Any]]:
     ]
 
 
+def write_epoch_order(recipe: Recipe, path: Path, *, epoch: int) -> int:
+    """Write the order in which an undisturbed epoch serves the recipe's data.
+
+    Returns:
+        The number of samples in it.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    boundaries = load_corpus(recipe.data.manifests).boundaries
+    return write_order(path, stream_plan(recipe), boundaries, epoch=epoch)
+
+
 def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem]:
     """Every mistake that can be found without starting anything.
 
@@ -150,6 +164,8 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
     found += _evaluation_problems(recipe)
     if not blamed & {"encoder", "encoder.name"}:
         found += _model_problems(recipe)
+    if recipe.train.trace is not None and (fault := cannot_hold(Path(recipe.train.trace))):
+        found.append(Problem("train.trace", fault))
     return found + _tracking_problems(recipe)
 
 

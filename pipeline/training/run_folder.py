@@ -29,6 +29,7 @@ _FREE = (
     "train.device",
     "train.log_every",
     "train.max_failures",
+    "train.trace",
     "train.workers",
 )
 _GROWING = ("train.epochs", "train.steps")
@@ -46,6 +47,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.initial_weights = path / "init.safetensors"
         self.package = path / "encoder"
+        self.trace = path / "trace"
         self.ledger = path / "ledger.parquet"
         self.failure = path / "failure.json"
         self.result = path / "result.json"

@@ -12,6 +12,9 @@ from pathlib import Path
 from subprocess import PIPE, CompletedProcess, Popen
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -36,6 +39,7 @@ def recipe_for(shards: Path, storage: Path, **train: Any) -> dict[str, Any]:
             "workers": 2,
             "log_every": 2,
             "checkpoint": {"every_steps": 6},
+            "trace": "trace.parquet",
             **train,
         },
         "evaluate": {"train": str(shards / "train"), "test": str(shards / "test")},
@@ -78,6 +82,36 @@ def start(folder: Path, *arguments: str) -> Popen[str]:
 
 def journal_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(result["folder"], "journal.jsonl").open()]
+
+
+def served(folder: Path) -> pa.Table:
+    """What a run in the folder traced, but for the rank that served it."""
+    return pq.read_table(folder / "trace.parquet").drop_columns("rank")
+
+
+def test_the_trace_of_an_epoch_is_the_planned_order(undisturbed: Path, jobs: Verb) -> None:
+    told = ended_with(
+        jobs("plan", "recipe.yaml", "--order", "order.parquet", "--json", cwd=undisturbed)
+    )
+    planned, trace = pq.read_table(told["order"]), served(undisturbed)
+    assert trace["step"].to_pylist() == [step for step in range(1, 81) for _ in range(24)]
+    epoch = trace.filter(pc.equal(trace["epoch"], 0))
+    assert pc.subtract(epoch["step"], 1).equals(planned["global_batch"])
+    for name in ("stream", "position", "sample_id"):
+        assert epoch[name].equals(planned[name])
+    checksums = [tuple(views) for views in trace["view_checksums"].to_pylist()]
+    assert len(set(checksums)) > 0.9 * len(checksums), "views are drawn anew in every epoch"
+    assert {len(views) for views in checksums} == {2}
+
+
+def test_one_worker_is_served_what_two_are(
+    undisturbed: Path, clipart_shards: Path, tmp_path: Path, jobs: Verb
+) -> None:
+    recipe = recipe_for(clipart_shards, tmp_path / "runs", workers=1)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    settings = ("train.steps=15", "evaluate=null", "tracking.register=null")
+    ended_with(jobs("pretrain", "recipe.yaml", *settings, "--json", cwd=tmp_path))
+    assert served(tmp_path).equals(served(undisturbed).slice(0, 15 * 24))
 
 
 def test_the_result_says_what_was_done(undisturbed: Path) -> None:
@@ -186,6 +220,7 @@ def test_a_worker_killed_mid_epoch_changes_nothing(
     assert result["samples"] == before["samples"]
     steps = [r["step"] for r in journal_of(result) if r["kind"] == "metrics"]
     assert steps == list(range(2, 81, 2))
+    assert served(tmp_path).equals(served(undisturbed))
 
 
 def kill_a_worker(journal: Path) -> int:

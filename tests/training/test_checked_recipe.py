@@ -76,7 +76,9 @@ def test_a_recipe_without_mistakes_is_handed_over_with_absolute_paths(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, clipart_shards: Path
 ) -> None:
     monkeypatch.chdir(clipart_shards)
-    checked = checked_recipe(recipe, ["data.shards=train", "train.workers=4"])
+    changes = ["data.shards=train", "train.workers=4", "train.trace=trace.parquet"]
+    checked = checked_recipe(recipe, changes)
+    assert checked.train.trace == str(clipart_shards / "trace.parquet")
     assert checked.data.manifests == (str(clipart_shards / "train"),)
     assert checked.train.workers == 4
 
@@ -233,6 +235,8 @@ def test_a_wrong_setting_does_not_bring_its_default_into_the_message(problems: C
         "encoder.init=/nowhere/encoder",
         "tracking.register=team/encoder",
         "tracking.uri=ftp://nowhere/mlflow",
+        "train.trace=/nowhere/trace.parquet",
+        "train.trace=/",
     ],
 )
 def test_what_would_stop_the_run_later_is_refused_before_it(

@@ -18,14 +18,17 @@ from torch import Tensor
 from pipeline.data import ingest
 from pipeline.data.index import load_index
 from pipeline.data.manifest import load_manifest
+from pipeline.data.order import epoch_order
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import Slice
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.training.learner import build_learner
+from pipeline.training.length import stream_plan
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
+from pipeline.training.trace import join_trace
 
 pytestmark = pytest.mark.fast
 
@@ -62,7 +65,7 @@ class Crash(Exception):
 
 
 def crashing_after(count: int) -> ingest.Ingest:
-    def read(reader: SliceReader, slices: Iterator[Slice], *, cpus: int) -> Iterator[pa.Table]:
+    def read(reader: SliceReader, slices: Iterator[Slice], *, cpus: float) -> Iterator[pa.Table]:
         for number, table in enumerate(ingest.inline(reader, slices, cpus=cpus)):
             if number == count:
                 raise Crash
@@ -94,6 +97,31 @@ def test_a_run_that_crashed_ends_as_the_undisturbed_one(
     losses = [[m["metrics"]["loss"] for m in metrics_of(tmp_path / run)] for run in ("a", "b")]
     assert losses[0] == losses[1]
     assert account["planned"] == account["served"] - account["repeated"] + account["dropped"]
+
+
+def test_the_trace_of_a_run_that_crashed_is_that_of_the_undisturbed_one(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(clipart_shards / "train", train={"trace": "by the driver"})
+    loop_for(recipe, tmp_path / "a").run()
+    with pytest.raises(Crash):
+        loop_for(recipe, tmp_path / "b", crashing_after(1)).run()
+    loop_for(recipe, tmp_path / "b").run()
+    assert len(list((tmp_path / "b" / "trace").iterdir())) == 2
+    traces = []
+    for run in ("a", "b"):
+        join_trace(RunFolder(tmp_path / run).trace, tmp_path / f"{run}.parquet")
+        traces.append(pq.read_table(tmp_path / f"{run}.parquet"))
+    assert traces[0].equals(traces[1])
+    assert traces[0]["step"].to_pylist() == [step for step in range(1, 26) for _ in range(24)]
+    boundaries = load_manifest(clipart_shards / "train").boundaries()
+    planned = [
+        sample_id
+        for epoch in range(3)
+        for table in epoch_order(stream_plan(recipe), boundaries, epoch=epoch)
+        for sample_id in table["sample_id"].to_pylist()
+    ]
+    assert traces[0]["sample_id"].to_pylist() == planned[: 25 * 24]
 
 
 def test_a_longer_run_goes_on_where_the_shorter_one_ended(

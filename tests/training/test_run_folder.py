@@ -69,6 +69,7 @@ FREE = {
     "train.log_every": 1,
     "train.max_failures": 0,
     "train.device": "cpu",
+    "train.trace": "/trace.parquet",
     "evaluate": None,
     "evaluate.max_samples": 99,
     "tracking": {"experiment": "other", "register": "encoder", "uri": "http://a", "storage": "x"},
