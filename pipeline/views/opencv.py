@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from pipeline.views.parameters import ImageViews, Ints, ViewParameters, centre_crop, draw
-
-Pixels = npt.NDArray[np.uint8]
+from pipeline.views.parameters import (
+    ImageViews,
+    Ints,
+    Pixels,
+    ViewParameters,
+    centre_crop,
+    draw,
+)
 
 
 def render_views(
@@ -28,17 +32,18 @@ def render_views(
         sample_ids: (B,) int64.
 
     Returns:
-        (B, V, S, S, 3) uint8.
+        (B, row_bytes) uint8, which `config.split` takes apart.
     """
-    out = np.empty((len(images), config.count, config.size, config.size, 3), dtype=np.uint8)
+    rows = np.empty((len(images), config.row_bytes), dtype=np.uint8)
     sizes = np.array([image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
-    for view in range(config.count):
+    places = [block[:, number] for block in config.split(rows) for number in range(block.shape[1])]
+    for view, out in enumerate(places):
         parameters = draw(
             config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view, sizes=sizes
         )
         for row, image in enumerate(images):
-            out[row, view] = _render(image, parameters, row, config.size)
-    return out
+            out[row] = _render(image, parameters, row, out.shape[1])
+    return rows
 
 
 def render_probe_view(image: Pixels, size: int) -> Pixels:

@@ -6,23 +6,51 @@ and every test apply the very same crops and colours, wherever a sample is read.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.randomness import uniform
 
+Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Block = tuple[int, int, int, int]  # views, height, width, channels
 
 _CROP_ATTEMPTS = 10
 _COLOUR_ORDERS = np.array(list(permutations(range(4))), dtype=np.int64)
+
+
+def _share_of_area(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < value[0] <= value[1] <= 1:
+        raise ValueError("must be 0 < low <= high <= 1")
+    return value
+
+
+CropScale = Annotated[
+    tuple[float, float],
+    AfterValidator(_share_of_area),
+    Field(description="least and largest share of the area"),
+]
+
+
+class LocalViews(BaseModel):
+    """Further, small views of small crops (SwAV, DINO); the defaults are DINO's for 224 pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: Annotated[int, Field(ge=1, le=16, description="local views of each sample")] = 6
+    size: Annotated[
+        int, Field(ge=4, description="side of a local view in pixels, at most views.size")
+    ] = 96
+    crop_scale: CropScale = (0.05, 0.4)
 
 
 class ImageViews(BaseModel):
@@ -33,9 +61,11 @@ class ImageViews(BaseModel):
     kind: Literal["image"] = "image"
     size: Annotated[int, Field(ge=4, description="side of a view in pixels")] = 32
     count: Annotated[int, Field(ge=1, le=16, description="views of each sample")] = 2
-    crop_scale: Annotated[
-        tuple[float, float], Field(description="least and largest share of the area")
-    ] = (0.2, 1.0)
+    local: Annotated[
+        LocalViews | None,
+        Field(description="small views besides, alike but for these settings; null: none"),
+    ] = None
+    crop_scale: CropScale = (0.2, 1.0)
     crop_ratio: Annotated[
         tuple[float, float], Field(description="least and largest width / height")
     ] = (0.75, 1.3333333333333333)
@@ -67,8 +97,8 @@ class ImageViews(BaseModel):
     @model_validator(mode="after")
     def _ranges_make_sense(self) -> ImageViews:
         wrong = []
-        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            wrong.append(f"crop_scale must be 0 < low <= high <= 1, got {list(self.crop_scale)}")
+        if self.local and self.local.size > self.size:
+            wrong.append(f"local.size must be at most size, {self.size}, got {self.local.size}")
         for name in ("crop_ratio", "blur_sigma"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
@@ -78,6 +108,39 @@ class ImageViews(BaseModel):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+    @property
+    def shapes(self) -> tuple[Block, ...]:
+        """Shapes of a row's blocks of pixels: (V, S, S, 3) and, with local views, (L, s, s, 3)."""
+        blocks = [(self.count, self.size)]
+        if self.local:
+            blocks.append((self.local.count, self.local.size))
+        return tuple((count, size, size, 3) for count, size in blocks)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the pixels of one sample's views."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    def split(self, rows: Pixels) -> tuple[Pixels, ...]:
+        """Rows of flat pixels as their blocks, without a copy.
+
+        Args:
+            rows: (n, row_bytes) uint8; a row holds its blocks one after the other.
+
+        Returns:
+            (n, V, S, S, 3) and, with local views, (n, L, s, s, 3) uint8.
+        """
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])
+        blocks = np.split(rows, ends[:-1], axis=1)
+        return tuple(
+            block.reshape(len(rows), *shape)
+            for block, shape in zip(blocks, self.shapes, strict=True)
+        )
+
+    def crop_scale_of(self, view: int) -> tuple[float, float]:
+        """Least and largest share of the area; local views are numbered after the global ones."""
+        return self.local.crop_scale if self.local and view >= self.count else self.crop_scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +171,7 @@ def draw(
         seed: the run's seed.
         epoch: counted from 0.
         sample_ids: (B,) int64.
-        view: index of the view.
+        view: index of the view, the global ones first.
         sizes: (B, 2) height and width of the source images in pixels.
 
     Returns:
@@ -152,7 +215,7 @@ def _draw_crops(
     tries = np.arange(_CROP_ATTEMPTS)
     ids = sample_ids[:, None]
     height, width = sizes[:, :1], sizes[:, 1:]
-    low, high = config.crop_scale
+    low, high = config.crop_scale_of(view)
     area = (
         height * width * (low + (high - low) * uniform("crop", seed, epoch, ids, view, "a", tries))
     )

@@ -173,7 +173,7 @@ def test_one_step_in_plain_torch_changes_the_weights_and_leaves_settling_no_trac
         build_learner(recipe), config=recipe.train, seed=0, total_steps=10, device=CPU
     )
     before = {k: v.clone() for k, v in optimization.learner.state_dict().items()}
-    views = torch.randint(0, 256, (6, 2, 32, 32, 3), dtype=torch.uint8)
+    views = (torch.randint(0, 256, (6, 2, 32, 32, 3), dtype=torch.uint8),)
     optimization.settle(torch.arange(6), views)
     assert same(before, optimization.learner.state_dict())
     result = optimization.step(torch.arange(6), views)
