@@ -32,6 +32,7 @@ from pipeline.training.learner import StepResult, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
+from pipeline.views.batched import finish_views
 
 
 class DataState:
@@ -224,6 +225,14 @@ class TrainingLoop:
     def _step(self, batch: Batch) -> StepResult:
         sample_id = self._on_device(torch.from_numpy(batch.sample_id))
         views = tuple(self._on_device(torch.from_numpy(block)) for block in batch.views)
+        if self._recipe.views.executor == "device":
+            views = finish_views(
+                views,
+                config=self._recipe.views,
+                seed=self._plan.seed,
+                epoch=batch.epoch,
+                sample_ids=batch.sample_id,
+            )
         return self._optimization.step(sample_id, views)
 
     def _on_device(self, values: Tensor) -> Tensor:

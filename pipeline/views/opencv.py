@@ -9,13 +9,16 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from pipeline.views.kernels import blur_kernel, yiq_rotation
 from pipeline.views.parameters import (
+    Appearance,
+    HueShift,
     ImageViews,
     Ints,
     Pixels,
-    ViewParameters,
     centre_crop,
-    draw,
+    draw_appearance,
+    draw_crops,
 )
 
 
@@ -23,6 +26,8 @@ def render_views(
     images: list[Pixels], *, config: ImageViews, seed: int, epoch: int, sample_ids: Ints
 ) -> Pixels:
     """Draw and execute every view of a list of decoded images.
+
+    Under `executor: device` only the crops are executed, and the device finishes the views.
 
     Args:
         images: B arrays (H, W, 3) uint8 RGB, sizes may differ.
@@ -38,11 +43,18 @@ def render_views(
     sizes = np.array([image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
     places = [block[:, number] for block in config.split(rows) for number in range(block.shape[1])]
     for view, out in enumerate(places):
-        parameters = draw(
+        crops = draw_crops(
             config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view, sizes=sizes
         )
         for row, image in enumerate(images):
-            out[row] = _render(image, parameters, row, out.shape[1])
+            top, left, height, width = crops[row].tolist()
+            out[row] = crop_and_resize(image, (top, left, height, width), out.shape[1])
+        if config.executor == "cpu":
+            appearance = draw_appearance(
+                config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view
+            )
+            for row in range(len(images)):
+                out[row] = _change(out[row], appearance, row, config.hue)
     return rows
 
 
@@ -51,16 +63,14 @@ def render_probe_view(image: Pixels, size: int) -> Pixels:
     return crop_and_resize(image, centre_crop(*image.shape[:2]), size)
 
 
-def _render(image: Pixels, p: ViewParameters, row: int, size: int) -> Pixels:
-    top, left, height, width = (int(v) for v in p.crop[row])
-    pixels = crop_and_resize(image, (top, left, height, width), size)
+def _change(pixels: Pixels, p: Appearance, row: int, hue: HueShift) -> Pixels:
     if p.flip[row]:
         pixels = cv2.flip(pixels, 1)
     if p.angle[row]:
         pixels = rotate(pixels, float(p.angle[row]))
     if p.jitter[row]:
         factors = (p.brightness[row], p.contrast[row], p.saturation[row], p.hue[row])
-        pixels = jitter_colour(pixels, factors, p.colour_order[row])
+        pixels = jitter_colour(pixels, factors, p.colour_order[row], hue=hue)
     if p.grayscale[row]:
         pixels = to_grey(pixels)
     if p.blur_sigma[row] > 0:
@@ -100,7 +110,13 @@ def rotate(image: Pixels, angle: float) -> Pixels:
     )
 
 
-def jitter_colour(image: Pixels, factors: tuple[float, float, float, float], order: Ints) -> Pixels:
+def jitter_colour(
+    image: Pixels,
+    factors: tuple[float, float, float, float],
+    order: Ints,
+    *,
+    hue: HueShift = "hsv",
+) -> Pixels:
     """Brightness, contrast, saturation (factors) and hue (share of the circle), in `order`."""
     pixels = image
     for operation in order:
@@ -113,8 +129,10 @@ def jitter_colour(image: Pixels, factors: tuple[float, float, float, float], ord
         elif operation == 2:
             grey = cv2.cvtColor(_luma(pixels), cv2.COLOR_GRAY2RGB)
             pixels = cv2.addWeighted(pixels, factor, grey, 1 - factor, 0.0)
-        else:
+        elif hue == "hsv":
             pixels = _shift_hue(pixels, factor)
+        else:
+            pixels = cv2.transform(pixels, yiq_rotation(np.array([factor]))[0])
     return pixels
 
 
@@ -135,8 +153,8 @@ def _luma(image: Pixels) -> Pixels:
 
 
 def blur(image: Pixels, sigma: float) -> Pixels:
-    """Gaussian blur with a kernel of a tenth of the side (odd, at least 3), as in SimCLR."""
-    kernel = max(3, image.shape[0] // 10 // 2 * 2 + 1)
+    """Gaussian blur with `blur_kernel`."""
+    kernel = blur_kernel(image.shape[0])
     return cv2.GaussianBlur(
         image,
         (kernel, kernel),

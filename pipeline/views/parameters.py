@@ -21,6 +21,7 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+HueShift = Literal["hsv", "yiq"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Block = tuple[int, int, int, int]  # views, height, width, channels
 
@@ -83,6 +84,21 @@ class ImageViews(BaseModel):
         tuple[float, float], Field(description="least and largest blur, in pixels")
     ] = (0.1, 2.0)
     solarize: Annotated[Probability, Field(description="chance of solarisation at 128")] = 0.0
+    hue: Annotated[
+        HueShift,
+        Field(
+            description="how the hue is shifted: hsv, as torchvision does; yiq: faster, by a "
+            "rotation of the colours at constant luma, which gives other colours"
+        ),
+    ] = "hsv"
+    executor: Annotated[
+        Literal["cpu", "device"],
+        Field(
+            description="what flips, rotates, recolours and blurs: cpu, the read tasks; device: "
+            "the training device, in batches, where CPUs are too few to feed it. Read tasks crop "
+            "and resize in any case; views differ in roundings"
+        ),
+    ] = "cpu"
     mean: Annotated[tuple[float, float, float], Field(description="RGB mean, in [0, 1]")] = (
         0.485,
         0.456,
@@ -144,10 +160,9 @@ class ImageViews(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewParameters:
-    """Parameters of one view of B samples; every field has the samples along its first axis."""
+class Appearance:
+    """What is done to B views after the crop; every field has the views along its first axis."""
 
-    crop: Ints  # (B, 4): top, left, height, width in pixels of the source image
     flip: Bools  # (B,)
     angle: Floats  # (B,) degrees, counter-clockwise
     jitter: Bools  # (B,) whether the four colour factors apply
@@ -159,6 +174,13 @@ class ViewParameters:
     grayscale: Bools  # (B,)
     blur_sigma: Floats  # (B,) in pixels of the view; 0 where there is no blur
     solarize: Bools  # (B,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewParameters(Appearance):
+    """All parameters of one view of B samples."""
+
+    crop: Ints  # (B, 4): top, left, height, width in pixels of the source image
 
 
 def draw(
@@ -177,6 +199,23 @@ def draw(
     Returns:
         Parameters that depend on nothing but the arguments' values, row by row.
     """
+    appearance = draw_appearance(config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view)
+    crop = draw_crops(config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view, sizes=sizes)
+    return ViewParameters(crop=crop, **vars(appearance))
+
+
+def draw_appearance(
+    config: ImageViews, *, seed: int, epoch: int, sample_ids: Ints, view: int | Ints
+) -> Appearance:
+    """The part of `draw` that needs no source image: everything but the crops.
+
+    Args:
+        config: the augmentations.
+        seed: the run's seed.
+        epoch: counted from 0.
+        sample_ids: (B,) int64.
+        view: index of the view, one for all or (B,) int64.
+    """
 
     def chance(name: str) -> Floats:
         return uniform("view", seed, epoch, sample_ids, view, name)
@@ -186,8 +225,7 @@ def draw(
 
     light = 0.8 * config.jitter
     order = (chance("colour order") * len(_COLOUR_ORDERS)).astype(np.int64)
-    return ViewParameters(
-        crop=_draw_crops(config, seed, epoch, sample_ids, view, sizes),
+    return Appearance(
         flip=chance("flip") < config.flip,
         angle=between("angle", -config.rotate, config.rotate),
         jitter=chance("jitter") < (config.jitter_probability if config.jitter else 0.0),
@@ -204,13 +242,14 @@ def draw(
     )
 
 
-def _draw_crops(
-    config: ImageViews, seed: int, epoch: int, sample_ids: Ints, view: int, sizes: Ints
+def draw_crops(
+    config: ImageViews, *, seed: int, epoch: int, sample_ids: Ints, view: int, sizes: Ints
 ) -> Ints:
-    """Random resized crops: the first of ten tries that fits, else the largest centred one.
+    """Random resized crops (B, 4): the first of ten tries that fits, else the largest centred one.
 
-    The algorithm of Inception's crops (Szegedy et al., 2015) as torchvision's RandomResizedCrop
-    states it; the tries are drawn at once so that the number of draws never depends on the image.
+    The part of `draw` that depends on the source images, with the same arguments. The algorithm is
+    that of Inception's crops (Szegedy et al., 2015) as torchvision's RandomResizedCrop states it;
+    the tries are drawn at once so that the number of draws never depends on the image.
     """
     tries = np.arange(_CROP_ATTEMPTS)
     ids = sample_ids[:, None]

@@ -22,7 +22,7 @@ from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import Slice
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
-from pipeline.training.learner import build_learner
+from pipeline.training.learner import StepResult, build_learner
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
@@ -43,7 +43,7 @@ def recipe_for(shards: Path, **settings: Any) -> Recipe:
     return Recipe.model_validate(
         {
             "data": {"shards": str(shards), "streams": 4, "shuffle_window": 64},
-            "views": {"size": 32},
+            "views": settings.pop("views", {"size": 32}),
             "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
             "objective": {"kind": "simclr", "projector": [16]},
             "train": train,
@@ -103,6 +103,26 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(
     account = loop_for(recipe_for(clipart_shards / "train"), tmp_path / "run").run()
     assert account["served"] == 25 * 24
     assert [m["step"] for m in metrics_of(tmp_path / "run")] == [5, 10, 13, 15, 20, 25]
+
+
+def test_both_executors_train_on_the_same_views_in_every_epoch(
+    clipart_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    step = Optimization.step
+
+    def recording(self: Optimization, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
+        seen.append(views[0].int())
+        return step(self, sample_id, views)
+
+    monkeypatch.setattr(Optimization, "step", recording)
+    for executor in ("cpu", "device"):
+        views = {"size": 32, "blur": 0.5, "executor": executor}
+        recipe = recipe_for(clipart_shards / "train", views=views, seed=3, train={"steps": 12})
+        loop_for(recipe, tmp_path / executor).run()
+    assert len(seen) == 24
+    for by_cpu, by_device in zip(seen[:12], seen[12:], strict=True):
+        assert (by_cpu - by_device).abs().float().mean() < 0.1
 
 
 def test_a_loss_falls_on_real_pictures(clipart_shards: Path, tmp_path: Path) -> None:
