@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.views.kernels import blur_kernel, yiq_rotation
+from pipeline.views.kernels import LUMA, blur_kernel, yiq_rotation
 from pipeline.views.parameters import (
     Appearance,
     Bools,
@@ -138,7 +138,7 @@ def scale_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Scale the distance from the image's mean luma by factors (N,)."""
     factor = _per_image(factor)
     # A sum of integers is exact, whatever order a device adds in.
-    total = _luma(images).sum(dim=(1, 2, 3), dtype=torch.int64)
+    total = _to_uint8(_luma(images)).sum(dim=(1, 2, 3), dtype=torch.int64)
     mean = _per_image((total.double() / images[0, ..., 0].numel()).float())
     return _to_uint8(images * factor + mean * (1 - factor))
 
@@ -176,12 +176,12 @@ def mix_channels(images: Tensor, matrix: Tensor) -> Tensor:
 
 def to_grey(images: Tensor) -> Tensor:
     """Luma in all three channels."""
-    return _luma(images).expand_as(images)
+    return _to_uint8(_luma(images)).expand_as(images)
 
 
 def _luma(images: Tensor) -> Tensor:
-    red, green, blue = images.split(1, dim=-1)
-    return _to_uint8(0.299 * red + 0.587 * green + 0.114 * blue)
+    red, green, blue = (float(weight) * images[..., c, None] for c, weight in enumerate(LUMA))
+    return red + green + blue
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
@@ -200,5 +200,5 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor) -> Tensor:
-    """Invert what is at least 128."""
-    return torch.where(images >= 128, 255 - images, images)
+    """Invert what is at least 128, which is what lies above its own inverse."""
+    return torch.minimum(images, 255 - images)

@@ -1,4 +1,4 @@
-"""Numbers that both executors compute with: the width of a blur, and matrices for a hue."""
+"""Numbers that both executors compute with: weights of luma, a blur's width, a hue's matrices."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ def blur_kernel(side: int) -> int:
     return max(3, side // 10 // 2 * 2 + 1)
 
 
-_YIQ_FROM_RGB = np.array(
-    [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]
-)
+LUMA = np.array([0.299, 0.587, 0.114])  # of RGB, as ITU-R BT.601 weighs them
+_YIQ_FROM_RGB = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _RGB_FROM_YIQ = np.linalg.inv(_YIQ_FROM_RGB)
 
 

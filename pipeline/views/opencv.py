@@ -5,11 +5,13 @@ Each operation stays within 2/255 of torchvision's functional one on uint8 image
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline.views.kernels import blur_kernel, yiq_rotation
+from pipeline.views.kernels import LUMA, blur_kernel, yiq_rotation
 from pipeline.views.parameters import (
     Appearance,
     HueShift,
@@ -20,6 +22,8 @@ from pipeline.views.parameters import (
     draw_appearance,
     draw_crops,
 )
+
+_STRIP_PIXELS = 4096
 
 
 def render_views(
@@ -76,7 +80,7 @@ def _change(pixels: Pixels, p: Appearance, row: int, hue: HueShift) -> Pixels:
     if p.blur_sigma[row] > 0:
         pixels = blur(pixels, float(p.blur_sigma[row]))
     if p.solarize[row]:
-        pixels = np.where(pixels >= 128, 255 - pixels, pixels)
+        pixels = solarize(pixels)
     return pixels
 
 
@@ -127,8 +131,7 @@ def jitter_colour(
             mean = cv2.mean(_luma(pixels))[0]
             pixels = cv2.addWeighted(pixels, factor, pixels, 0.0, mean * (1 - factor))
         elif operation == 2:
-            grey = cv2.cvtColor(_luma(pixels), cv2.COLOR_GRAY2RGB)
-            pixels = cv2.addWeighted(pixels, factor, grey, 1 - factor, 0.0)
+            pixels = cv2.transform(pixels, factor * np.eye(3) + (1 - factor) * LUMA)
         elif hue == "hsv":
             pixels = _shift_hue(pixels, factor)
         else:
@@ -137,10 +140,21 @@ def jitter_colour(
 
 
 def _shift_hue(pixels: Pixels, share: float) -> Pixels:
-    # In float32, because OpenCV's 8 bits for hue are too few to come within 2/255.
-    hsv = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2HSV)
-    turned = cv2.add(hsv, (360 * (share % 1), 0, 0, 0))
-    return cv2.cvtColor(turned, cv2.COLOR_HSV2RGB).round().astype(np.uint8)
+    # In float32, because OpenCV's 8 bits for hue are too few to come within 2/255. In strips,
+    # because most of the time went into page faults of fresh arrays that hold a whole view.
+    height, width = pixels.shape[:2]
+    rows = max(1, _STRIP_PIXELS // width)
+    turned = np.empty_like(pixels)
+    first, second = np.empty((2, rows, width, 3), dtype=np.float32)
+    for top in range(0, height, rows):
+        strip = pixels[top : top + rows]
+        rgb, hsv = first[: len(strip)], second[: len(strip)]
+        np.copyto(rgb, strip)
+        cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV, dst=hsv)
+        cv2.add(hsv, (360 * (share % 1), 0, 0, 0), dst=hsv)
+        cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=rgb)
+        cv2.convertScaleAbs(rgb, dst=turned[top : top + rows])
+    return turned
 
 
 def to_grey(image: Pixels) -> Pixels:
@@ -154,10 +168,12 @@ def _luma(image: Pixels) -> Pixels:
 
 def blur(image: Pixels, sigma: float) -> Pixels:
     """Gaussian blur with `blur_kernel`."""
-    kernel = blur_kernel(image.shape[0])
-    return cv2.GaussianBlur(
-        image,
-        (kernel, kernel),
-        sigmaX=sigma,
-        borderType=cv2.BORDER_REFLECT_101,
-    )
+    # Beyond 3.5 deviations lie a two-thousandth of the weight and most of a wide kernel's work.
+    reach = min(blur_kernel(image.shape[0]) // 2, math.ceil(3.5 * sigma))
+    weights = cv2.getGaussianKernel(2 * reach + 1, sigma, cv2.CV_32F)
+    return cv2.sepFilter2D(image, -1, weights, weights, borderType=cv2.BORDER_REFLECT_101)
+
+
+def solarize(image: Pixels) -> Pixels:
+    """Invert what is at least 128, which is what lies above its own inverse."""
+    return cv2.min(image, cv2.bitwise_not(image))

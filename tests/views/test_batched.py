@@ -153,9 +153,11 @@ def test_whole_views_of_both_executors_agree(hue: str) -> None:
     for by_cpu, by_device in both_executors(config, pictures):
         assert by_cpu.shape == by_device.shape
         difference = np.abs(by_cpu.astype(int) - by_device)
-        # Measured: at most 3 (hsv) and 4 (yiq), on average 0.015 and 0.028.
-        assert difference.max() <= 4
-        assert difference.mean() <= 0.05
+        # Measured: at most 7 (HSV amplifies a rounding of dark noise), on average at most 0.027,
+        # above 2 in at most one value of a thousand.
+        assert difference.max() <= 8
+        assert difference.mean() <= 0.04
+        assert (difference > 2).mean() <= 0.0015
 
 
 def test_views_without_arithmetic_are_the_same_by_both_executors() -> None:
