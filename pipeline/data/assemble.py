@@ -19,6 +19,7 @@ from pipeline.data.accounting import Account, LedgerEntry
 from pipeline.data.slice_reader import SliceReader, pixels_of
 from pipeline.data.streams import Slice
 from pipeline.errors import Problem, UserError
+from pipeline.views.parameters import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Batch:
     stream: npt.NDArray[np.int32]  # (B,)
     position: npt.NDArray[np.int64]  # (B,), in the stream's order of the epoch
     sample_id: npt.NDArray[np.int64]  # (B,)
-    views: npt.NDArray[np.uint8]  # (B, V, S, S, 3)
+    views: tuple[Pixels, ...]  # a block for each crop size: (B, V, S, S, 3), (B, L, s, s, 3)
 
 
 @dataclass(kw_only=True)
@@ -72,7 +73,7 @@ class _Row(NamedTuple):
     position: int
     sample_id: int
     error: str | None
-    pixels: npt.NDArray[np.uint8]
+    blocks: tuple[Pixels, ...]
 
 
 class BatchAssembler:
@@ -166,10 +167,11 @@ class BatchAssembler:
         return self._reader.read(Slice(epoch=self.epoch, ranges=ranges))
 
     def _push(self, table: pa.Table) -> None:
-        pixels = pixels_of(table, self._reader.row_shape)
+        pixels = pixels_of(table, self._reader.views)
         columns = (table[name].to_pylist() for name in ("stream", "position", "sample_id", "error"))
         for row, (name, position, sample_id, error) in enumerate(zip(*columns, strict=True)):
-            self._waiting[name].append(_Row(position, sample_id, error, pixels[row]))
+            blocks = tuple(block[row] for block in pixels)
+            self._waiting[name].append(_Row(position, sample_id, error, blocks))
             self._read_to[name] = position + 1
             self._good[name] += error is None
 
@@ -180,7 +182,7 @@ class BatchAssembler:
             stream=np.repeat(np.array(list(self.cursors), dtype=np.int32), self._plan.per_batch),
             position=np.array([row.position for row in rows], dtype=np.int64),
             sample_id=np.array([row.sample_id for row in rows], dtype=np.int64),
-            views=np.stack([row.pixels for row in rows]),
+            views=tuple(map(np.stack, zip(*(row.blocks for row in rows), strict=True))),
         )
 
     def _take(self, name: int) -> list[_Row]:

@@ -57,8 +57,7 @@ def _rows_of(piece: Slice) -> int:
 
 
 def _bytes_of(piece: Slice, reader: SliceReader) -> int:
-    views, side, _, channels = reader.row_shape
-    return _rows_of(piece) * views * side * side * channels
+    return _rows_of(piece) * reader.views.row_bytes
 
 
 def _metadata(piece: Slice, reader: SliceReader) -> BlockMetadata:

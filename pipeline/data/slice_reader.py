@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.data.corpus import load_corpus
@@ -16,9 +15,7 @@ from pipeline.data.manifest import Ids
 from pipeline.data.shard_reader import DEFAULT_CACHE_BYTES, ShardReader
 from pipeline.data.streams import Slice, StreamOrder, StreamPlan
 from pipeline.views.opencv import render_views
-from pipeline.views.parameters import ImageViews
-
-Pixels = npt.NDArray[np.uint8]
+from pipeline.views.parameters import ImageViews, Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +27,13 @@ class SliceReader:
     views: ImageViews
     cache_bytes: int = DEFAULT_CACHE_BYTES  # of a node, for copies of remote shards
 
-    @property
-    def row_shape(self) -> tuple[int, int, int, int]:
-        """Shape of a row's pixels: (views, side, side, 3)."""
-        return (self.views.count, self.views.size, self.views.size, 3)
-
     def read(self, piece: Slice) -> pa.Table:
         """Read a slice.
 
         Returns:
             A row for each position, streams in order: `stream` int32, `position` int64,
             `sample_id` int64, `error` string (null for a good sample), `pixels` fixed-size binary
-            holding (V, S, S, 3) uint8 (zeros for a bad one).
+            holding the uint8 blocks of `ImageViews.shapes` (zeros for a bad one).
 
         Raises:
             OSError: a shard cannot be read; this is never the sample's fault.
@@ -74,7 +66,7 @@ class SliceReader:
             except BadSample as error:
                 errors.append(str(error))
         good = np.array([error is None for error in errors], dtype=bool)
-        pixels = np.zeros((len(ids), *self.row_shape), dtype=np.uint8)
+        pixels = np.zeros((len(ids), self.views.row_bytes), dtype=np.uint8)
         pixels[good] = render_views(
             images, config=self.views, seed=self.plan.seed, epoch=epoch, sample_ids=ids[good]
         )
@@ -83,7 +75,6 @@ class SliceReader:
     def _table(
         self, stream: int, start: int, ids: Ids, errors: list[str | None], pixels: Pixels
     ) -> pa.Table:
-        row_bytes = int(np.prod(self.row_shape))
         return pa.table(
             {
                 "stream": np.full(len(ids), stream, dtype=np.int32),
@@ -91,7 +82,7 @@ class SliceReader:
                 "sample_id": ids,
                 "error": pa.array(errors, pa.string()),
                 "pixels": pa.FixedSizeBinaryArray.from_buffers(
-                    pa.binary(row_bytes), len(ids), [None, pa.py_buffer(pixels)]
+                    pa.binary(self.views.row_bytes), len(ids), [None, pa.py_buffer(pixels)]
                 ),
             }
         )
@@ -105,12 +96,11 @@ def stream_order(
     return StreamOrder(plan, load_corpus(manifests).boundaries, epoch=epoch, stream=stream)
 
 
-def pixels_of(table: pa.Table, row_shape: tuple[int, ...]) -> Pixels:
-    """The pixels column as an array, without a copy; (n, *row_shape) uint8."""
+def pixels_of(table: pa.Table, views: ImageViews) -> tuple[Pixels, ...]:
+    """The blocks of the pixels column, without a copy: (n, V, S, S, 3) and so on, uint8."""
     column = table["pixels"].combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0)
-    row_bytes = int(np.prod(row_shape))
     flat = np.frombuffer(column.buffers()[1], dtype=np.uint8)
-    flat = flat[column.offset * row_bytes : (column.offset + len(column)) * row_bytes]
-    return flat.reshape(len(column), *row_shape)
+    rows = flat.reshape(-1, views.row_bytes)[column.offset : column.offset + len(column)]
+    return views.split(rows)

@@ -26,7 +26,8 @@ class PairLosses:
 class Capabilities:
     """What an objective allows; `plan` refuses what it forbids."""
 
-    views: int  # distinct views it needs, at least
+    views: int  # distinct global views it needs, at least
+    local_views: bool = False  # whether it also takes local views
     mining: Literal["per_sample", "none"]
     arbitration: Literal["per_view", "per_sample", "none"]
 
@@ -41,7 +42,7 @@ class Objective(nn.Module):
         """Score a batch.
 
         Args:
-            features: (V, B, D) the encoder's output for every view of this rank's samples. Every
-                rank calls this with equal shapes.
+            features: (V, B, D) the encoder's output for every view of this rank's samples, the
+                local views after the global ones. Every rank calls this with equal shapes.
         """
         raise NotImplementedError

@@ -38,22 +38,26 @@ class Learner(nn.Module):
         self.register_buffer("mean", torch.tensor(views.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(views.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, sample_id: Tensor, views: Tensor) -> StepResult:
+    def forward(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
         """DDP's way in; the same as `step`."""
         return self.step(sample_id, views)
 
-    def step(self, sample_id: Tensor, views: Tensor) -> StepResult:
+    def step(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
         """Encode a batch, score its pairs, weigh them. Every rank calls this with equal shapes.
 
         Args:
             sample_id: (B,) int64, the samples' stable ids.
-            views: (B, V, S, S, 3) uint8.
+            views: a block for each crop size, the global views first: (B, V, S, S, 3) uint8.
         """
-        batch, count = views.shape[:2]
-        features = self.encoder(self._normalise(views))
-        losses = self.objective(features.view(count, batch, -1))
+        losses = self.objective(torch.cat([self._encode(block) for block in views]))
         weights = uniform_weights(losses)
         return StepResult(total=weighted_total(losses, weights), losses=losses, weights=weights)
+
+    def _encode(self, views: Tensor) -> Tensor:
+        """Features (V, B, D) of a block of views of one size."""
+        batch, count = views.shape[:2]
+        features: Tensor = self.encoder(self._normalise(views))
+        return features.view(count, batch, -1)
 
     def _normalise(self, views: Tensor) -> Tensor:
         """All first views, then all second ones …: (V * B, 3, S, S) in the parameters' type."""

@@ -33,6 +33,7 @@ from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.trace import Trace
+from pipeline.views.batched import finish_views
 
 
 class DataState:
@@ -151,7 +152,6 @@ class TrainingLoop:
         self._settle()
         self._resume()
         batch_size = self._plan.global_batch // collectives.world_size()
-        row_bytes = self._recipe.views.count * self._recipe.views.size**2 * 3
         reader = SliceReader(
             manifests=self._recipe.data.with_absolute_paths().manifests,
             plan=self._plan,
@@ -168,7 +168,9 @@ class TrainingLoop:
             positions={stream: cursor.position for stream, cursor in cursors.items()},
             step=step,
             total_steps=self._total_steps,
-            batches_per_slice=batches_per_slice(local_batch=batch_size, row_bytes=row_bytes),
+            batches_per_slice=batches_per_slice(
+                local_batch=batch_size, row_bytes=self._recipe.views.row_bytes
+            ),
         )
         tables = self._ingest(reader, pieces, cpus=self._recipe.data.ingest_cpus)
         self._train(assembler, assembler.batches(tables))
@@ -176,10 +178,14 @@ class TrainingLoop:
 
     def _settle(self) -> None:
         count = self._plan.global_batch // collectives.world_size()
-        shape = (count, self._recipe.views.count, *[self._recipe.views.size] * 2, 3)
         noise = torch.Generator().manual_seed(0)
-        views = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
-        self._optimization.settle(torch.arange(count).to(self._device), views.to(self._device))
+        views = tuple(
+            torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=noise)
+            for shape in self._recipe.views.shapes
+        )
+        self._optimization.settle(
+            self._on_device(torch.arange(count)), tuple(map(self._on_device, views))
+        )
 
     def _resume(self) -> None:
         newest = self._store.newest() if collectives.rank() == 0 else None
@@ -222,14 +228,22 @@ class TrainingLoop:
                 self._checkpoint(step, assembler)
 
     def _step(self, batch: Batch) -> StepResult:
-        sample_id = torch.from_numpy(batch.sample_id)
-        views = torch.from_numpy(batch.views)
+        sample_id = self._on_device(torch.from_numpy(batch.sample_id))
+        views = tuple(self._on_device(torch.from_numpy(block)) for block in batch.views)
+        if self._recipe.views.executor == "device":
+            views = finish_views(
+                views,
+                config=self._recipe.views,
+                seed=self._plan.seed,
+                epoch=batch.epoch,
+                sample_ids=batch.sample_id,
+            )
+        return self._optimization.step(sample_id, views)
+
+    def _on_device(self, values: Tensor) -> Tensor:
         if self._device.type == "cuda":
-            sample_id, views = sample_id.pin_memory(), views.pin_memory()
-        return self._optimization.step(
-            sample_id.to(self._device, non_blocking=True),
-            views.to(self._device, non_blocking=True),
-        )
+            values = values.pin_memory()
+        return values.to(self._device, non_blocking=True)
 
     def _report(
         self, step: int, result: StepResult, clock: _Clock, assembler: BatchAssembler

@@ -79,7 +79,7 @@ class Optimization:
                 broadcast_buffers=config.batch_norm == "local",
             )
 
-    def settle(self, sample_id: Tensor, views: Tensor) -> None:
+    def settle(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> None:
         """Bring DDP to its final gradient buckets by two steps that leave no trace.
 
         DDP lays its buckets out anew after the first backward pass, which changes the order of
@@ -88,7 +88,7 @@ class Optimization:
 
         Args:
             sample_id: (B,) int64.
-            views: (B, V, S, S, 3) uint8.
+            views: a block for each crop size, (B, V, S, S, 3) uint8.
         """
         if self._module is self.learner:
             return
@@ -98,12 +98,12 @@ class Optimization:
             self._optimizer.zero_grad()
         self.learner.load_state_dict(before)
 
-    def step(self, sample_id: Tensor, views: Tensor) -> StepResult:
+    def step(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
         """Take one optimisation step. Every rank calls this.
 
         Args:
             sample_id: (B,) int64 on the device.
-            views: (B, V, S, S, 3) uint8 on the device.
+            views: a block for each crop size, (B, V, S, S, 3) uint8 on the device.
         """
         rate = self.learning_rate
         for group in self._optimizer.param_groups:
@@ -124,7 +124,7 @@ class Optimization:
             self._config.optimizer, step=self.step_count, total_steps=self._total_steps
         )
 
-    def _forward(self, sample_id: Tensor, views: Tensor) -> StepResult:
+    def _forward(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
         mixed = self._config.precision == "bf16"
         autocast = torch.autocast(self._device.type, torch.bfloat16) if mixed else nullcontext()
         with autocast:

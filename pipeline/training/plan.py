@@ -103,7 +103,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
     steps = total_steps(recipe, cut)
     learner = build_learner(recipe)
     local_batch = recipe.train.global_batch // recipe.train.workers
-    row_bytes = recipe.views.count * recipe.views.size**2 * 3
+    row_bytes = recipe.views.row_bytes
     return Plan(
         samples=cut.samples,
         shards=sum(len(m.shards) for m in load_corpus(recipe.data.manifests).manifests),
@@ -223,6 +223,15 @@ def _model_problems(recipe: Recipe) -> list[Problem]:
                     f"{recipe.views.count}, but {recipe.objective.kind} works on {needed} views",
                 )
             )
+        local = recipe.views.local
+        if local and not objective.capabilities.local_views:
+            found.append(
+                Problem(
+                    "views.local",
+                    f"{local.count} views of {local.size} px, but {recipe.objective.kind} uses no "
+                    "local views; allowed: null",
+                )
+            )
         found += _initial_weights_problems(recipe)
     return found
 
@@ -249,13 +258,14 @@ def _memory(learner: Learner, recipe: Recipe, local_batch: int) -> int:
     """Weights, gradients, optimizer state and the activations kept for the backward pass."""
     copies = {"adamw": 4, "lamb": 4, "sgd": 3, "lars": 3}[recipe.train.optimizer.kind]
     fixed = sum(p.numel() * p.element_size() for p in learner.parameters()) * copies
-    size, count = recipe.views.size, recipe.views.count
-    views = torch.zeros(_MEASURED_BATCH, count, size, size, 3, dtype=torch.uint8)
+    views = tuple(
+        torch.zeros(_MEASURED_BATCH, *shape, dtype=torch.uint8) for shape in recipe.views.shapes
+    )
     kept = _activation_bytes(learner, views) * local_batch // _MEASURED_BATCH
     return fixed + (kept // 2 if recipe.train.precision == "bf16" else kept)
 
 
-def _activation_bytes(learner: Learner, views: Tensor) -> int:
+def _activation_bytes(learner: Learner, views: tuple[Tensor, ...]) -> int:
     """Bytes that autograd keeps of a small batch's forward pass, each storage counted once."""
     own = {p.untyped_storage().data_ptr() for p in learner.parameters()}
     sizes: dict[int, int] = {}
@@ -269,7 +279,7 @@ def _activation_bytes(learner: Learner, views: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        learner.step(torch.zeros(len(views), dtype=torch.int64), views)
+        learner.step(torch.zeros(len(views[0]), dtype=torch.int64), views)
     return sum(sizes.values())
 
 

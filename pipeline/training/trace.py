@@ -1,4 +1,5 @@
-"""The trace of a run: which sample was really in which step, as which bytes.
+"""The trace of a run: which sample was really in which step, as which bytes it came
+from the readers.
 
 Each rank writes rows of its own, in a file for each start of the run, so that a kill can cut short
 only the end of a file, which the next start repeats. The end of the run joins them.
@@ -56,7 +57,7 @@ class Trace:
             step: the global step that the batch was used in, counted from 1.
             batch: this rank's share of it.
         """
-        count, views = batch.views.shape[:2]
+        count, views = len(batch.sample_id), sum(block.shape[1] for block in batch.views)
         checksums = pa.ListArray.from_arrays(
             np.arange(0, count * views + 1, views, dtype=np.int32), pa.array(_checksums(batch))
         )
@@ -110,8 +111,10 @@ def join_trace(folder: Path, path: Path) -> None:
 
 def _checksums(batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """Of each view's bytes, sample by sample; (B * V,) uint64, the first 8 bytes of BLAKE2b."""
-    flat = batch.views.reshape(-1, *batch.views.shape[2:])
-    digests = (hashlib.blake2b(view.tobytes(), digest_size=8).digest() for view in flat)
+    views = (
+        view for blocks in zip(*batch.views, strict=True) for block in blocks for view in block
+    )
+    digests = (hashlib.blake2b(view.tobytes(), digest_size=8).digest() for view in views)
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 

@@ -5,20 +5,33 @@ Each operation stays within 2/255 of torchvision's functional one on uint8 image
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from pipeline.views.parameters import ImageViews, Ints, ViewParameters, centre_crop, draw
+from pipeline.views.kernels import LUMA, blur_kernel, yiq_rotation
+from pipeline.views.parameters import (
+    Appearance,
+    HueShift,
+    ImageViews,
+    Ints,
+    Pixels,
+    centre_crop,
+    draw_appearance,
+    draw_crops,
+)
 
-Pixels = npt.NDArray[np.uint8]
+_STRIP_PIXELS = 4096
 
 
 def render_views(
     images: list[Pixels], *, config: ImageViews, seed: int, epoch: int, sample_ids: Ints
 ) -> Pixels:
     """Draw and execute every view of a list of decoded images.
+
+    Under `executor: device` only the crops are executed, and the device finishes the views.
 
     Args:
         images: B arrays (H, W, 3) uint8 RGB, sizes may differ.
@@ -28,17 +41,25 @@ def render_views(
         sample_ids: (B,) int64.
 
     Returns:
-        (B, V, S, S, 3) uint8.
+        (B, row_bytes) uint8, which `config.split` takes apart.
     """
-    out = np.empty((len(images), config.count, config.size, config.size, 3), dtype=np.uint8)
+    rows = np.empty((len(images), config.row_bytes), dtype=np.uint8)
     sizes = np.array([image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
-    for view in range(config.count):
-        parameters = draw(
+    places = [block[:, number] for block in config.split(rows) for number in range(block.shape[1])]
+    for view, out in enumerate(places):
+        crops = draw_crops(
             config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view, sizes=sizes
         )
         for row, image in enumerate(images):
-            out[row, view] = _render(image, parameters, row, config.size)
-    return out
+            top, left, height, width = crops[row].tolist()
+            out[row] = crop_and_resize(image, (top, left, height, width), out.shape[1])
+        if config.executor == "cpu":
+            appearance = draw_appearance(
+                config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view
+            )
+            for row in range(len(images)):
+                out[row] = _change(out[row], appearance, row, config.hue)
+    return rows
 
 
 def render_probe_view(image: Pixels, size: int) -> Pixels:
@@ -46,22 +67,20 @@ def render_probe_view(image: Pixels, size: int) -> Pixels:
     return crop_and_resize(image, centre_crop(*image.shape[:2]), size)
 
 
-def _render(image: Pixels, p: ViewParameters, row: int, size: int) -> Pixels:
-    top, left, height, width = (int(v) for v in p.crop[row])
-    pixels = crop_and_resize(image, (top, left, height, width), size)
+def _change(pixels: Pixels, p: Appearance, row: int, hue: HueShift) -> Pixels:
     if p.flip[row]:
         pixels = cv2.flip(pixels, 1)
     if p.angle[row]:
         pixels = rotate(pixels, float(p.angle[row]))
     if p.jitter[row]:
         factors = (p.brightness[row], p.contrast[row], p.saturation[row], p.hue[row])
-        pixels = jitter_colour(pixels, factors, p.colour_order[row])
+        pixels = jitter_colour(pixels, factors, p.colour_order[row], hue=hue)
     if p.grayscale[row]:
         pixels = to_grey(pixels)
     if p.blur_sigma[row] > 0:
         pixels = blur(pixels, float(p.blur_sigma[row]))
     if p.solarize[row]:
-        pixels = np.where(pixels >= 128, 255 - pixels, pixels)
+        pixels = solarize(pixels)
     return pixels
 
 
@@ -95,7 +114,13 @@ def rotate(image: Pixels, angle: float) -> Pixels:
     )
 
 
-def jitter_colour(image: Pixels, factors: tuple[float, float, float, float], order: Ints) -> Pixels:
+def jitter_colour(
+    image: Pixels,
+    factors: tuple[float, float, float, float],
+    order: Ints,
+    *,
+    hue: HueShift = "hsv",
+) -> Pixels:
     """Brightness, contrast, saturation (factors) and hue (share of the circle), in `order`."""
     pixels = image
     for operation in order:
@@ -106,18 +131,30 @@ def jitter_colour(image: Pixels, factors: tuple[float, float, float, float], ord
             mean = cv2.mean(_luma(pixels))[0]
             pixels = cv2.addWeighted(pixels, factor, pixels, 0.0, mean * (1 - factor))
         elif operation == 2:
-            grey = cv2.cvtColor(_luma(pixels), cv2.COLOR_GRAY2RGB)
-            pixels = cv2.addWeighted(pixels, factor, grey, 1 - factor, 0.0)
-        else:
+            pixels = cv2.transform(pixels, factor * np.eye(3) + (1 - factor) * LUMA)
+        elif hue == "hsv":
             pixels = _shift_hue(pixels, factor)
+        else:
+            pixels = cv2.transform(pixels, yiq_rotation(np.array([factor]))[0])
     return pixels
 
 
 def _shift_hue(pixels: Pixels, share: float) -> Pixels:
-    # In float32, because OpenCV's 8 bits for hue are too few to come within 2/255.
-    hsv = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2HSV)
-    turned = cv2.add(hsv, (360 * (share % 1), 0, 0, 0))
-    return cv2.cvtColor(turned, cv2.COLOR_HSV2RGB).round().astype(np.uint8)
+    # In float32, because OpenCV's 8 bits for hue are too few to come within 2/255. In strips,
+    # because most of the time went into page faults of fresh arrays that hold a whole view.
+    height, width = pixels.shape[:2]
+    rows = max(1, _STRIP_PIXELS // width)
+    turned = np.empty_like(pixels)
+    first, second = np.empty((2, rows, width, 3), dtype=np.float32)
+    for top in range(0, height, rows):
+        strip = pixels[top : top + rows]
+        rgb, hsv = first[: len(strip)], second[: len(strip)]
+        np.copyto(rgb, strip)
+        cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV, dst=hsv)
+        cv2.add(hsv, (360 * (share % 1), 0, 0, 0), dst=hsv)
+        cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=rgb)
+        cv2.convertScaleAbs(rgb, dst=turned[top : top + rows])
+    return turned
 
 
 def to_grey(image: Pixels) -> Pixels:
@@ -130,11 +167,13 @@ def _luma(image: Pixels) -> Pixels:
 
 
 def blur(image: Pixels, sigma: float) -> Pixels:
-    """Gaussian blur with a kernel of a tenth of the side (odd, at least 3), as in SimCLR."""
-    kernel = max(3, image.shape[0] // 10 // 2 * 2 + 1)
-    return cv2.GaussianBlur(
-        image,
-        (kernel, kernel),
-        sigmaX=sigma,
-        borderType=cv2.BORDER_REFLECT_101,
-    )
+    """Gaussian blur with `blur_kernel`."""
+    # Beyond 3.5 deviations lie a two-thousandth of the weight and most of a wide kernel's work.
+    reach = min(blur_kernel(image.shape[0]) // 2, math.ceil(3.5 * sigma))
+    weights = cv2.getGaussianKernel(2 * reach + 1, sigma, cv2.CV_32F)
+    return cv2.sepFilter2D(image, -1, weights, weights, borderType=cv2.BORDER_REFLECT_101)
+
+
+def solarize(image: Pixels) -> Pixels:
+    """Invert what is at least 128, which is what lies above its own inverse."""
+    return cv2.min(image, cv2.bitwise_not(image))

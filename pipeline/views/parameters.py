@@ -6,23 +6,52 @@ and every test apply the very same crops and colours, wherever a sample is read.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.randomness import uniform
 
+Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+HueShift = Literal["hsv", "yiq"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Block = tuple[int, int, int, int]  # views, height, width, channels
 
 _CROP_ATTEMPTS = 10
 _COLOUR_ORDERS = np.array(list(permutations(range(4))), dtype=np.int64)
+
+
+def _share_of_area(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < value[0] <= value[1] <= 1:
+        raise ValueError("must be 0 < low <= high <= 1")
+    return value
+
+
+CropScale = Annotated[
+    tuple[float, float],
+    AfterValidator(_share_of_area),
+    Field(description="least and largest share of the area"),
+]
+
+
+class LocalViews(BaseModel):
+    """Further, small views of small crops (SwAV, DINO); the defaults are DINO's for 224 pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: Annotated[int, Field(ge=1, le=16, description="local views of each sample")] = 6
+    size: Annotated[
+        int, Field(ge=4, description="side of a local view in pixels, at most views.size")
+    ] = 96
+    crop_scale: CropScale = (0.05, 0.4)
 
 
 class ImageViews(BaseModel):
@@ -33,9 +62,11 @@ class ImageViews(BaseModel):
     kind: Literal["image"] = "image"
     size: Annotated[int, Field(ge=4, description="side of a view in pixels")] = 32
     count: Annotated[int, Field(ge=1, le=16, description="views of each sample")] = 2
-    crop_scale: Annotated[
-        tuple[float, float], Field(description="least and largest share of the area")
-    ] = (0.2, 1.0)
+    local: Annotated[
+        LocalViews | None,
+        Field(description="small views besides, alike but for these settings; null: none"),
+    ] = None
+    crop_scale: CropScale = (0.2, 1.0)
     crop_ratio: Annotated[
         tuple[float, float], Field(description="least and largest width / height")
     ] = (0.75, 1.3333333333333333)
@@ -53,6 +84,21 @@ class ImageViews(BaseModel):
         tuple[float, float], Field(description="least and largest blur, in pixels")
     ] = (0.1, 2.0)
     solarize: Annotated[Probability, Field(description="chance of solarisation at 128")] = 0.0
+    hue: Annotated[
+        HueShift,
+        Field(
+            description="how the hue is shifted: hsv, as torchvision does; yiq: faster, by a "
+            "rotation of the colours at constant luma, which gives other colours"
+        ),
+    ] = "hsv"
+    executor: Annotated[
+        Literal["cpu", "device"],
+        Field(
+            description="what flips, rotates, recolours and blurs: cpu, the read tasks; device: "
+            "the training device, in batches, where CPUs are too few to feed it. Read tasks crop "
+            "and resize in any case; views differ in roundings"
+        ),
+    ] = "cpu"
     mean: Annotated[tuple[float, float, float], Field(description="RGB mean, in [0, 1]")] = (
         0.485,
         0.456,
@@ -67,8 +113,8 @@ class ImageViews(BaseModel):
     @model_validator(mode="after")
     def _ranges_make_sense(self) -> ImageViews:
         wrong = []
-        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            wrong.append(f"crop_scale must be 0 < low <= high <= 1, got {list(self.crop_scale)}")
+        if self.local and self.local.size > self.size:
+            wrong.append(f"local.size must be at most size, {self.size}, got {self.local.size}")
         for name in ("crop_ratio", "blur_sigma"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
@@ -79,12 +125,44 @@ class ImageViews(BaseModel):
             raise ValueError("; ".join(wrong))
         return self
 
+    @property
+    def shapes(self) -> tuple[Block, ...]:
+        """Shapes of a row's blocks of pixels: (V, S, S, 3) and, with local views, (L, s, s, 3)."""
+        blocks = [(self.count, self.size)]
+        if self.local:
+            blocks.append((self.local.count, self.local.size))
+        return tuple((count, size, size, 3) for count, size in blocks)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the pixels of one sample's views."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    def split(self, rows: Pixels) -> tuple[Pixels, ...]:
+        """Rows of flat pixels as their blocks, without a copy.
+
+        Args:
+            rows: (n, row_bytes) uint8; a row holds its blocks one after the other.
+
+        Returns:
+            (n, V, S, S, 3) and, with local views, (n, L, s, s, 3) uint8.
+        """
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])
+        blocks = np.split(rows, ends[:-1], axis=1)
+        return tuple(
+            block.reshape(len(rows), *shape)
+            for block, shape in zip(blocks, self.shapes, strict=True)
+        )
+
+    def crop_scale_of(self, view: int) -> tuple[float, float]:
+        """Least and largest share of the area; local views are numbered after the global ones."""
+        return self.local.crop_scale if self.local and view >= self.count else self.crop_scale
+
 
 @dataclass(frozen=True, kw_only=True)
-class ViewParameters:
-    """Parameters of one view of B samples; every field has the samples along its first axis."""
+class Appearance:
+    """What is done to B views after the crop; every field has the views along its first axis."""
 
-    crop: Ints  # (B, 4): top, left, height, width in pixels of the source image
     flip: Bools  # (B,)
     angle: Floats  # (B,) degrees, counter-clockwise
     jitter: Bools  # (B,) whether the four colour factors apply
@@ -98,6 +176,13 @@ class ViewParameters:
     solarize: Bools  # (B,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ViewParameters(Appearance):
+    """All parameters of one view of B samples."""
+
+    crop: Ints  # (B, 4): top, left, height, width in pixels of the source image
+
+
 def draw(
     config: ImageViews, *, seed: int, epoch: int, sample_ids: Ints, view: int, sizes: Ints
 ) -> ViewParameters:
@@ -108,11 +193,28 @@ def draw(
         seed: the run's seed.
         epoch: counted from 0.
         sample_ids: (B,) int64.
-        view: index of the view.
+        view: index of the view, the global ones first.
         sizes: (B, 2) height and width of the source images in pixels.
 
     Returns:
         Parameters that depend on nothing but the arguments' values, row by row.
+    """
+    appearance = draw_appearance(config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view)
+    crop = draw_crops(config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view, sizes=sizes)
+    return ViewParameters(crop=crop, **vars(appearance))
+
+
+def draw_appearance(
+    config: ImageViews, *, seed: int, epoch: int, sample_ids: Ints, view: int | Ints
+) -> Appearance:
+    """The part of `draw` that needs no source image: everything but the crops.
+
+    Args:
+        config: the augmentations.
+        seed: the run's seed.
+        epoch: counted from 0.
+        sample_ids: (B,) int64.
+        view: index of the view, one for all or (B,) int64.
     """
 
     def chance(name: str) -> Floats:
@@ -123,8 +225,7 @@ def draw(
 
     light = 0.8 * config.jitter
     order = (chance("colour order") * len(_COLOUR_ORDERS)).astype(np.int64)
-    return ViewParameters(
-        crop=_draw_crops(config, seed, epoch, sample_ids, view, sizes),
+    return Appearance(
         flip=chance("flip") < config.flip,
         angle=between("angle", -config.rotate, config.rotate),
         jitter=chance("jitter") < (config.jitter_probability if config.jitter else 0.0),
@@ -141,18 +242,19 @@ def draw(
     )
 
 
-def _draw_crops(
-    config: ImageViews, seed: int, epoch: int, sample_ids: Ints, view: int, sizes: Ints
+def draw_crops(
+    config: ImageViews, *, seed: int, epoch: int, sample_ids: Ints, view: int, sizes: Ints
 ) -> Ints:
-    """Random resized crops: the first of ten tries that fits, else the largest centred one.
+    """Random resized crops (B, 4): the first of ten tries that fits, else the largest centred one.
 
-    The algorithm of Inception's crops (Szegedy et al., 2015) as torchvision's RandomResizedCrop
-    states it; the tries are drawn at once so that the number of draws never depends on the image.
+    The part of `draw` that depends on the source images, with the same arguments. The algorithm is
+    that of Inception's crops (Szegedy et al., 2015) as torchvision's RandomResizedCrop states it;
+    the tries are drawn at once so that the number of draws never depends on the image.
     """
     tries = np.arange(_CROP_ATTEMPTS)
     ids = sample_ids[:, None]
     height, width = sizes[:, :1], sizes[:, 1:]
-    low, high = config.crop_scale
+    low, high = config.crop_scale_of(view)
     area = (
         height * width * (low + (high - low) * uniform("crop", seed, epoch, ids, view, "a", tries))
     )

@@ -26,12 +26,13 @@ from pipeline.data.slice_reader import SliceReader
 from pipeline.data.sources import open_source
 from pipeline.data.streams import StreamPlan, slices
 from pipeline.views.opencv import render_views
-from pipeline.views.parameters import ImageViews
+from pipeline.views.parameters import ImageViews, LocalViews
 
 pytestmark = pytest.mark.fast
 
 BATCH = 20
 FULL = ImageViews(size=8, count=2, blur=0.5, solarize=0.2)
+MANY = FULL.model_copy(update={"local": LocalViews(count=3, size=4)})
 LIGHT = ImageViews(size=4, count=1, jitter=0.0)
 PLAN = StreamPlan(seed=3, samples=90, streams=4, global_batch=BATCH, shuffle_window=16)
 
@@ -53,7 +54,7 @@ class Run:
     """What a run served, its workers' shares joined in rank order, and how it ended."""
 
     ids: list[list[int]]
-    views: list[bytes]
+    views: list[tuple[bytes, ...]]  # a block for each crop size
     epochs: list[int]
     state: dict[str, Any] = field(default_factory=dict)
     account: Account = field(default_factory=Account)
@@ -91,7 +92,13 @@ def run(
     joined = list(zip(*shares, strict=True))
     return Run(
         ids=[np.concatenate([batch.sample_id for batch in parts]).tolist() for parts in joined],
-        views=[b"".join(batch.views.tobytes() for batch in parts) for parts in joined],
+        views=[
+            tuple(
+                b"".join(block.tobytes() for block in blocks)
+                for blocks in zip(*(batch.views for batch in parts), strict=True)
+            )
+            for parts in joined
+        ],
         epochs=[parts[0].epoch for parts in joined],
         state=ended,
         account=account,
@@ -103,24 +110,28 @@ def undisturbed(folder: Path) -> Run:
     return run(reader_of(folder), total=6, k=1)
 
 
-def test_a_batch_holds_the_decoded_and_rendered_samples_of_its_ids(noise_shards: Path) -> None:
-    reader = reader_of(noise_shards / "tar", FULL)
+@pytest.mark.parametrize("config", [FULL, MANY])
+def test_a_batch_holds_the_decoded_and_rendered_samples_of_its_ids(
+    noise_shards: Path, config: ImageViews
+) -> None:
+    reader = reader_of(noise_shards / "tar", config)
     whole = run(reader, total=5)
     with reader.open_shards() as files:
         for ids, views, epoch in zip(whole.ids, whole.views, whole.epochs, strict=True):
             sample_ids = np.array(ids)
             images = [decode_image(data) for data in files.read(sample_ids)]
-            rendered = render_views(images, config=FULL, seed=3, epoch=epoch, sample_ids=sample_ids)
-            assert rendered.shape == (BATCH, 2, 8, 8, 3)
-            assert rendered.tobytes() == views
+            rows = render_views(images, config=config, seed=3, epoch=epoch, sample_ids=sample_ids)
+            rendered = config.split(rows)
+            assert [block.shape[1:] for block in rendered] == list(config.shapes)
+            assert tuple(block.tobytes() for block in rendered) == views
 
 
 def test_batches_are_bitwise_equal_for_any_workers_slices_and_format(noise_shards: Path) -> None:
-    whole = run(reader_of(noise_shards / "tar", FULL), total=6, k=1)
+    whole = run(reader_of(noise_shards / "tar", MANY), total=6, k=1)
     assert whole.epochs == [0, 0, 0, 0, 1, 1]
     assert whole.ids[:2] != whole.ids[4:]
     for kind, workers, k in (("tar", 2, 1), ("tar", 4, 3), ("parquet", 1, 100), ("parquet", 4, 2)):
-        assert run(reader_of(noise_shards / kind, FULL), total=6, workers=workers, k=k) == whole
+        assert run(reader_of(noise_shards / kind, MANY), total=6, workers=workers, k=k) == whole
 
 
 def test_bad_samples_are_replaced_alike_for_any_workers_and_slices(spoilt: Path) -> None:

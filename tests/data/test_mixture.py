@@ -75,7 +75,7 @@ def test_every_batch_has_each_manifests_share_and_the_account_holds(tmp_path: Pa
     )
     seen = []
     for batch in assembler.batches(inline(reader, pieces, cpus=1)):
-        values = batch.views[:, 0, 0, 0, 0]
+        values = batch.views[0][:, 0, 0, 0, 0]
         assert np.array_equal(values, [10] * 12 + [200] * 12)
         assert np.array_equal(batch.sample_id >= SOURCE_STRIDE, values == 200)
         seen.append(batch.sample_id)

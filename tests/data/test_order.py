@@ -85,7 +85,7 @@ def served(folder: Path, *, workers: int, steps: int) -> list[Row]:
     """What `inline` really gives so many workers, in the order of the table."""
     rows = []
     reader = SliceReader(
-        manifest=str(folder), plan=PLAN, views=ImageViews(size=4, count=1, jitter=0.0)
+        manifests=(str(folder),), plan=PLAN, views=ImageViews(size=4, count=1, jitter=0.0)
     )
     for rank in range(workers):
         mine = PLAN.streams_of(rank, workers)

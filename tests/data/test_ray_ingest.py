@@ -18,7 +18,9 @@ from pipeline.data.manifest import load_manifest
 from pipeline.data.read_ahead import ReadAhead
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import Slice, StreamPlan, slices
-from pipeline.views.parameters import ImageViews
+from pipeline.views.parameters import ImageViews, LocalViews
+
+VIEWS = ImageViews(size=16, local=LocalViews(count=2, size=8))
 
 
 def reader_and_slices(shards: Path, *, total_steps: int) -> tuple[SliceReader, Iterator[Slice]]:
@@ -29,7 +31,7 @@ def reader_and_slices(shards: Path, *, total_steps: int) -> tuple[SliceReader, I
         global_batch=24,
         shuffle_window=64,
     )
-    reader = SliceReader(manifests=(str(shards),), plan=plan, views=ImageViews(size=16))
+    reader = SliceReader(manifests=(str(shards),), plan=plan, views=VIEWS)
     pieces = slices(
         plan,
         positions=dict.fromkeys(range(4), 0),
@@ -58,7 +60,9 @@ def test_both_ingests_give_bitwise_the_same_batches(
     assert len(by_ray) == len(by_threads) == 28
     for one, other in zip(by_ray, by_threads, strict=True):
         assert np.array_equal(one.sample_id, other.sample_id)
-        assert np.array_equal(one.views, other.views)
+        assert len(one.views) == len(other.views) == 2
+        for block, same in zip(one.views, other.views, strict=True):
+            assert np.array_equal(block, same)
 
 
 @pytest.mark.usefixtures("local_ray")

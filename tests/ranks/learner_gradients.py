@@ -45,7 +45,7 @@ def main(rank: int, world_size: int, rendezvous: str, out: Path) -> None:
     module = (
         DistributedDataParallel(learner, broadcast_buffers=False) if world_size > 1 else learner
     )
-    result = module(torch.arange(GLOBAL_BATCH)[share], views[share])
+    result = module(torch.arange(GLOBAL_BATCH)[share], (views[share],))
     result.total.backward()
     torch.save(
         {

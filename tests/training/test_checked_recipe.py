@@ -144,6 +144,7 @@ def test_a_set_that_is_too_small_is_refused_with_the_largest_batch(problems: Che
     ("overrides", "where"),
     [
         (["views.count=3"], "views.count"),
+        (["views.local={size: 8}"], "views.local"),
         (["encoder.args.num_classes=10"], "encoder.args.num_classes"),
         (["encoder.args.pretrained=true"], "encoder.args"),
         (["encoder.name=vit_tiny_patch16_224", "encoder.args={}"], "views.size"),

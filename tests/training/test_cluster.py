@@ -95,7 +95,7 @@ class Rank:
             step=0,
             total_steps=100_000,  # more than are read in the time
             batches_per_slice=batches_per_slice(
-                local_batch=plan.global_batch // workers, row_bytes=int(np.prod(reader.row_shape))
+                local_batch=plan.global_batch // workers, row_bytes=reader.views.row_bytes
             ),
         )
         self._tables = ray_data(reader, pieces, cpus=recipe.data.ingest_cpus)

@@ -23,7 +23,7 @@ from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import Slice
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
-from pipeline.training.learner import build_learner
+from pipeline.training.learner import StepResult, build_learner
 from pipeline.training.length import stream_plan
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.optimization import Optimization
@@ -46,7 +46,7 @@ def recipe_for(shards: Path, **settings: Any) -> Recipe:
     return Recipe.model_validate(
         {
             "data": {"shards": str(shards), "streams": 4, "shuffle_window": 64},
-            "views": {"size": 32},
+            "views": settings.pop("views", {"size": 32}),
             "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
             "objective": {"kind": "simclr", "projector": [16]},
             "train": train,
@@ -133,6 +133,26 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(
     assert [m["step"] for m in metrics_of(tmp_path / "run")] == [5, 10, 13, 15, 20, 25]
 
 
+def test_both_executors_train_on_the_same_views_in_every_epoch(
+    clipart_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    step = Optimization.step
+
+    def recording(self: Optimization, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
+        seen.append(views[0].int())
+        return step(self, sample_id, views)
+
+    monkeypatch.setattr(Optimization, "step", recording)
+    for executor in ("cpu", "device"):
+        views = {"size": 32, "blur": 0.5, "executor": executor}
+        recipe = recipe_for(clipart_shards / "train", views=views, seed=3, train={"steps": 12})
+        loop_for(recipe, tmp_path / executor).run()
+    assert len(seen) == 24
+    for by_cpu, by_device in zip(seen[:12], seen[12:], strict=True):
+        assert (by_cpu - by_device).abs().float().mean() < 0.1
+
+
 def test_a_loss_falls_on_real_pictures(clipart_shards: Path, tmp_path: Path) -> None:
     recipe = recipe_for(clipart_shards / "train", train={"steps": 40})
     loop_for(recipe, tmp_path / "run").run()
@@ -201,7 +221,7 @@ def test_one_step_in_plain_torch_changes_the_weights_and_leaves_settling_no_trac
         build_learner(recipe), config=recipe.train, seed=0, total_steps=10, device=CPU
     )
     before = {k: v.clone() for k, v in optimization.learner.state_dict().items()}
-    views = torch.randint(0, 256, (6, 2, 32, 32, 3), dtype=torch.uint8)
+    views = (torch.randint(0, 256, (6, 2, 32, 32, 3), dtype=torch.uint8),)
     optimization.settle(torch.arange(6), views)
     assert same(before, optimization.learner.state_dict())
     result = optimization.step(torch.arange(6), views)

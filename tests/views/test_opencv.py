@@ -23,13 +23,14 @@ from pipeline.views.opencv import (
     rotate,
     to_grey,
 )
-from pipeline.views.parameters import ImageViews, ViewParameters, draw
+from pipeline.views.parameters import ImageViews, Ints, LocalViews, ViewParameters, draw
 
 pytestmark = pytest.mark.fast
 
 TOLERANCE = 2
 CLIPART = Path(__file__).parent.parent / "fixtures" / "openclipart_ci_32.npz"
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+SMALL = LocalViews(count=2, size=8)
 PLAIN = ImageViews(
     size=16, count=1, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0, jitter=0, grayscale=0
 )
@@ -51,6 +52,18 @@ def images() -> dict[str, Pixels]:
         "chessboard": np.repeat((((x + y) % 2) * 255).astype(np.uint8)[..., None], 3, axis=2),
         **{f"drawing {number}": drawing for number, drawing in enumerate(drawings)},
     }
+
+
+def blocks(
+    pictures: list[Pixels],
+    config: ImageViews,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    sample_ids: Ints,
+) -> tuple[Pixels, ...]:
+    rows = render_views(pictures, config=config, seed=seed, epoch=epoch, sample_ids=sample_ids)
+    return config.split(rows)
 
 
 def by_torchvision(
@@ -163,8 +176,7 @@ def test_flip_and_solarize_are_exact(name: str) -> None:
     ):
         square = image[: min(box[2:]), : min(box[2:])]
         (plain,), (found,) = (
-            render_views([square], config=c, seed=0, epoch=0, sample_ids=np.array([5]))
-            for c in (PLAIN, config)
+            blocks([square], c, sample_ids=np.array([5]))[0] for c in (PLAIN, config)
         )
         np.testing.assert_array_equal(found[0], by_torchvision(reference, plain[0]))
 
@@ -193,7 +205,7 @@ def test_whole_views_are_on_average_nearer_to_exact_arithmetic_than_torchvisions
     pictures = list(images().values()) * 4
     ids = np.arange(len(pictures))
     sizes = np.array([picture.shape[:2] for picture in pictures])
-    found = render_views(pictures, config=config, seed=1, epoch=2, sample_ids=ids)[:, 0]
+    found = blocks(pictures, config, seed=1, epoch=2, sample_ids=ids)[0][:, 0]
     p = draw(config, seed=1, epoch=2, sample_ids=ids, view=0, sizes=sizes)
     ours, theirs = [], []
     for row, picture in enumerate(pictures):
@@ -208,10 +220,10 @@ def test_whole_views_are_on_average_nearer_to_exact_arithmetic_than_torchvisions
 
 
 def test_a_view_is_the_same_alone_and_in_any_batch() -> None:
-    config = ImageViews(size=16, count=3, blur=0.5, solarize=0.5)
+    config = ImageViews(size=16, count=3, blur=0.5, solarize=0.5, local=SMALL)
     pictures, ids = list(images().values()), np.arange(len(images())) * 7
     whole = render_views(pictures, config=config, seed=0, epoch=4, sample_ids=ids)
-    assert whole.shape == (len(pictures), 3, 16, 16, 3)
+    assert whole.shape == (len(pictures), 3 * 16 * 16 * 3 + 2 * 8 * 8 * 3)
     assert whole.dtype == np.uint8
     for row in range(len(pictures)):
         alone = render_views(
@@ -222,10 +234,29 @@ def test_a_view_is_the_same_alone_and_in_any_batch() -> None:
     np.testing.assert_array_equal(back, whole[::-1])
 
 
+def test_local_views_are_further_views_of_smaller_crops_and_leave_the_global_ones_alone() -> None:
+    pictures, ids = list(images().values()), np.arange(len(images()))
+    local = LocalViews(count=3, size=9, crop_scale=(0.1, 0.3))
+    config = ImageViews(size=16, count=2, jitter=0, grayscale=0, flip=0)
+    (alone,) = blocks(pictures, config, sample_ids=ids)
+    both = config.model_copy(update={"local": local})
+    with_local, found = blocks(pictures, both, sample_ids=ids)
+    np.testing.assert_array_equal(with_local, alone)
+    assert found.shape == (len(pictures), 3, 9, 9, 3)
+    sizes = np.array([picture.shape[:2] for picture in pictures])
+    for number in range(3):
+        view = config.count + number
+        crops = draw(both, seed=0, epoch=0, sample_ids=ids, view=view, sizes=sizes).crop
+        for row, picture in enumerate(pictures):
+            wanted = crop_and_resize(picture, tuple(crops[row].tolist()), 9)
+            np.testing.assert_array_equal(found[row, number], wanted)
+
+
 def test_no_images_give_no_views() -> None:
     empty = np.empty(0, dtype=np.int64)
-    found = render_views([], config=ImageViews(size=8), seed=0, epoch=0, sample_ids=empty)
+    found, local = blocks([], ImageViews(size=8, local=SMALL), sample_ids=empty)
     assert found.shape == (0, 2, 8, 8, 3)
+    assert local.shape == (0, 2, 8, 8, 3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (5, 2), (400, 3)])

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torchvision.transforms import RandomResizedCrop
 
-from pipeline.views.parameters import Floats, ImageViews, Ints, ViewParameters, centre_crop, draw
+from pipeline.views.parameters import (
+    Floats,
+    ImageViews,
+    Ints,
+    LocalViews,
+    ViewParameters,
+    centre_crop,
+    draw,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -189,6 +197,34 @@ def test_the_share_of_the_area_lies_in_crop_scale() -> None:
     assert_uniform(narrow[:, 2] * narrow[:, 3] / 600**2, 0.049, 0.301)
 
 
+def test_local_views_come_after_the_global_ones_and_have_crops_of_their_own_size() -> None:
+    local = LocalViews(count=2, size=8, crop_scale=(0.05, 0.3))
+    config = ALL.model_copy(update={"local": local})
+    for view in (0, 1):
+        assert_equal(drawn(config, view=view), drawn(view=view))
+    for view in (2, 3):
+        crop = drawn(config, size=(600, 600), view=view).crop
+        assert_uniform(crop[:, 2] * crop[:, 3] / 600**2, 0.049, 0.301)
+        assert (drawn(config, view=view).hue == drawn(view=view).hue).all()
+
+
+def test_a_row_holds_the_global_views_and_then_the_local_ones() -> None:
+    alone = ImageViews(size=8, count=2)
+    assert alone.shapes == ((2, 8, 8, 3),)
+    assert alone.row_bytes == 384
+    config = ImageViews(size=8, count=2, local=LocalViews(count=3, size=4))
+    assert config.shapes == ((2, 8, 8, 3), (3, 4, 4, 3))
+    assert config.row_bytes == 384 + 144
+    rows = np.arange(5 * 528).astype(np.uint8).reshape(5, 528)
+    large, small = config.split(rows)
+    assert large.shape == (5, 2, 8, 8, 3)
+    assert small.shape == (5, 3, 4, 4, 3)
+    assert np.shares_memory(large, rows)
+    assert np.shares_memory(small, rows)
+    joined = np.concatenate([large.reshape(5, -1), small.reshape(5, -1)], axis=1)
+    np.testing.assert_array_equal(joined, rows)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     height=st.integers(1, 400),
@@ -242,6 +278,8 @@ def test_the_centre_crop_is_the_largest_centred_square() -> None:
         ("flip", 1.5),
         ("count", 0),
         ("colour", 1),
+        ("local", {"size": 64}),
+        ("local", {"crop_scale": (0.4, 0.1)}),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(name: str, value: object) -> None:
