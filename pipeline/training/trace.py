@@ -1,5 +1,4 @@
-"""The trace of a run: which sample was really in which step, as which bytes it came
-from the readers.
+"""The trace of a run: which sample was really in which step, as which bytes from the readers.
 
 Each rank writes rows of its own, in a file for each start of the run, so that a kill can cut short
 only the end of a file, which the next start repeats. The end of the run joins them.
