@@ -5,8 +5,8 @@
 Each contender yields host batches of the same size; the order of contenders is repeated (A B C, A B
 C) and medians are taken, because a machine's speed drifts. On a machine that others use too, trust
 the CPU time per image, of the whole process tree, and its ratios: waiting for a core is not in it.
-Peers give uint8 (V, 3, S, S), lightly
-normalised float32, ours uint8 (V, S, S, 3) that the device normalises.
+Peers give uint8 (V, 3, S, S), lightly normalised float32, ours uint8 (V, S, S, 3) that the device
+normalises.
 """
 
 from __future__ import annotations
