@@ -131,8 +131,11 @@ def _summary(workload: Workload, runs: Runs) -> dict[str, Any]:
         name: statistics.median(timing.cpu_ms_per_image for timing in timings)
         for name, timings in runs.items()
     }
-    peers = {name: value for name, value in rate.items() if name not in (*_OURS, _LIMIT)}
-    best = max(peers, key=peers.__getitem__, default=None)
+    peers = [name for name in rate if name not in (*_OURS, _LIMIT)]
+    best = max(peers, key=rate.__getitem__, default=None)
+    # Not always the same peer: one that waits is cheap but slow.
+    per_cpu_ms = {name: 1 / value for name, value in cpu_ms.items()}
+    cheapest = max(peers, key=per_cpu_ms.__getitem__, default=None)
     return {
         "batch": workload.batch,
         "mean_bytes": round(workload.images.mean_bytes),
@@ -143,24 +146,23 @@ def _summary(workload: Workload, runs: Runs) -> dict[str, Any]:
         },
         "cpu_ms_per_image": _rounded(cpu_ms, 3),
         "best_peer": best,
-        **{name: _ratios(name, rate, cpu_ms, best) for name in _OURS if name in rate},
+        "cpu_best_peer": cheapest,
+        **{
+            name: _ratios(rate[name], rate, best)
+            | {f"cpu_{k}": v for k, v in _ratios(1 / cpu_ms[name], per_cpu_ms, cheapest).items()}
+            for name in _OURS
+            if name in rate
+        },
     }
 
 
-def _ratios(
-    own: str, rate: dict[str, float], cpu_ms: dict[str, float], best: str | None
-) -> dict[str, float]:
+def _ratios(own: float, speed: dict[str, float], best: str | None) -> dict[str, float]:
     against = {
         "ratio_best_peer": best,
-        "ratio_ray_stock": _STOCK if _STOCK in rate else None,
+        "ratio_ray_stock": _STOCK if _STOCK in speed else None,
         "ratio_decode_limit": _LIMIT,
     }
-    found = {}
-    for name, other in against.items():
-        if other:
-            found[name] = round(rate[own] / rate[other], 3)
-            found[f"cpu_{name}"] = round(cpu_ms[other] / cpu_ms[own], 3)
-    return found
+    return {name: round(own / speed[other], 3) for name, other in against.items() if other}
 
 
 def _rounded(values: dict[str, float], digits: int) -> dict[str, float]:
@@ -197,7 +199,10 @@ def _print_tables(report: dict[str, Any]) -> None:
         for ours in _OURS:
             if ours in result:
                 ratios = ", ".join(f"{key} {value:.2f}" for key, value in result[ours].items())
-                console.print(f"{ours}: {ratios} (best peer: {result['best_peer']})")
+                console.print(
+                    f"{ours}: {ratios} (best peer: {result['best_peer']}; "
+                    f"by CPU: {result['cpu_best_peer']})"
+                )
 
 
 if __name__ == "__main__":
