@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,11 +70,22 @@ class Cursor:
         return cls(**{**state, "finished": finished, "ledger": ledger, "quarantined": quarantined})
 
 
-class _Row(NamedTuple):
-    position: int
-    sample_id: int
-    error: str | None
-    blocks: tuple[Pixels, ...]
+class _Run(NamedTuple):
+    """Consecutive rows of one stream in one table; arrays, since a row each costs a core."""
+
+    position: npt.NDArray[np.int64]  # (n,)
+    sample_id: npt.NDArray[np.int64]  # (n,)
+    good: npt.NDArray[np.bool_]  # (n,)
+    error: pa.ChunkedArray  # (n,) string, null where good
+    pixels: Pixels  # (n, row bytes), a view of the table's
+
+    def split(self, count: int) -> tuple[_Run, _Run]:
+        """The first `count` rows, and the others."""
+        position, sample_id, good, error, pixels = self
+        return (
+            _Run(position[:count], sample_id[:count], good[:count], error[:count], pixels[:count]),
+            _Run(position[count:], sample_id[count:], good[count:], error[count:], pixels[count:]),
+        )
 
 
 class BatchAssembler:
@@ -108,7 +120,7 @@ class BatchAssembler:
         return self.step // self._plan.steps_per_epoch
 
     def _begin_reading(self) -> None:
-        self._waiting: dict[int, deque[_Row]] = {name: deque() for name in self.cursors}
+        self._waiting: dict[int, deque[_Run]] = {name: deque() for name in self.cursors}
         self._good = dict.fromkeys(self.cursors, 0)
         self._read_to = {name: cursor.position for name, cursor in self.cursors.items()}
         epoch_ends = min((self.epoch + 1) * self._plan.steps_per_epoch, self._total_steps)
@@ -145,7 +157,8 @@ class BatchAssembler:
             read = self._read_to[name] - self.cursors[name].position
             # Two lengths hold a whole pass, wherever in its order the stream stands.
             if read >= 2 * self._length(name):
-                error = next((row.error for row in self._waiting[name] if row.error), None)
+                errors = (run.error.drop_null().to_pylist() for run in self._waiting[name])
+                error = next(chain.from_iterable(errors), None)
                 raise UserError(
                     Problem(
                         "data.shards",
@@ -167,38 +180,63 @@ class BatchAssembler:
         return self._reader.read(Slice(epoch=self.epoch, ranges=ranges))
 
     def _push(self, table: pa.Table) -> None:
-        pixels = pixels_of(table, self._reader.views)
-        columns = (table[name].to_pylist() for name in ("stream", "position", "sample_id", "error"))
-        for row, (name, position, sample_id, error) in enumerate(zip(*columns, strict=True)):
-            blocks = tuple(block[row] for block in pixels)
-            self._waiting[name].append(_Row(position, sample_id, error, blocks))
-            self._read_to[name] = position + 1
-            self._good[name] += error is None
+        if not len(table):
+            return
+        stream = table["stream"].to_numpy()
+        run = _Run(
+            table["position"].to_numpy(),
+            table["sample_id"].to_numpy(),
+            table["error"].is_null().to_numpy(),
+            table["error"],
+            pixels_of(table, self._reader.views.row_bytes),
+        )
+        done = 0
+        for end in (*(np.flatnonzero(np.diff(stream)) + 1), len(stream)):
+            ours, run = run.split(end - done)
+            name = int(stream[done])
+            self._waiting[name].append(ours)
+            self._read_to[name] = int(ours.position[-1]) + 1
+            self._good[name] += int(ours.good.sum())
+            done = end
 
     def _take_batch(self) -> Batch:
-        rows = [row for name in self.cursors for row in self._take(name)]
+        runs = [run for name in self.cursors for run in self._take(name)]
         return Batch(
             epoch=self.epoch,
             stream=np.repeat(np.array(list(self.cursors), dtype=np.int32), self._plan.per_batch),
-            position=np.array([row.position for row in rows], dtype=np.int64),
-            sample_id=np.array([row.sample_id for row in rows], dtype=np.int64),
-            views=tuple(map(np.stack, zip(*(row.blocks for row in rows), strict=True))),
+            position=np.concatenate([run.position[run.good] for run in runs]),
+            sample_id=np.concatenate([run.sample_id[run.good] for run in runs]),
+            views=self._reader.views.split(
+                np.concatenate(
+                    [run.pixels if run.good.all() else run.pixels[run.good] for run in runs]
+                )
+            ),
         )
 
-    def _take(self, name: int) -> list[_Row]:
-        cursor, length = self.cursors[name], self._length(name)
-        taken: list[_Row] = []
-        while len(taken) < self._plan.per_batch:
-            row = self._waiting[name].popleft()
-            cursor.position = row.position + 1
-            if row.error is None:
-                taken.append(row)
-                cursor.served += 1
-                cursor.repeated += row.position >= length
-            elif row.position < length:
-                self._quarantine(cursor, row.sample_id, row.error)
+    def _take(self, name: int) -> list[_Run]:
+        """Rows of a stream up to the last good one that the batch needs, accounted for."""
+        taken: list[_Run] = []
+        missing = self._plan.per_batch
+        while missing:
+            run = self._waiting[name].popleft()
+            good = np.flatnonzero(run.good)
+            if good.size >= missing:  # bad rows behind the last good one are the next batch's
+                run, rest = run.split(int(good[missing - 1]) + 1)
+                if len(rest.position):
+                    self._waiting[name].appendleft(rest)
+            self._account_for(name, run)
+            missing -= min(missing, good.size)
+            taken.append(run)
         self._good[name] -= self._plan.per_batch
         return taken
+
+    def _account_for(self, name: int, run: _Run) -> None:
+        cursor, length = self.cursors[name], self._length(name)
+        cursor.position = int(run.position[-1]) + 1
+        cursor.served += int(run.good.sum())
+        cursor.repeated += int((run.good & (run.position >= length)).sum())
+        for row in np.flatnonzero(~run.good & (run.position < length)):
+            self._quarantine(cursor, int(run.sample_id[row]), run.error[int(row)].as_py())
 
     def _length(self, name: int) -> int:
         low, high = self._plan.bounds(name)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -15,6 +18,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """What is read; Pillow knows more, some by programs that should not see a data set's bytes."""
 
 MAX_PIXELS = 1 << 27  # 128 megapixels: beyond a camera's image, below what would exhaust a worker
+
+_PNG_START = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR"
+_PNG_HEADER_END = 33  # bytes
+_PLAIN_CHUNKS = frozenset(
+    (b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"sRGB", b"gAMA")
+)
 
 
 class BadSample(Exception):
@@ -40,6 +49,8 @@ def decode_image(data: bytes) -> Pixels:
         raise BadSample("empty file")
     if data[:3] == b"\xff\xd8\xff":
         return _decode_jpeg(data)
+    if _is_plain_png(data):
+        return _decode_plain_png(data)
     return _decode_other(data)
 
 
@@ -56,6 +67,39 @@ def _decode_jpeg(data: bytes) -> Pixels:
         return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
     except ValueError as error:
         raise BadSample(f"damaged JPEG: {error}") from error
+
+
+def _is_plain_png(data: bytes) -> bool:
+    """Whether this is an intact PNG of 8-bit grey or RGB without transparency or animation.
+
+    OpenCV reads those to Pillow's very pixels, several times as fast where images are small. What
+    is damaged or out of the ordinary is left to Pillow, which says what is wrong with it.
+    """
+    if data[:16] != _PNG_START or len(data) < _PNG_HEADER_END:
+        return False
+    depth, colour_type, _, _, interlace = data[24:29]
+    if depth != 8 or colour_type not in (0, 2) or interlace:
+        return False
+    at = 8
+    while at + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        if name not in _PLAIN_CHUNKS or end + 4 > len(data):
+            return False
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4]):
+            return False
+        if name == b"IEND":
+            return True
+        at = end + 4
+    return False
+
+
+def _decode_plain_png(data: bytes) -> Pixels:
+    width, height = struct.unpack_from(">II", data, 16)
+    _check_size(height, width)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    return _decode_other(data) if pixels is None else np.asarray(pixels)
 
 
 def _decode_other(data: bytes) -> Pixels:

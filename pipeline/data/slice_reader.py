@@ -17,6 +17,8 @@ from pipeline.data.streams import Slice, StreamOrder, StreamPlan
 from pipeline.views.opencv import render_views
 from pipeline.views.parameters import ImageViews, Pixels
 
+_DECODED_BYTES = 64 << 20  # photographs are decoded and rendered a few at a time
+
 
 @dataclass(frozen=True, kw_only=True)
 class SliceReader:
@@ -40,15 +42,17 @@ class SliceReader:
         """
         # A read task has one CPU; OpenCV's own threads would double what an image costs.
         cv2.setNumThreads(1)
-        tables = []
         with self.open_shards() as shards:
-            for stream, start, stop in piece.ranges:
-                order = stream_order(self.plan, self.manifests, piece.epoch, stream)
-                ids = order.ids(start, stop)
-                encoded = shards.read(ids, near=order.pieces(start, stop))
-                errors, pixels = self._decode_and_render(encoded, ids, piece.epoch)
-                tables.append(self._table(stream, start, ids, errors, pixels))
-        return pa.concat_tables(tables)
+            orders = [
+                (stream_order(self.plan, self.manifests, piece.epoch, stream), start, stop)
+                for stream, start, stop in piece.ranges
+            ]
+            ids = np.concatenate([order.ids(start, stop) for order, start, stop in orders])
+            near = np.concatenate([order.pieces(start, stop) for order, start, stop in orders])
+            # All streams at once: a call of numpy costs as much for eight rows as for hundreds.
+            encoded = shards.read(ids, near=near)
+            errors, pixels = self._decode_and_render(encoded, ids, piece.epoch)
+        return self._table(piece, ids, errors, pixels)
 
     def open_shards(self) -> ShardReader:
         """The shards that it reads, open."""
@@ -57,28 +61,37 @@ class SliceReader:
     def _decode_and_render(
         self, encoded: list[bytes], ids: Ids, epoch: int
     ) -> tuple[list[str | None], Pixels]:
+        errors: list[str | None] = [None] * len(ids)
+        pixels = np.zeros((len(ids), self.views.row_bytes), dtype=np.uint8)
+        rows: list[int] = []
         images: list[Pixels] = []
-        errors: list[str | None] = []
-        for data in encoded:
+        held = 0
+        for row, data in enumerate(encoded):
             try:
                 images.append(decode_image(data))
-                errors.append(None)
             except BadSample as error:
-                errors.append(str(error))
-        good = np.array([error is None for error in errors], dtype=bool)
-        pixels = np.zeros((len(ids), self.views.row_bytes), dtype=np.uint8)
-        pixels[good] = render_views(
-            images, config=self.views, seed=self.plan.seed, epoch=epoch, sample_ids=ids[good]
-        )
+                errors[row] = str(error)
+                continue
+            rows.append(row)
+            held += images[-1].nbytes
+            if held > _DECODED_BYTES:
+                pixels[rows] = self._render(images, ids[rows], epoch)
+                rows, images, held = [], [], 0
+        pixels[rows] = self._render(images, ids[rows], epoch)
         return errors, pixels
 
-    def _table(
-        self, stream: int, start: int, ids: Ids, errors: list[str | None], pixels: Pixels
-    ) -> pa.Table:
+    def _render(self, images: list[Pixels], ids: Ids, epoch: int) -> Pixels:
+        return render_views(
+            images, config=self.views, seed=self.plan.seed, epoch=epoch, sample_ids=ids
+        )
+
+    def _table(self, piece: Slice, ids: Ids, errors: list[str | None], pixels: Pixels) -> pa.Table:
+        streams = [np.full(stop - start, stream, np.int32) for stream, start, stop in piece.ranges]
+        positions = [np.arange(start, stop, dtype=np.int64) for _, start, stop in piece.ranges]
         return pa.table(
             {
-                "stream": np.full(len(ids), stream, dtype=np.int32),
-                "position": np.arange(start, start + len(ids), dtype=np.int64),
+                "stream": np.concatenate(streams),
+                "position": np.concatenate(positions),
                 "sample_id": ids,
                 "error": pa.array(errors, pa.string()),
                 "pixels": pa.FixedSizeBinaryArray.from_buffers(
@@ -96,11 +109,10 @@ def stream_order(
     return StreamOrder(plan, load_corpus(manifests).boundaries, epoch=epoch, stream=stream)
 
 
-def pixels_of(table: pa.Table, views: ImageViews) -> tuple[Pixels, ...]:
-    """The blocks of the pixels column, without a copy: (n, V, S, S, 3) and so on, uint8."""
+def pixels_of(table: pa.Table, row_bytes: int) -> Pixels:
+    """The pixels column as an array, without a copy; (n, row_bytes) uint8."""
     column = table["pixels"].combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0)
     flat = np.frombuffer(column.buffers()[1], dtype=np.uint8)
-    rows = flat.reshape(-1, views.row_bytes)[column.offset : column.offset + len(column)]
-    return views.split(rows)
+    return flat.reshape(-1, row_bytes)[column.offset : column.offset + len(column)]

@@ -76,6 +76,7 @@ FREE = {
     "data.shards": "/moved",
     "data.ingest": "inline",
     "data.ingest_cpus": 3,
+    "data.cache_bytes": 1 << 30,
     "data.max_bad_fraction": 0.5,
     "encoder.init": "models:/a/1",
 }

@@ -32,7 +32,7 @@ def share(step: int, rank: int, ranks: int, salt: int = 0) -> Batch:
         stream=stream,
         position=position,
         sample_id=sample_id,
-        views=(np.array(views, dtype=np.uint8),)
+        views=(np.array(views, dtype=np.uint8),),
     )
 
 

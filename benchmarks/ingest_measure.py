@@ -1,0 +1,97 @@
+"""Steady throughput of an endless iterator of batch sizes, and of decoding alone."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest_data import Workload
+
+from pipeline.data.decode import decode_image
+
+Contender = Callable[[Workload, int], Iterator[int]]  # (workload, CPUs) -> sizes of batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One measurement."""
+
+    images_per_s: float
+    cpu_ms_per_image: float  # of the whole process tree: what a busy machine disturbs least
+
+
+def steady(
+    contender: Contender, workload: Workload, *, cpus: int, warm_up: float, seconds: float
+) -> Timing:
+    """Throughput once what was read ahead at the start is used up.
+
+    Args:
+        contender: starts reading; ends when its iterator is closed.
+        workload: what it reads.
+        cpus: how many processes or threads it may use for it.
+        warm_up: seconds thrown away after the first batch, and at least eight batches.
+        seconds: to measure for.
+    """
+    with closing(contender(workload, cpus)) as batches:
+        next(batches)
+        _draw(batches, warm_up, at_least=8)
+        timing = _timed(lambda: _draw(batches, seconds, at_least=4))
+    gc.collect()  # executors and workers end with the iterators that own them
+    return timing
+
+
+def decode_limit(workload: Workload, *, cpus: int, seconds: float) -> Timing:
+    """Our decoding alone, of bytes in memory, in as many processes as there are CPUs."""
+    encoded = [path.read_bytes() for path in workload.images.files[:256]]
+    with ProcessPoolExecutor(cpus) as pool:
+        list(pool.map(_decode_for, [encoded] * cpus, [seconds / 4] * cpus))
+        return _timed(
+            lambda: sum(pool.map(_decode_for, [encoded] * cpus, [seconds] * cpus)),
+        )
+
+
+def _decode_for(encoded: list[bytes], seconds: float) -> int:
+    end = time.perf_counter() + seconds
+    count = 0
+    while time.perf_counter() < end:
+        decode_image(encoded[count % len(encoded)])
+        count += 1
+    return count
+
+
+def _draw(batches: Iterator[int], seconds: float, *, at_least: int) -> int:
+    end = time.perf_counter() + seconds
+    images = drawn = 0
+    while drawn < at_least or time.perf_counter() < end:
+        images += next(batches)
+        drawn += 1
+    return images
+
+
+def _timed(run: Callable[[], int]) -> Timing:
+    cpu, wall = _cpu_seconds(), time.perf_counter()
+    images = run()
+    wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu
+    return Timing(images_per_s=images / wall, cpu_ms_per_image=cpu / images * 1e3)
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and its living descendants so far; Linux only."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):  # it ended meanwhile
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                pid = int(entry.name)
+                parents[pid], ticks[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
+    tree = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in tree} - tree:
+        tree |= more
+    return sum(ticks.get(pid, 0) for pid in tree) / os.sysconf("SC_CLK_TCK")
