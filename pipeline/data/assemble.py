@@ -6,6 +6,7 @@ its streams' orders and on which bytes are bad, never on slices or timing.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -98,6 +99,7 @@ class BatchAssembler:
         cursors: dict[int, Cursor],
         step: int,
         total_steps: int,
+        max_bad_fraction: float = 1.0,
     ) -> None:
         """Stand where the cursors say.
 
@@ -106,8 +108,11 @@ class BatchAssembler:
             cursors: one for each of the worker's streams.
             step: global batches already taken since the run began.
             total_steps: global batches of the whole run.
+            max_bad_fraction: share of bad samples; a source that has clearly more stops at once.
         """
         self._reader = reader
+        self._max_bad_fraction = max_bad_fraction
+        self._read = self._bad = 0
         self._plan = reader.plan
         self._total_steps = total_steps
         self.cursors = cursors
@@ -198,6 +203,25 @@ class BatchAssembler:
             self._read_to[name] = int(ours.position[-1]) + 1
             self._good[name] += int(ours.good.sum())
             done = end
+        self._refuse_rubbish(table)
+
+    def _refuse_rubbish(self, table: pa.Table) -> None:
+        """Stop where the share of bad samples is beyond what chance would give an allowed one."""
+        self._read += len(table)
+        self._bad += len(table) - table["error"].null_count
+        expected = self._max_bad_fraction * self._read
+        if self._max_bad_fraction < 1 and self._bad > expected + 5 * math.sqrt(expected) + 10:
+            number = int(np.flatnonzero(table["error"].is_valid().to_numpy())[0])
+            with self._reader.open_shards() as shards:
+                shard, key, _ = shards.describe(table["sample_id"][number].as_py())
+            raise UserError(
+                Problem(
+                    "data.max_bad_fraction",
+                    f"{self._max_bad_fraction}, but of the first {self._read} samples of this "
+                    f"worker {self._bad} cannot be decoded; e.g. {key} in {shard.path}: "
+                    f"{table['error'][number]}",
+                )
+            )
 
     def _take_batch(self) -> Batch:
         runs = [run for name in self.cursors for run in self._take(name)]

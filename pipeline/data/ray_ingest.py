@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 import pyarrow as pa
 import ray
@@ -92,8 +93,27 @@ def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: float) -> It
         ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
         [partial(ReadAhead, tasks=tasks, slices=SLICES_IN_FLIGHT - HELD_BY_CONSUMER)],
     )
-    while chunk := list(islice(remaining, _SLICES_PER_DATASET)):
-        dataset = ray.data.read_datasource(
-            _SliceSource(reader, chunk), override_num_blocks=len(chunk), num_cpus=cpus / tasks
-        )
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+    options = {"num_cpus": cpus / tasks}
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-slices") as starter:
+        following = starter.submit(_start, reader, remaining, options)
+        while started := following.result():
+            count, first, others = started
+            for number, table in enumerate(chain([first], others), start=1):
+                if number == max(1, count - SLICES_IN_FLIGHT):
+                    # A data set takes seconds to start; the next one does while this one ends.
+                    following = starter.submit(_start, reader, remaining, options)
+                yield table
+
+
+def _start(
+    reader: SliceReader, slices: Iterator[Slice], options: dict[str, float]
+) -> tuple[int, pa.Table, Iterator[pa.Table]] | None:
+    """The number of slices of the next data set, its first table and the others."""
+    chunk = list(islice(slices, _SLICES_PER_DATASET))
+    if not chunk:
+        return None
+    dataset = ray.data.read_datasource(
+        _SliceSource(reader, chunk), override_num_blocks=len(chunk), **options
+    )
+    tables = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))
+    return len(chunk), next(tables), tables

@@ -11,66 +11,29 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline import collectives
-from pipeline.data.accounting import Account, LedgerEntry, write_ledger
-from pipeline.data.assemble import Batch, BatchAssembler, Cursor
+from pipeline.data.accounting import write_ledger
+from pipeline.data.assemble import Batch, BatchAssembler
 from pipeline.data.ingest import Ingest, batches_per_slice
 from pipeline.data.slice_reader import SliceReader
-from pipeline.data.streams import StreamPlan, slices
+from pipeline.data.streams import slices
 from pipeline.encoders.backbone import load_weights
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
 from pipeline.training.checkpoint import CheckpointStore
+from pipeline.training.data_state import DataState
 from pipeline.training.learner import StepResult, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.trace import Trace
 from pipeline.views.batched import finish_views
-
-
-class DataState:
-    """The cursors of all streams, as a checkpoint holds them."""
-
-    def __init__(self, streams: int) -> None:
-        self.cursors = {str(stream): asdict(Cursor()) for stream in range(streams)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Cursors by stream."""
-        return {"cursors": self.cursors}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up cursors."""
-        self.cursors = state["cursors"]
-
-    def own(self, streams: range) -> dict[int, Cursor]:
-        """The cursors of a rank's streams."""
-        return {stream: Cursor.from_dict(self.cursors[str(stream)]) for stream in streams}
-
-    def collect(self, assembler: BatchAssembler) -> None:
-        """Bring the cursors of all ranks together. Every rank calls this."""
-        for state in collectives.gather_json(assembler.state()):
-            self.cursors.update(state)
-
-    def account(self, plan: StreamPlan) -> Account:
-        """Counts over all streams."""
-        total = Account()
-        for stream, cursor in self.own(range(plan.streams)).items():
-            low, high = plan.bounds(stream)
-            total += cursor.account(high - low)
-        return total
-
-    def ledger(self) -> list[LedgerEntry]:
-        """Quarantined samples of all streams."""
-        cursors = self.own(range(len(self.cursors))).values()
-        return [entry for cursor in cursors for entry in cursor.ledger]
 
 
 class _Clock:
@@ -161,7 +124,11 @@ class TrainingLoop:
         cursors = self._data.own(self._streams)
         step = self._optimization.step_count
         assembler = BatchAssembler(
-            reader, cursors=cursors, step=step, total_steps=self._total_steps
+            reader,
+            cursors=cursors,
+            step=step,
+            total_steps=self._total_steps,
+            max_bad_fraction=self._recipe.data.max_bad_fraction,
         )
         pieces = slices(
             self._plan,

@@ -52,7 +52,8 @@ def render_views(
         )
         for row, image in enumerate(images):
             top, left, height, width = crops[row].tolist()
-            out[row] = crop_and_resize(image, (top, left, height, width), out.shape[1])
+            box = (top, left, height, width)
+            out[row] = crop_and_resize(image, box, out.shape[1], antialias=config.antialias)
         if config.executor == "cpu":
             appearance = draw_appearance(
                 config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view
@@ -84,15 +85,17 @@ def _change(pixels: Pixels, p: Appearance, row: int, hue: HueShift) -> Pixels:
     return pixels
 
 
-def crop_and_resize(image: Pixels, box: tuple[int, int, int, int], size: int) -> Pixels:
-    """Crop (top, left, height, width) and resize to (size, size), bilinear with antialiasing.
+def crop_and_resize(
+    image: Pixels, box: tuple[int, int, int, int], size: int, *, antialias: bool = True
+) -> Pixels:
+    """Crop (top, left, height, width) and resize to (size, size), bilinear.
 
     OpenCV's bilinear resize does not antialias, so it serves enlargements, where antialiasing
-    changes nothing; reductions go to Pillow, whose filter is torchvision's.
+    changes nothing; else reductions go to Pillow, whose filter is torchvision's.
     """
     top, left, height, width = box
     crop = image[top : top + height, left : left + width]
-    if height <= size and width <= size:
+    if not antialias or (height <= size and width <= size):
         return cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)
     resized = Image.fromarray(np.ascontiguousarray(crop)).resize(
         (size, size), Image.Resampling.BILINEAR
