@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.errors import Problem, UserError
+from pipeline.errors import InterruptedRunError, Problem, UserError
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="End with one JSON line on stdout; all else goes to stderr.")
@@ -31,6 +31,11 @@ def reporting_errors(as_json: bool) -> Iterator[None]:
     except UserError as error:
         print_problems(error.problems, as_json)
         raise typer.Exit(2) from None
+    except InterruptedRunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if as_json:
+            print(json.dumps({"errors": [Problem("run", str(error))._asdict()]}))
+        raise typer.Exit(1) from None
     except Exception as error:
         if as_json:
             problem = Problem(type(error).__name__, str(error))

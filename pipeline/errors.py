@@ -25,3 +25,7 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[type[UserError], tuple[list[Problem]]]:
         return type(self), (self.problems,)
+
+
+class InterruptedRunError(Exception):
+    """A run stopped for a reason outside it; once that is mended, the same command resumes it."""

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data import storage
 from pipeline.data.sources import image_column, label_column
+from pipeline.errors import Problem, UserError
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 
@@ -80,14 +81,20 @@ def read_contents(location: str, fields: Fields) -> Contents:
 
     Raises:
         OSError: it cannot be read.
-        UserError: a column that was named is not there.
+        UserError: it is no Parquet file, or a column that was named is not there.
     """
     store, path = storage.resolve(location)
     with store.open_input_stream(path, buffer_size=_READ_BYTES) as file:
         stream = _Hashing(file)
         if storage.file_name(location).endswith(".parquet"):
             stream.drain()
-            contents = _parquet_contents(location, fields)
+            try:
+                contents = _parquet_contents(location, fields)
+            except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+                # Its bytes could be read a moment ago, so the fault lies in them.
+                raise UserError(
+                    Problem(location, f"is not a whole Parquet file: {error}")
+                ) from error
         else:
             contents = _tar_contents(stream, fields)
             stream.drain()

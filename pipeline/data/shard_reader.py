@@ -132,11 +132,8 @@ class ShardReader:
         near = {int(g) for low, high in runs for g in np.unique(index.offset[low:high])}
         with self._parquet(location, shard, manifest.image_column, wanted | near) as file:
             columns = {g: _column(file, g, manifest.image_column) for g in wanted}
-        values = [
-            columns[g][at].as_py()
-            for g, at in zip(groups.tolist(), index.size[rows].tolist(), strict=True)
-        ]
-        return [_bytes_of(value, location) for value in values]
+        places = zip(groups.tolist(), index.size[rows].tolist(), strict=True)
+        return [_bytes_of(columns[group], row, location) for group, row in places]
 
     @contextmanager
     def _parquet(
@@ -189,12 +186,21 @@ def _group_range(metadata: pq.FileMetaData, group: int, column: str) -> Range:
     return min(starts), max(stops)
 
 
-def _column(file: pq.ParquetFile, group: int, column: str) -> pa.ChunkedArray:
-    return file.read_row_group(group, columns=[column])[column]
+def _column(file: pq.ParquetFile, group: int, column: str) -> pa.ChunkedArray | None:
+    """A row group's images; None if its bytes are damaged, which reading again would not mend."""
+    try:
+        return file.read_row_group(group, columns=[column])[column]
+    except pa.ArrowInvalid:
+        return None
+    except OSError as error:
+        if error.errno is not None:  # the disk's or the network's, not the decoder's
+            raise
+        return None
 
 
-def _bytes_of(value: bytes | str | dict[str, bytes] | None, shard: str) -> bytes:
+def _bytes_of(column: pa.ChunkedArray | None, row: int, shard: str) -> bytes:
     """Encoded bytes of a cell: binary, a struct with `bytes`, a path, or nothing."""
+    value = column[row].as_py() if column is not None and row < len(column) else None
     if isinstance(value, dict):
         value = value.get("bytes")
     if isinstance(value, str):

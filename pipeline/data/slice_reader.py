@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from pipeline.data import storage
 from pipeline.data.corpus import load_corpus
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.manifest import Ids
@@ -38,7 +39,7 @@ class SliceReader:
             holding the uint8 blocks of `ImageViews.shapes` (zeros for a bad one).
 
         Raises:
-            OSError: a shard cannot be read; this is never the sample's fault.
+            OSError: a shard cannot be read, again and again; never the sample's fault.
         """
         # A read task has one CPU; OpenCV's own threads would double what an image costs.
         cv2.setNumThreads(1)
@@ -50,7 +51,7 @@ class SliceReader:
             ids = np.concatenate([order.ids(start, stop) for order, start, stop in orders])
             near = np.concatenate([order.pieces(start, stop) for order, start, stop in orders])
             # All streams at once: a call of numpy costs as much for eight rows as for hundreds.
-            encoded = shards.read(ids, near=near)
+            encoded = storage.retrying(lambda: shards.read(ids, near=near))
             errors, pixels = self._decode_and_render(encoded, ids, piece.epoch)
         return self._table(piece, ids, errors, pixels)
 

@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import LoggingConfig
 from safetensors.torch import save_file
 
 from pipeline.data.corpus import load_corpus
-from pipeline.errors import Problem, UserError
+from pipeline.errors import InterruptedRunError, Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.registry import tracking
 from pipeline.registry.journal import JournalTail, records
@@ -174,6 +174,7 @@ def _open_run(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> Tr
     # From here on the run is not finished, whatever it was before.
     folder.result.unlink(missing_ok=True)
     folder.failure.unlink(missing_ok=True)
+    folder.interruption.unlink(missing_ok=True)
     if folder.identity.exists():
         noted = json.loads(folder.identity.read_text())
         run = TrackedRun(noted["tracking_uri"], noted["run_id"])
@@ -212,10 +213,25 @@ def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
             logging_config=LoggingConfig(log_level="INFO" if verbose else "CRITICAL"),
         ),
     )
-    trained = trainer.fit().return_value
+    try:
+        trained = trainer.fit().return_value
+    except TrainingFailedError as error:
+        _raise_user_errors(folder)
+        if folder.interruption.exists():
+            reason = json.loads(folder.interruption.read_text())
+            raise InterruptedRunError(
+                f"{folder.name} stopped, and will go on from its last checkpoint when the same "
+                f"command is given again: {reason}"
+            ) from error
+        raise
+    _raise_user_errors(folder)
+    return dict(trained)
+
+
+def _raise_user_errors(folder: RunFolder) -> None:
+    """Raise what the workers found to be the user's mistake."""
     if folder.failure.exists():
         raise UserError([Problem(**p) for p in json.loads(folder.failure.read_text())])
-    return dict(trained)
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:

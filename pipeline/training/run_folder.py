@@ -50,6 +50,7 @@ class RunFolder:
         self.trace = path / "trace"
         self.ledger = path / "ledger.parquet"
         self.failure = path / "failure.json"
+        self.interruption = path / "interruption.json"
         self.result = path / "result.json"
         self.ray = path / "ray"
 

@@ -50,3 +50,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
         if collectives.rank() == 0 or not folder.failure.exists():
             write_json(folder.failure, [problem._asdict() for problem in error.problems])
         raise
+    except OSError as error:
+        # Restarts may mend it; if they do not, the driver says what it was.
+        write_json(folder.interruption, str(getattr(error, "cause", error)))
+        raise

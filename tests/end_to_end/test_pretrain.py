@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -60,7 +61,7 @@ def undisturbed(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) 
     recipe = recipe_for(clipart_shards, folder / "runs")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     process = start(folder, "pretrain", "recipe.yaml", "--json")
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     (folder / "result.json").write_text(out)
     return folder
@@ -207,7 +208,7 @@ def test_a_worker_killed_mid_epoch_changes_nothing(
     process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
     try:
         killed_at = kill_a_worker(tmp_path / "runs" / "e2e" / before["run"] / "journal.jsonl")
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -223,15 +224,51 @@ def test_a_worker_killed_mid_epoch_changes_nothing(
     assert served(tmp_path).equals(served(undisturbed))
 
 
-def kill_a_worker(journal: Path) -> int:
-    """Wait until the run stands inside an epoch behind a checkpoint inside one; kill rank 1."""
-    deadline = time.monotonic() + 180
+def wait_for_step(journal: Path, step: int) -> list[dict[str, Any]]:
+    """The journal's records once it has come to a step."""
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         records = [json.loads(line) for line in journal.open()] if journal.exists() else []
-        steps = [r["step"] for r in records if r["kind"] == "metrics"]
-        if steps and steps[-1] >= 14:
-            (workers,) = (r["workers"] for r in records if r.get("event") == "training")
-            os.kill(workers[1]["pid"], signal.SIGKILL)
-            return steps[-1]
+        if any(r["kind"] == "metrics" and r["step"] >= step for r in records):
+            return records
         time.sleep(0.02)
-    raise AssertionError("the run did not reach step 14")
+    raise AssertionError(f"the run did not reach step {step}")
+
+
+def kill_a_worker(journal: Path) -> int:
+    """Wait until the run stands inside an epoch behind a checkpoint inside one; kill rank 1."""
+    records = wait_for_step(journal, 14)
+    (workers,) = (r["workers"] for r in records if r.get("event") == "training")
+    os.kill(workers[1]["pid"], signal.SIGKILL)
+    return max(r["step"] for r in records if r["kind"] == "metrics")
+
+
+def test_a_shard_that_disappears_stops_the_run_and_the_same_command_resumes_it(
+    undisturbed: Path, clipart_shards: Path, tmp_path: Path
+) -> None:
+    before = json.loads((undisturbed / "result.json").read_text())
+    shutil.copytree(clipart_shards, tmp_path / "shards")
+    recipe = recipe_for(tmp_path / "shards", tmp_path / "runs", max_failures=0)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    shard = tmp_path / "shards" / "train" / "shard-000001.tar"
+    process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
+    journal = tmp_path / "runs" / "e2e" / before["run"] / "journal.jsonl"
+    try:
+        wait_for_step(journal, 2)  # six of eight slices are being read
+        shard.rename(tmp_path / "away")
+        out, err = process.communicate(timeout=900)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 1, err
+    (problem,) = json.loads(out)["errors"]
+    assert "shard-000001.tar" in problem["message"]
+    assert "same command" in problem["message"]
+    assert "Traceback" not in err
+    (tmp_path / "away").rename(shard)
+    process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
+    out, err = process.communicate(timeout=900)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert result["encoder_sha256"] == before["encoder_sha256"]
+    assert result["samples"] == before["samples"]
