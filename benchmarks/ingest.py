@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # workers start by importing this file, so the rest is import
     from ingest_measure import Contender, Timing
 
 _LIBRARIES = ("ray", "torch", "torchvision", "lightly", "webdataset", "pillow", "simplejpeg")
-_OURS = ("ours_ray", "ours_inline")
+_OURS = ("ours_ray", "ours_ray_bilinear", "ours_inline")
 _STOCK = "ray_stock"
 _LIMIT = "decode_limit"
 
@@ -113,9 +113,13 @@ def _contenders() -> dict[str, Contender]:
 
     return {
         "ours_ray": ingest_ray.ours_ray,
+        "ours_ray_bilinear": ingest_ray.ours_ray_bilinear,
         "ours_inline": ingest_ray.ours_inline,
         "torchvision_pil": loader(ingest_torch.TwoViewsFromPil),
         "torchvision_tensor": loader(ingest_torch.TwoViewsFromTensor),
+        "torchvision_tensor_bilinear": loader(
+            partial(ingest_torch.TwoViewsFromTensor, antialias=False)
+        ),
         "lightly": loader(ingest_torch.LightlyViews),
         "webdataset": ingest_torch.web_loader,
         _STOCK: ingest_ray.ray_stock,

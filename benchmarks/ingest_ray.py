@@ -29,17 +29,20 @@ _STREAMS = 8
 _SHARDS_AHEAD = 400
 
 
-def _views(workload: Workload) -> ImageViews:
+def _views(workload: Workload, *, antialias: bool) -> ImageViews:
     return ImageViews(
         size=workload.size,
         crop_scale=(0.2, 1.0),
+        antialias=antialias,
         jitter=workload.jitter if workload.full else 0.0,
         grayscale=0.2 if workload.full else 0.0,
         blur=0.5 if workload.full else 0.0,
     )
 
 
-def _ours(workload: Workload, cpus: int, ingest: Ingest) -> Iterator[int]:
+def _ours(
+    workload: Workload, cpus: int, ingest: Ingest, *, antialias: bool = True
+) -> Iterator[int]:
     shards = str(workload.images.shards)
     plan = StreamPlan(
         seed=0,
@@ -48,7 +51,9 @@ def _ours(workload: Workload, cpus: int, ingest: Ingest) -> Iterator[int]:
         global_batch=workload.batch,
         shuffle_window=4096,
     )
-    reader = SliceReader(manifests=(shards,), plan=plan, views=_views(workload))
+    reader = SliceReader(
+        manifests=(shards,), plan=plan, views=_views(workload, antialias=antialias)
+    )
     cursors = {stream: Cursor() for stream in plan.streams_of(0, 1)}
     pieces = slices(
         plan,
@@ -67,6 +72,11 @@ def _ours(workload: Workload, cpus: int, ingest: Ingest) -> Iterator[int]:
 def ours_ray(workload: Workload, cpus: int) -> Iterator[int]:
     """Sizes of batches of this project's ingest on Ray Data."""
     return _ours(workload, cpus, ray_data)
+
+
+def ours_ray_bilinear(workload: Workload, cpus: int) -> Iterator[int]:
+    """The same with `views.antialias=false`."""
+    return _ours(workload, cpus, ray_data, antialias=False)
 
 
 def ours_inline(workload: Workload, cpus: int) -> Iterator[int]:

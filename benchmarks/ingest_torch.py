@@ -35,10 +35,10 @@ def fork_server() -> BaseContext:
     return context
 
 
-def augmentation(workload: Workload) -> v2.Transform:
+def augmentation(workload: Workload, *, antialias: bool = True) -> v2.Transform:
     """SimCLR by torchvision, on a PIL image or a uint8 tensor."""
     steps: list[Any] = [
-        v2.RandomResizedCrop(workload.size, scale=_CROP_SCALE, antialias=True),
+        v2.RandomResizedCrop(workload.size, scale=_CROP_SCALE, antialias=antialias),
         v2.RandomHorizontalFlip(),
     ]
     if workload.full:
@@ -67,8 +67,8 @@ class TwoViewsFromPil:
 class TwoViewsFromTensor:
     """Decode by torchvision and transform tensors; bytes in, (V, 3, S, S) uint8 out."""
 
-    def __init__(self, workload: Workload) -> None:
-        self._augment = augmentation(workload)
+    def __init__(self, workload: Workload, *, antialias: bool = True) -> None:
+        self._augment = augmentation(workload, antialias=antialias)
 
     def __call__(self, data: bytes) -> torch.Tensor:
         """The views of one image."""

@@ -35,10 +35,10 @@ def home(tmp_path: Path, clipart: Path) -> Path:
 
 
 def test_the_tour_runs_as_it_stands(home: Path) -> None:
-    (tour,) = blocks("bash")
+    (tour,), (data,) = blocks("bash"), blocks("sh")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "VIRTUAL"))}
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", tour],
+        ["bash", "-euo", "pipefail", "-c", tour + data],
         cwd=home,
         env=environment,
         capture_output=True,
