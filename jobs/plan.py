@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,10 +49,12 @@ def plan(
         result = asdict(found)
         rows = [
             ("samples", f"{found.samples} in {found.shards} shards"),
+            *_source_rows(found.sources),
             ("streams", f"{found.streams}; workers may be {_list(found.allowed_workers)}"),
             ("workers", f"{found.workers}, each with {found.local_batch} samples of a batch"),
             ("steps", f"{found.steps} = {found.epochs:g} epochs of {found.steps_per_epoch}"),
             ("dropped tail", f"{found.dropped_tail} samples an epoch"),
+            *([("repeated", f"{found.repeated} samples an epoch")] if found.repeated else []),
             ("batch", f"{in_bytes(found.batch_bytes)} for each worker"),
             ("in flight", f"at most {in_bytes(found.in_flight_bytes)} for each worker"),
             ("encoder", f"{found.encoder_parameters:,} parameters, {found.feature_width} features"),
@@ -64,6 +67,13 @@ def plan(
             rows.append(("order", f"epoch {epoch or 0}, {count} samples, in {order}"))
             result["order"] = str(order.absolute())
         print_result(result, rows, title=f"Plan of {recipe}", as_json=json)
+
+
+def _source_rows(sources: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    if len(sources) > 1:
+        for source in sources:
+            share = f"{source['share']:.1%} of each batch, in {source['streams']} streams"
+            yield source["path"], f"{source['samples']} samples, {share}"
 
 
 def _list(numbers: list[int]) -> str:

@@ -74,7 +74,7 @@ def checked_recipe(path: Path, overrides: Iterable[str]) -> Recipe:
             if not _compares(problem, blamed)
         ]
     if problems or recipe is None:
-        raise UserError(problems)
+        raise UserError(dict.fromkeys(problems))  # a set may serve for training and probing
     return recipe
 
 
