@@ -227,6 +227,8 @@ def _explain(details: ErrorDetails) -> Problem:
 def _fields_at(loc: Iterable[int | str]) -> set[str]:
     model: type[BaseModel] = Recipe
     for key in loc:
+        if isinstance(key, int):  # an item of a list, whose type the list's annotation names
+            continue
         field = next((f for name, f in model.model_fields.items() if key in (name, f.alias)), None)
         if field is None:
             return set()

@@ -132,7 +132,14 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 
 @pytest.mark.parametrize(
     "override",
-    ["train.epochs=0", "train={global_batch: 32}", "encoder.name=3", "data.shards=[1]"],
+    [
+        "train.epochs=0",
+        "train={global_batch: 32}",
+        "encoder.name=3",
+        "data.shards=[1]",
+        "data.shards=[]",
+        "data.shards=[{path: a}, {path: b, wieght: 2}]",
+    ],
 )
 def test_one_mistake_is_told_once(draft: Reader, override: str) -> None:
     assert len(draft(override).problems) == 1
@@ -242,3 +249,9 @@ def test_every_malformed_override_is_told_at_once(draft: Reader) -> None:
         draft("train.epochs", "=1", "data..shards=a", "seed=[1", "train.epochs=5")
     wheres = [problem.where for problem in error.value.problems]
     assert wheres == ["train.epochs", "=1", "data..shards=a", "seed"]
+
+
+def test_a_misspelt_key_of_one_of_several_sets_has_a_suggestion(draft: Reader) -> None:
+    (problem,) = draft("data.shards=[{path: a}, {path: b, wieght: 2}]").problems
+    assert problem.where == "data.shards.1.wieght"
+    assert "did you mean weight?" in problem.message

@@ -159,7 +159,7 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
     """
     blamed = set(blamed)
     found = []
-    if not blamed & {"data", "data.shards"}:
+    if not any(setting == "data" or setting.startswith("data.shards") for setting in blamed):
         found += _data_problems(recipe)
     found += _evaluation_problems(recipe)
     if not blamed & {"encoder", "encoder.name"}:
