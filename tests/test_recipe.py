@@ -113,7 +113,7 @@ def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Read
         ("objective.kind=byol", "objective.kind", "'byol' is wrong: input should be 'simclr'"),
         ("views.flip=1.5", "views.flip", "less than or equal to 1"),
         ("views.crop_scale=[a, 1]", "views.crop_scale.0", "valid number"),
-        ("views.crop_scale=[0.9, 0.1]", "views", "crop_scale must be 0 < low <= high <= 1"),
+        ("views.crop_scale=[0.9, 0.1]", "views.crop_scale", "must be 0 < low <= high <= 1"),
         ("objective.projector=[]", "objective.projector", "at least 1 item"),
         ("train.optimizer.kind=adam", "train.optimizer.kind", "'adamw', 'sgd', 'lars' or 'lamb'"),
         ("train.optimizer.lr=.nan", "train.optimizer.lr", "greater than 0"),
