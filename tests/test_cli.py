@@ -96,7 +96,9 @@ def test_the_recipe_of_an_example_exists(run: Run, verb: str) -> None:
     assert (ROOT / named).exists()
 
 
-def test_plan_prints_the_figures_that_one_finds_by_hand(run: Run, recipe: Path) -> None:
+def test_plan_prints_the_figures_that_one_finds_by_hand(
+    run: Run, recipe: Path, clipart_shards: Path
+) -> None:
     plan = only_line(run("plan", recipe, "--json"))
     view_bytes = 16 * 16 * 3
     model = timm.create_model("resnet10t", num_classes=0, **ENCODER_ARGS)
@@ -112,6 +114,10 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(run: Run, recipe: Path) 
         "steps": 21,
         "epochs": 3.0,
         "dropped_tail": 16,  # 240 - 7 * 32
+        "repeated": 0,
+        "sources": [
+            {"path": str(clipart_shards / "train"), "samples": 240, "streams": 4, "share": 1.0}
+        ],
         "local_batch": 16,
         "batch_bytes": 16 * 2 * view_bytes,
         "in_flight_bytes": SLICES_IN_FLIGHT * 512 * 2 * view_bytes,  # 32 batches to a slice

@@ -39,7 +39,10 @@ def batches_per_slice(*, local_batch: int, row_bytes: int) -> int:
 
 
 def bytes_in_flight(*, local_batch: int, row_bytes: int) -> int:
-    """Bound on the bytes that are read ahead for one worker, under either ingest."""
+    """Bound on the bytes that are read ahead for one worker, under either ingest.
+
+    Under `ray` it may be twice that for a moment, where one of Ray's data sets follows another.
+    """
     k = batches_per_slice(local_batch=local_batch, row_bytes=row_bytes)
     return SLICES_IN_FLIGHT * k * local_batch * row_bytes
 

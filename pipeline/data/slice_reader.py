@@ -21,6 +21,14 @@ from pipeline.views.parameters import ImageViews, Pixels
 _DECODED_BYTES = 64 << 20  # photographs are decoded and rendered a few at a time
 
 
+class UnreadableShardError(Exception):
+    """A shard cannot be read: the fault of a disk or a store, never of a sample."""
+
+    def __str__(self) -> str:
+        # To what a read task raises Ray Data adds lines of its own; ours has one.
+        return str(self.args[0]).partition("\n")[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SliceReader:
     """Reads, decodes and renders a slice; small enough to travel with every read task."""
@@ -39,7 +47,7 @@ class SliceReader:
             holding the uint8 blocks of `ImageViews.shapes` (zeros for a bad one).
 
         Raises:
-            OSError: a shard cannot be read, again and again; never the sample's fault.
+            UnreadableShardError: a shard cannot be read, again and again.
         """
         # A read task has one CPU; OpenCV's own threads would double what an image costs.
         cv2.setNumThreads(1)
@@ -51,7 +59,10 @@ class SliceReader:
             ids = np.concatenate([order.ids(start, stop) for order, start, stop in orders])
             near = np.concatenate([order.pieces(start, stop) for order, start, stop in orders])
             # All streams at once: a call of numpy costs as much for eight rows as for hundreds.
-            encoded = storage.retrying(lambda: shards.read(ids, near=near))
+            try:
+                encoded = storage.retrying(lambda: shards.read(ids, near=near))
+            except OSError as error:
+                raise UnreadableShardError(" ".join(str(error).split())) from error
             errors, pixels = self._decode_and_render(encoded, ids, piece.epoch)
         return self._table(piece, ids, errors, pixels)
 

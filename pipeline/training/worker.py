@@ -11,6 +11,7 @@ import ray.train.torch
 from pipeline import collectives
 from pipeline.data.ingest import inline
 from pipeline.data.ray_ingest import ray_data
+from pipeline.data.slice_reader import UnreadableShardError
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.training.loop import TrainingLoop
@@ -50,7 +51,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
         if collectives.rank() == 0 or not folder.failure.exists():
             write_json(folder.failure, [problem._asdict() for problem in error.problems])
         raise
-    except OSError as error:
+    except (OSError, UnreadableShardError) as error:
         # Restarts may mend it; if they do not, the driver says what it was.
         write_json(folder.interruption, str(getattr(error, "cause", error)))
         raise

@@ -22,7 +22,7 @@ from pipeline.data.assemble import Batch, BatchAssembler, Cursor
 from pipeline.data.decode import decode_image, encode_png
 from pipeline.data.ingest import SLICES_IN_FLIGHT, batches_per_slice, bytes_in_flight, inline
 from pipeline.data.sharding import write_shards
-from pipeline.data.slice_reader import SliceReader
+from pipeline.data.slice_reader import SliceReader, UnreadableShardError
 from pipeline.data.sources import open_source
 from pipeline.data.streams import StreamPlan, slices
 from pipeline.views.opencv import render_views
@@ -204,7 +204,7 @@ def test_a_missing_shard_is_an_io_error_and_no_sample_is_blamed(
 ) -> None:
     shutil.copytree(noise_shards / kind, tmp_path, dirs_exist_ok=True)
     (tmp_path / f"shard-000002.{kind}").unlink()
-    with pytest.raises(OSError, match="shard-000002"):
+    with pytest.raises(UnreadableShardError, match="shard-000002"):
         run(reader_of(tmp_path), total=4)
 
 
