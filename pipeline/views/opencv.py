@@ -9,7 +9,6 @@ import math
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from pipeline.views.kernels import LUMA, blur_kernel, yiq_rotation
 from pipeline.views.parameters import (
@@ -22,45 +21,48 @@ from pipeline.views.parameters import (
     draw_appearance,
     draw_crops,
 )
+from pipeline.views.reduction import resize_antialiased
 
 _STRIP_PIXELS = 4096
 
 
 def render_views(
-    images: list[Pixels], *, config: ImageViews, seed: int, epoch: int, sample_ids: Ints
-) -> Pixels:
-    """Draw and execute every view of a list of decoded images.
+    images: dict[int, Pixels],
+    out: Pixels,
+    *,
+    config: ImageViews,
+    seed: int,
+    epoch: int,
+    sample_ids: Ints,
+) -> None:
+    """Draw and execute every view of decoded images.
 
     Under `executor: device` only the crops are executed, and the device finishes the views.
 
     Args:
-        images: B arrays (H, W, 3) uint8 RGB, sizes may differ.
+        images: arrays (H, W, 3) uint8 RGB, sizes may differ, each under its row of `out`.
+        out: (n, row_bytes) uint8 to write to, which `config.split` takes apart.
         config: the augmentations.
         seed: the run's seed.
         epoch: counted from 0.
-        sample_ids: (B,) int64.
-
-    Returns:
-        (B, row_bytes) uint8, which `config.split` takes apart.
+        sample_ids: (n,) int64, of the rows of `out`.
     """
-    rows = np.empty((len(images), config.row_bytes), dtype=np.uint8)
-    sizes = np.array([image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
-    places = [block[:, number] for block in config.split(rows) for number in range(block.shape[1])]
-    for view, out in enumerate(places):
-        crops = draw_crops(
-            config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view, sizes=sizes
-        )
-        for row, image in enumerate(images):
-            top, left, height, width = crops[row].tolist()
-            box = (top, left, height, width)
-            out[row] = crop_and_resize(image, box, out.shape[1], antialias=config.antialias)
+    rows = list(images)
+    ids = sample_ids[rows]
+    sizes = np.array([image.shape[:2] for image in images.values()], dtype=np.int64).reshape(-1, 2)
+    places = [block[:, number] for block in config.split(out) for number in range(block.shape[1])]
+    for view, place in enumerate(places):
+        crops = draw_crops(config, seed=seed, epoch=epoch, sample_ids=ids, view=view, sizes=sizes)
+        for row, crop in zip(rows, crops.tolist(), strict=True):
+            place[row] = crop_and_resize(
+                images[row], tuple(crop), place.shape[1], antialias=config.antialias
+            )
         if config.executor == "cpu":
             appearance = draw_appearance(
-                config, seed=seed, epoch=epoch, sample_ids=sample_ids, view=view
+                config, seed=seed, epoch=epoch, sample_ids=ids, view=view
             )
-            for row in range(len(images)):
-                out[row] = _change(out[row], appearance, row, config.hue)
-    return rows
+            for number, row in enumerate(rows):
+                place[row] = _change(place[row], appearance, number, config.hue)
 
 
 def render_probe_view(image: Pixels, size: int) -> Pixels:
@@ -91,16 +93,13 @@ def crop_and_resize(
     """Crop (top, left, height, width) and resize to (size, size), bilinear.
 
     OpenCV's bilinear resize does not antialias, so it serves enlargements, where antialiasing
-    changes nothing; else reductions go to Pillow, whose filter is torchvision's.
+    changes nothing.
     """
     top, left, height, width = box
     crop = image[top : top + height, left : left + width]
     if not antialias or (height <= size and width <= size):
         return cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)
-    resized = Image.fromarray(np.ascontiguousarray(crop)).resize(
-        (size, size), Image.Resampling.BILINEAR
-    )
-    return np.asarray(resized)
+    return resize_antialiased(crop, size)
 
 
 def rotate(image: Pixels, angle: float) -> Pixels:

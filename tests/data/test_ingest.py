@@ -119,8 +119,11 @@ def test_a_batch_holds_the_decoded_and_rendered_samples_of_its_ids(
     with reader.open_shards() as files:
         for ids, views, epoch in zip(whole.ids, whole.views, whole.epochs, strict=True):
             sample_ids = np.array(ids)
-            images = [decode_image(data) for data in files.read(sample_ids)]
-            rows = render_views(images, config=config, seed=3, epoch=epoch, sample_ids=sample_ids)
+            images = {row: decode_image(data) for row, data in enumerate(files.read(sample_ids))}
+            rows = np.zeros((len(ids), config.row_bytes), dtype=np.uint8)
+            render_views(
+                images, rows, config=config, seed=3, epoch=epoch, sample_ids=sample_ids
+            )
             rendered = config.split(rows)
             assert [block.shape[1:] for block in rendered] == list(config.shapes)
             assert tuple(block.tobytes() for block in rendered) == views

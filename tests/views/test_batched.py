@@ -132,10 +132,16 @@ def test_a_hue_in_yiq_keeps_luma_and_greys_and_turns_red_to_green_in_both_execut
 def both_executors(config: ImageViews, pictures: list[Pixels]) -> list[tuple[Pixels, Pixels]]:
     """Blocks of the views by the CPU and by the device executor."""
     ids = np.arange(len(pictures)) * 3
-    rows = [
-        render_views(pictures, config=c, seed=1, epoch=2, sample_ids=ids)
-        for c in (config, config.model_copy(update={"executor": "device"}))
-    ]
+    rows = np.zeros((2, len(pictures), config.row_bytes), dtype=np.uint8)
+    for out, executor in zip(rows, ("cpu", "device"), strict=True):
+        render_views(
+            dict(enumerate(pictures)),
+            out,
+            config=config.model_copy(update={"executor": executor}),
+            seed=1,
+            epoch=2,
+            sample_ids=ids,
+        )
     cropped = tuple(torch.from_numpy(block.copy()) for block in config.split(rows[1]))
     finished = batched.finish_views(cropped, config=config, seed=1, epoch=2, sample_ids=ids)
     assert [block.dtype for block in finished] == [torch.uint8] * len(cropped)

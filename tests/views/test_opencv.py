@@ -54,6 +54,26 @@ def images() -> dict[str, Pixels]:
     }
 
 
+def rendered(
+    pictures: list[Pixels],
+    config: ImageViews,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    sample_ids: Ints,
+) -> Pixels:
+    rows = np.zeros((len(pictures), config.row_bytes), dtype=np.uint8)
+    render_views(
+        dict(enumerate(pictures)),
+        rows,
+        config=config,
+        seed=seed,
+        epoch=epoch,
+        sample_ids=sample_ids,
+    )
+    return rows
+
+
 def blocks(
     pictures: list[Pixels],
     config: ImageViews,
@@ -62,7 +82,7 @@ def blocks(
     epoch: int = 0,
     sample_ids: Ints,
 ) -> tuple[Pixels, ...]:
-    rows = render_views(pictures, config=config, seed=seed, epoch=epoch, sample_ids=sample_ids)
+    rows = rendered(pictures, config, seed=seed, epoch=epoch, sample_ids=sample_ids)
     return config.split(rows)
 
 
@@ -226,15 +246,13 @@ def test_whole_views_are_on_average_nearer_to_exact_arithmetic_than_torchvisions
 def test_a_view_is_the_same_alone_and_in_any_batch() -> None:
     config = ImageViews(size=16, count=3, blur=0.5, solarize=0.5, local=SMALL)
     pictures, ids = list(images().values()), np.arange(len(images())) * 7
-    whole = render_views(pictures, config=config, seed=0, epoch=4, sample_ids=ids)
+    whole = rendered(pictures, config, epoch=4, sample_ids=ids)
     assert whole.shape == (len(pictures), 3 * 16 * 16 * 3 + 2 * 8 * 8 * 3)
     assert whole.dtype == np.uint8
     for row in range(len(pictures)):
-        alone = render_views(
-            [pictures[row]], config=config, seed=0, epoch=4, sample_ids=ids[row : row + 1]
-        )
+        alone = rendered([pictures[row]], config, epoch=4, sample_ids=ids[row : row + 1])
         np.testing.assert_array_equal(alone[0], whole[row])
-    back = render_views(pictures[::-1], config=config, seed=0, epoch=4, sample_ids=ids[::-1])
+    back = rendered(pictures[::-1], config, epoch=4, sample_ids=ids[::-1])
     np.testing.assert_array_equal(back, whole[::-1])
 
 
@@ -256,6 +274,15 @@ def test_local_views_are_further_views_of_smaller_crops_and_leave_the_global_one
             np.testing.assert_array_equal(found[row, number], wanted)
 
 
+def test_rows_without_an_image_are_left_alone() -> None:
+    picture, ids = images()["smooth"], np.arange(3) + 5
+    config = ImageViews(size=16, blur=1)
+    rows = np.full((3, config.row_bytes), 9, dtype=np.uint8)
+    render_views({1: picture}, rows, config=config, seed=0, epoch=0, sample_ids=ids)
+    assert (rows[[0, 2]] == 9).all()
+    np.testing.assert_array_equal(rows[1:2], rendered([picture], config, sample_ids=ids[1:2]))
+
+
 def test_no_images_give_no_views() -> None:
     empty = np.empty(0, dtype=np.int64)
     found, local = blocks([], ImageViews(size=8, local=SMALL), sample_ids=empty)
@@ -267,7 +294,7 @@ def test_no_images_give_no_views() -> None:
 def test_images_of_extreme_shapes_give_whole_views(shape: tuple[int, int]) -> None:
     image = np.full((*shape, 3), 77, dtype=np.uint8)
     config = ImageViews(size=16, jitter=0, grayscale=0)
-    views = render_views([image] * 20, config=config, seed=0, epoch=0, sample_ids=np.arange(20))
+    views = rendered([image] * 20, config, sample_ids=np.arange(20))
     assert (views == 77).all()
     assert (render_probe_view(image, 16) == 77).all()
 
@@ -275,7 +302,7 @@ def test_images_of_extreme_shapes_give_whole_views(shape: tuple[int, int]) -> No
 def test_rendering_leaves_the_image_as_it_was() -> None:
     image = images()["noise"].copy()
     config = ImageViews(size=37, count=4, blur=1, solarize=1)
-    render_views([image], config=config, seed=0, epoch=0, sample_ids=np.array([1]))
+    rendered([image], config, sample_ids=np.array([1]))
     np.testing.assert_array_equal(image, images()["noise"])
 
 
