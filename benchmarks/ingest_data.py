@@ -62,9 +62,13 @@ class Workload:
         return max(3, self.size // 10 // 2 * 2 + 1)
 
 
-def build_workloads(folder: Path, *, photographs: int, cliparts: int) -> list[Workload]:
+def build_workloads(
+    folder: Path, *, photographs: int, cliparts: int, photographs_per_shard: int = 64
+) -> list[Workload]:
     """Write both data sets below the folder."""
-    large = _write_set(folder / "photographs", _photographs(photographs), per_shard=64)
+    large = _write_set(
+        folder / "photographs", _photographs(photographs), per_shard=photographs_per_shard
+    )
     small = _write_set(folder / "cliparts", _cliparts(cliparts), per_shard=400)
     return [
         Workload(name=f"{name}/{kind}", images=images, size=size, batch=batch, full=kind == "full")

@@ -75,14 +75,14 @@ def _draw(batches: Iterator[int], seconds: float, *, at_least: int) -> int:
 
 
 def _timed(run: Callable[[], int]) -> Timing:
-    cpu, wall = _cpu_seconds(), time.perf_counter()
+    cpu, wall = cpu_seconds(os.getpid()), time.perf_counter()
     images = run()
-    wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu
+    wall, cpu = time.perf_counter() - wall, cpu_seconds(os.getpid()) - cpu
     return Timing(images_per_s=images / wall, cpu_ms_per_image=cpu / images * 1e3)
 
 
-def _cpu_seconds() -> float:
-    """CPU time of this process and its living descendants so far; Linux only."""
+def cpu_seconds(root: int) -> float:
+    """CPU time of a process and its living descendants so far; Linux only."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
@@ -91,7 +91,7 @@ def _cpu_seconds() -> float:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 pid = int(entry.name)
                 parents[pid], ticks[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
-    tree = {os.getpid()}
+    tree = {root}
     while more := {pid for pid, parent in parents.items() if parent in tree} - tree:
         tree |= more
     return sum(ticks.get(pid, 0) for pid in tree) / os.sysconf("SC_CLK_TCK")

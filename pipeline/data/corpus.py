@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
+import pyarrow.compute as pc
 
+from pipeline.data import storage
 from pipeline.data.manifest import Ids, Manifest, Shard, load_manifest, manifest_root
 
 SOURCE_STRIDE = 1 << 40
@@ -52,6 +54,14 @@ class Corpus:
             return self.manifests[0].fingerprint
         all_of_them = " ".join(manifest.fingerprint for manifest in self.manifests)
         return hashlib.sha256(all_of_them.encode()).hexdigest()
+
+    @cached_property
+    def has_remote_shards(self) -> bool:
+        """Whether any shard lies on a store."""
+        if any(map(storage.is_remote, self._roots)):
+            return True
+        paths = [manifest.shards.table["path"] for manifest in self.manifests]
+        return any(pc.any(pc.match_substring(column, "://")).as_py() for column in paths)
 
     def root(self, source: int) -> str:
         """The folder of a manifest."""

@@ -19,7 +19,7 @@ from pipeline.data.streams import Slice
 
 _SLICE_SAMPLES = 512
 _SLICE_BYTES = 32 << 20
-SLICES_IN_FLIGHT = 6
+SLICES_IN_FLIGHT = 8
 
 
 class Ingest(Protocol):

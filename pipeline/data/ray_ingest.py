@@ -98,11 +98,14 @@ def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: float) -> It
         following = starter.submit(_start, reader, remaining, options)
         while started := following.result():
             count, first, others = started
+            number = 0
             for number, table in enumerate(chain([first], others), start=1):
                 if number == max(1, count - SLICES_IN_FLIGHT):
                     # A data set takes seconds to start; the next one does while this one ends.
                     following = starter.submit(_start, reader, remaining, options)
                 yield table
+            if number != count:
+                raise RuntimeError(f"{count} slices gave {number} tables")
 
 
 def _start(

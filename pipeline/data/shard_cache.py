@@ -40,6 +40,8 @@ class ShardCache:
         default = Path(tempfile.gettempdir()) / f"shard-cache-{os.getuid()}"
         self._folder = folder or default
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._folder.stat().st_uid != os.getuid():
+            raise PermissionError(f"{self._folder} belongs to another user")
 
     @contextmanager
     def open(self, location: str, *, version: str, ranges: Iterable[Range]) -> Iterator[int]:
@@ -55,26 +57,46 @@ class ShardCache:
         """
         name = hashlib.sha256(f"{location} {version}".encode()).hexdigest()[:32]
         copy = self._folder / f"{name}.copy"
-        with (self._folder / f"{name}.lock").open("a+") as lock:
+        wanted = merge(ranges, bridge=0)
+        descriptor = self._whole(copy, wanted)
+        if descriptor is None:
+            descriptor = self._filled(location, copy, wanted)
+        try:
+            # The descriptor keeps the bytes, even if another process evicts them.
+            os.utime(descriptor)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @staticmethod
+    def _whole(copy: Path, wanted: list[Range]) -> int | None:
+        """A descriptor of a copy that has the ranges; without a lock, which a fetch holds long."""
+        try:
+            descriptor = os.open(copy, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        if not subtract(wanted, _present(copy)) and _is_file(descriptor, copy):
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def _filled(self, location: str, copy: Path, wanted: list[Range]) -> int:
+        """A descriptor of a copy into which the ranges have been fetched."""
+        with copy.with_suffix(".lock").open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             descriptor = os.open(copy, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                if self._fetch(location, copy, descriptor, ranges):
+                if self._fetch(location, copy, descriptor, wanted):
                     self._evict(keep=copy)
-                os.utime(descriptor)
-                # From here on the descriptor keeps the bytes, even if another process evicts them.
-                fcntl.flock(lock, fcntl.LOCK_UN)
-                yield descriptor
-            finally:
+            except BaseException:
                 os.close(descriptor)
+                raise
+            return descriptor
 
-    def _fetch(self, location: str, copy: Path, descriptor: int, ranges: Iterable[Range]) -> bool:
+    def _fetch(self, location: str, copy: Path, descriptor: int, wanted: list[Range]) -> bool:
         notes = copy.with_suffix(".json")
-        empty = os.fstat(descriptor).st_size == 0
-        present = (
-            [] if empty or not notes.exists() else [tuple(r) for r in json.loads(notes.read_text())]
-        )
-        missing = subtract(merge(ranges, bridge=_BRIDGED_BYTES), present)
+        present = _present(copy) if os.fstat(descriptor).st_size else []
+        missing = merge(subtract(wanted, present), bridge=_BRIDGED_BYTES)
         if not missing:
             return False
         with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
@@ -120,6 +142,22 @@ class ShardCache:
             copy.with_suffix(".json").unlink(missing_ok=True)
             copy.unlink(missing_ok=True)
             return True
+
+
+def _present(copy: Path) -> list[Range]:
+    """The ranges that a copy has, as noted beside it."""
+    try:
+        return [(start, stop) for start, stop in json.loads(copy.with_suffix(".json").read_text())]
+    except FileNotFoundError:
+        return []
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    """Whether the path still names the open file, so that notes read before were about it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def merge(ranges: Iterable[Range], *, bridge: int) -> list[Range]:

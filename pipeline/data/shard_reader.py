@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +17,12 @@ from pipeline.data import storage
 from pipeline.data.corpus import Corpus
 from pipeline.data.index import ShardIndex, load_index
 from pipeline.data.manifest import Ids, Manifest, Shard
-from pipeline.data.shard_cache import Range, ShardCache
+from pipeline.data.shard_cache import Range, ShardCache, merge, split
 
 DEFAULT_CACHE_BYTES = 8 << 30
 
 _OPEN_SHARDS = 128
+_SHARDS_AT_A_TIME = 8  # fetched from; each by a few requests
 _FOOTER_BYTES = 1 << 20
 
 
@@ -49,13 +52,12 @@ class ShardReader:
             os.close(descriptor)
         self._open.clear()
 
-    def read(self, sample_ids: Ids, *, near: Ids | None = None) -> list[bytes]:
+    def read(self, sample_ids: Ids) -> list[bytes]:
         """Encoded bytes of samples, in the order asked for; fewer bytes where a shard ends early.
 
         Args:
-            sample_ids: (n,) int64.
-            near: (k, 2) int64, first id and the id after the last of runs that other reads will
-                soon want too; of a remote shard they are fetched together.
+            sample_ids: (n,) int64. What of them a remote shard holds is fetched now, unless `fetch`
+                has done so in larger requests.
 
         Raises:
             OSError: a shard is missing or unreadable.
@@ -64,10 +66,42 @@ class ShardReader:
         found: list[bytes] = [b""] * len(sample_ids)
         for entry in np.unique(entries):
             places = np.flatnonzero(entries == entry)
-            data = self._read_shard(int(entry), rows[places], self._runs(int(entry), near))
+            data = self._read_shard(int(entry), rows[places])
             for place, value in zip(places.tolist(), data, strict=True):
                 found[place] = value
         return found
+
+    def fetch(self, runs: Ids, *, share: tuple[float, float] = (0.0, 1.0)) -> None:
+        """Have the node's cache fetch what remote shards hold of some runs, or a part of that.
+
+        The runs' bytes make a list of large requests. Consecutive shares of it leave none out and
+        none twice.
+
+        Args:
+            runs: (k, 2) int64, first id and the id after the last, each in one shard.
+            share: from and to, of 1.
+
+        Raises:
+            OSError: the store failed again and again, or the disk is full.
+        """
+        entries = np.unique(self._corpus.locate(runs[:, 0])[0]).tolist()
+        with ThreadPoolExecutor(min(len(entries), _SHARDS_AT_A_TIME)) as pool:
+            found = pool.map(lambda entry: self._ranges(entry, self._rows(entry, runs)), entries)
+            requests = [
+                (entry, request)
+                for entry, ranges in zip(entries, found, strict=True)
+                for request in split(ranges)
+            ]
+            first, last = (math.ceil(len(requests) * end) for end in share)
+            due: dict[int, list[Range]] = {}
+            for entry, request in requests[first:last]:
+                due.setdefault(entry, []).append(request)
+            list(pool.map(self._fetch_ranges, due.keys(), due.values()))
+
+    def _fetch_ranges(self, entry: int, ranges: Sequence[Range]) -> None:
+        _, root, shard = self._corpus.shard(entry)
+        with self._copy(storage.join(root, shard.path), shard, ranges):
+            pass
 
     def describe(self, sample_id: int) -> tuple[Shard, str, int]:
         """Shard, key and offset of one sample, for a ledger or a message."""
@@ -79,27 +113,40 @@ class ShardReader:
         _, root, shard = self._corpus.shard(entry)
         return load_index(storage.join(root, shard.index_path))
 
-    def _runs(self, entry: int, near: Ids | None) -> Ids:
-        """Rows of the shard in `near`; (k, 2) int64."""
-        if near is None:
-            return np.empty((0, 2), np.int64)
+    def _rows(self, entry: int, runs: Ids) -> Ids:
+        """Those runs of ids that lie in a shard, as rows of it; (k, 2) int64."""
         low, high = self._corpus.boundaries[entry : entry + 2]
-        here = near[(near[:, 0] >= low) & (near[:, 1] <= high)]
+        here = runs[(runs[:, 0] >= low) & (runs[:, 1] <= high)]
         return here - low
 
-    def _read_shard(self, entry: int, rows: Ids, runs: Ids) -> list[bytes]:
+    def _ranges(self, entry: int, runs: Ids) -> list[Range]:
+        """Bytes of runs of rows of a remote shard; none of a local one."""
+        manifest, root, shard = self._corpus.shard(entry)
+        location, index = storage.join(root, shard.path), self._index(entry)
+        if not storage.is_remote(location):
+            return []
+        if shard.format == "tar":
+            first, last = index.offset[runs[:, 0]], runs[:, 1] - 1
+            stops = index.offset[last] + index.size[last]
+            return merge(zip(first.tolist(), stops.tolist(), strict=True), bridge=0)
+        metadata = self._footer(location, shard)
+        groups = {int(g) for low, high in runs for g in np.unique(index.offset[low:high])}
+        return merge((_group_range(metadata, g, manifest.image_column) for g in groups), bridge=0)
+
+    def _read_shard(self, entry: int, rows: Ids) -> list[bytes]:
         manifest, root, shard = self._corpus.shard(entry)
         index = self._index(entry)
         location = storage.join(root, shard.path)
         if shard.format == "tar":
-            return self._read_tar(entry, location, shard, index, rows, runs)
-        return self._read_parquet(location, manifest, shard, index, rows, runs)
+            return self._read_tar(entry, location, shard, index, rows)
+        return self._read_parquet(location, manifest, shard, index, rows)
 
     def _read_tar(
-        self, entry: int, location: str, shard: Shard, index: ShardIndex, rows: Ids, runs: Ids
+        self, entry: int, location: str, shard: Shard, index: ShardIndex, rows: Ids
     ) -> list[bytes]:
         sizes, offsets = index.size[rows].tolist(), index.offset[rows].tolist()
-        with self._descriptor(entry, location, shard, _tar_ranges(index, rows, runs)) as file:
+        ranges = [(at, at + size) for at, size in zip(offsets, sizes, strict=True)]
+        with self._descriptor(entry, location, shard, ranges) as file:
             return [os.pread(file, size, at) for size, at in zip(sizes, offsets, strict=True)]
 
     @contextmanager
@@ -107,8 +154,7 @@ class ShardReader:
         self, entry: int, location: str, shard: Shard, ranges: Sequence[Range]
     ) -> Iterator[int]:
         if storage.is_remote(location):
-            cache = ShardCache(capacity=self._cache_bytes)
-            with cache.open(location, version=shard.sha256, ranges=ranges) as descriptor:
+            with self._copy(location, shard, ranges) as descriptor:
                 yield descriptor
             return
         if entry not in self._open:
@@ -118,6 +164,12 @@ class ShardReader:
         self._open.move_to_end(entry)
         yield self._open[entry]
 
+    def _copy(
+        self, location: str, shard: Shard, ranges: Sequence[Range]
+    ) -> AbstractContextManager[int]:
+        cache = ShardCache(capacity=self._cache_bytes)
+        return cache.open(location, version=shard.sha256, ranges=ranges)
+
     def _read_parquet(
         self,
         location: str,
@@ -125,12 +177,10 @@ class ShardReader:
         shard: Shard,
         index: ShardIndex,
         rows: Ids,
-        runs: Ids,
     ) -> list[bytes]:
         groups = index.offset[rows]
         wanted = {int(g) for g in np.unique(groups)}
-        near = {int(g) for low, high in runs for g in np.unique(index.offset[low:high])}
-        with self._parquet(location, shard, manifest.image_column, wanted | near) as file:
+        with self._parquet(location, shard, manifest.image_column, wanted) as file:
             columns = {g: _column(file, g, manifest.image_column) for g in wanted}
         places = zip(groups.tolist(), index.size[rows].tolist(), strict=True)
         return [_bytes_of(columns[group], row, location) for group, row in places]
@@ -143,16 +193,17 @@ class ShardReader:
             with pq.ParquetFile(location, memory_map=True) as file:
                 yield file
             return
-        cache = ShardCache(capacity=self._cache_bytes)
-        footer = [(max(0, shard.bytes - _FOOTER_BYTES), shard.bytes)]
-        with cache.open(location, version=shard.sha256, ranges=footer) as descriptor:
-            metadata = pq.read_metadata(os.fdopen(os.dup(descriptor), "rb"))
-        ranges = footer + [_group_range(metadata, group, column) for group in sorted(groups)]
+        metadata = self._footer(location, shard)
+        ranges = [_group_range(metadata, group, column) for group in sorted(groups)]
         with (
-            cache.open(location, version=shard.sha256, ranges=ranges) as descriptor,
+            self._copy(location, shard, [_footer_range(shard), *ranges]) as descriptor,
             pq.ParquetFile(os.fdopen(os.dup(descriptor), "rb"), metadata=metadata) as file,
         ):
             yield file
+
+    def _footer(self, location: str, shard: Shard) -> pq.FileMetaData:
+        with self._copy(location, shard, [_footer_range(shard)]) as descriptor:
+            return pq.read_metadata(os.fdopen(os.dup(descriptor), "rb"))
 
 
 def read_labels(corpus: Corpus, source: int = 0, *, at_most: int) -> Ids:
@@ -166,11 +217,8 @@ def read_labels(corpus: Corpus, source: int = 0, *, at_most: int) -> Ids:
     return np.concatenate(labels)[:at_most]
 
 
-def _tar_ranges(index: ShardIndex, rows: Ids, runs: Ids) -> list[Range]:
-    first = [int(index.offset[low]) for low, _ in runs]
-    last = [int(index.offset[high - 1] + index.size[high - 1]) for _, high in runs]
-    own = [(int(index.offset[row]), int(index.offset[row] + index.size[row])) for row in rows]
-    return [*zip(first, last, strict=True), *own]
+def _footer_range(shard: Shard) -> Range:
+    return max(0, shard.bytes - _FOOTER_BYTES), shard.bytes
 
 
 def _group_range(metadata: pq.FileMetaData, group: int, column: str) -> Range:

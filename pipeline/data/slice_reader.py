@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 
@@ -52,24 +55,58 @@ class SliceReader:
         # A read task has one CPU; OpenCV's own threads would double what an image costs.
         cv2.setNumThreads(1)
         _keep_freed_memory()
-        with self.open_shards() as shards:
-            orders = [
-                (stream_order(self.plan, self.manifests, piece.epoch, stream), start, stop)
-                for stream, start, stop in piece.ranges
-            ]
-            ids = np.concatenate([order.ids(start, stop) for order, start, stop in orders])
-            near = np.concatenate([order.pieces(start, stop) for order, start, stop in orders])
-            # All streams at once: a call of numpy costs as much for eight rows as for hundreds.
-            try:
-                encoded = storage.retrying(lambda: shards.read(ids, near=near))
-            except OSError as error:
-                raise UnreadableShardError(" ".join(str(error).split())) from error
-            errors, pixels = self._decode_and_render(encoded, ids, piece.epoch)
+        orders = [
+            (self._order(piece.epoch, stream), start, stop) for stream, start, stop in piece.ranges
+        ]
+        ids = np.concatenate([order.ids(start, stop) for order, start, stop in orders])
+        try:
+            with self.open_shards() as shards, self._fetching(shards, piece):
+                # All streams at once: a call of numpy costs as much for eight rows as for hundreds.
+                encoded = storage.retrying(lambda: shards.read(ids))
+                errors, pixels = self._decode_and_render(encoded, ids, piece.epoch)
+        except OSError as error:
+            raise UnreadableShardError(" ".join(str(error).split())) from error
         return self._table(piece, ids, errors, pixels)
 
     def open_shards(self) -> ShardReader:
         """The shards that it reads, open."""
         return ShardReader(load_corpus(self.manifests), cache_bytes=self.cache_bytes)
+
+    def _order(self, epoch: int, stream: int) -> StreamOrder:
+        return stream_order(self.plan, self.manifests, epoch, stream)
+
+    @contextmanager
+    def _fetching(self, shards: ShardReader, piece: Slice) -> Iterator[None]:
+        """Fetch a remote slice's windows, and while the body runs its share of those to follow.
+
+        Without that share every window would begin with a wait for all of its bytes.
+        """
+        if not load_corpus(self.manifests).has_remote_shards:
+            yield
+            return
+        windows = [
+            self._order(piece.epoch, stream).pieces(start, stop)
+            for stream, start, stop in piece.ranges
+        ]
+        storage.retrying(lambda: shards.fetch(np.concatenate(windows)))
+        shares = list(self._shares_ahead(piece))
+        with ThreadPoolExecutor(max(1, len(shares))) as pool:
+            ahead = [
+                pool.submit(storage.retrying, partial(shards.fetch, runs, share=share))
+                for runs, share in shares
+            ]
+            yield
+            for fetched in ahead:
+                fetched.result()
+
+    def _shares_ahead(self, piece: Slice) -> Iterator[tuple[Ids, tuple[float, float]]]:
+        """What the windows that follow a slice's mix, and the slice's share of fetching it."""
+        for stream, start, stop in piece.ranges:
+            for following, low, high in self._order(piece.epoch, stream).shares(start, stop):
+                epoch, position = piece.epoch, following
+                if following >= self.plan.steps_per_epoch * self.plan.per_batch:
+                    epoch, position = epoch + 1, 0
+                yield self._order(epoch, stream).pieces(position, position + 1), (low, high)
 
     def _decode_and_render(
         self, encoded: list[bytes], ids: Ids, epoch: int

@@ -191,16 +191,30 @@ class StreamOrder:
 
         Whoever reads these positions will soon read the others of their windows too.
         """
-        parts = []
-        for lap, window, _, _ in self._windows(start, stop):
-            starts, ends = self._pieces_of_lap(lap)
-            low = window * self._plan.shuffle_window
-            high = min(low + self._plan.shuffle_window, len(self))
-            first, last = np.searchsorted(ends, [low, high - 1], side="right")
-            lengths = np.diff(ends[first : last + 1], prepend=ends[first - 1] if first else 0)
-            begin = starts[first : last + 1]
-            parts.append(np.stack([begin, begin + lengths], axis=1))
+        parts = [
+            self._pieces_of_window(lap, window) for lap, window, _, _ in self._windows(start, stop)
+        ]
         return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
+
+    def shares(self, start: int, stop: int) -> Iterator[tuple[int, float, float]]:
+        """What positions are of their windows: where the next window begins, and from … to.
+
+        Shares of consecutive positions follow one another from 0 to 1 in each window.
+        """
+        size = self._plan.shuffle_window
+        for lap, window, low, high in self._windows(start, stop):
+            begin = window * size
+            length = min(size, len(self) - begin)
+            yield lap * len(self) + begin + length, low / length, high / length
+
+    def _pieces_of_window(self, lap: int, window: int) -> Ids:
+        starts, ends = self._pieces_of_lap(lap)
+        low = window * self._plan.shuffle_window
+        high = min(low + self._plan.shuffle_window, len(self))
+        first, last = np.searchsorted(ends, [low, high - 1], side="right")
+        lengths = np.diff(ends[first : last + 1], prepend=ends[first - 1] if first else 0)
+        begin = starts[first : last + 1]
+        return np.stack([begin, begin + lengths], axis=1)
 
     def _windows(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
         """Lap, window, and first and last + 1 place in it, of the windows of positions."""

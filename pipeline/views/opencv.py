@@ -58,9 +58,7 @@ def render_views(
                 images[row], tuple(crop), place.shape[1], antialias=config.antialias
             )
         if config.executor == "cpu":
-            appearance = draw_appearance(
-                config, seed=seed, epoch=epoch, sample_ids=ids, view=view
-            )
+            appearance = draw_appearance(config, seed=seed, epoch=epoch, sample_ids=ids, view=view)
             for number, row in enumerate(rows):
                 place[row] = _change(place[row], appearance, number, config.hue)
 

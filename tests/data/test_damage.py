@@ -224,24 +224,29 @@ def test_a_shard_that_ends_early_loses_the_samples_behind_its_end(tmp_path: Path
     assert ledger == list(range(ledger[0], SAMPLES))
 
 
-def test_a_parquet_null_is_an_empty_file(tmp_path: Path) -> None:
-    pq.write_table(
-        pa.table({"image": pa.array([PNG, None] * 20, pa.binary())}), tmp_path / "a.parquet"
-    )
-    found = read_contents(str(tmp_path / "a.parquet"), Fields())
+def index_one_shard(file: Path) -> None:
+    """Make a manifest of one Parquet file of 40 samples, in its folder."""
+    found = read_contents(str(file), Fields())
     assert len(found.keys) == 40
     shard = Shard(
-        path="a.parquet", format="parquet", samples=40, bytes=found.bytes, first_id=0, sha256="x"
+        path=file.name, format="parquet", samples=40, bytes=found.bytes, first_id=0, sha256="x"
     )
     write_index(
-        tmp_path / shard.index_path,
+        file.parent / shard.index_path,
         keys=found.keys,
         offsets=found.offsets,
         sizes=found.sizes,
         labels=found.labels,
     )
-    Manifest(shards=Shards.of([shard]), shuffled=True).save(tmp_path)
+    Manifest(shards=Shards.of([shard]), shuffled=True).save(file.parent)
     load_corpus.cache_clear()
+
+
+def test_a_parquet_null_is_an_empty_file(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"image": pa.array([PNG, None] * 20, pa.binary())}), tmp_path / "a.parquet"
+    )
+    index_one_shard(tmp_path / "a.parquet")
     plan = StreamPlan(seed=0, samples=40, streams=1, global_batch=10, shuffle_window=8)
     reader = SliceReader(manifests=(str(tmp_path),), plan=plan, views=ImageViews(size=4, count=1))
     assembler = BatchAssembler(reader, cursors={0: Cursor()}, step=0, total_steps=2)
@@ -260,19 +265,7 @@ def test_a_parquet_file_mutated_after_indexing_is_read_to_its_end(
 ) -> None:
     found = tmp_path / "a.parquet"
     found.write_bytes(PARQUET)
-    contents = read_contents(str(found), Fields())
-    shard = Shard(
-        path="a.parquet", format="parquet", samples=40, bytes=len(PARQUET), first_id=0, sha256="x"
-    )
-    write_index(
-        tmp_path / shard.index_path,
-        keys=contents.keys,
-        offsets=contents.offsets,
-        sizes=contents.sizes,
-        labels=contents.labels,
-    )
-    Manifest(shards=Shards.of([shard]), shuffled=True).save(tmp_path)
-    load_corpus.cache_clear()
+    index_one_shard(found)
     footer = int.from_bytes(PARQUET[-8:-4], "little") + 8  # checked when the file is opened
     data = bytearray(PARQUET)
     for place, value in edits:

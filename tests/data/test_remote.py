@@ -21,7 +21,7 @@ from pipeline.data.manifest import load_manifest
 from pipeline.data.ray_ingest import ray_data
 from pipeline.data.shard_cache import ShardCache, merge, split, subtract
 from pipeline.data.sharding import write_shards
-from pipeline.data.slice_reader import SliceReader
+from pipeline.data.slice_reader import SliceReader, stream_order
 from pipeline.data.sources import open_source
 from pipeline.data.streams import StreamPlan, slices
 from pipeline.data.verify import verify
@@ -124,6 +124,25 @@ def test_remote_shards_give_the_local_batches(remote: tuple[Path, str]) -> None:
 def test_by_ray_too(remote: tuple[Path, str]) -> None:
     folder, location = remote
     assert same(batches(location, ray_data, steps=4), batches(str(folder), inline, steps=4))
+
+
+def test_a_window_is_fetched_while_the_one_before_it_is_read(
+    remote: tuple[Path, str], fetched: list[int]
+) -> None:
+    _, location = remote
+    plan = StreamPlan(seed=1, samples=300, streams=2, global_batch=50, shuffle_window=50)
+    reader = SliceReader(manifests=(location,), plan=plan, views=ImageViews(size=8))
+    pieces = slices(plan, positions={0: 0, 1: 0}, step=0, total_steps=2, batches_per_slice=1)
+    for piece in pieces:  # two slices make a window
+        reader.read(piece)
+    assert fetched
+    fetched.clear()
+    with reader.open_shards() as shards:
+        for stream in (0, 1):
+            order = stream_order(plan, (location,), 0, stream)
+            shards.fetch(order.pieces(50, 100))
+            shards.read(order.ids(50, 100))
+    assert fetched == []
 
 
 def test_no_byte_is_fetched_twice_and_none_one_sample_at_a_time(

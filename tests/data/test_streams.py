@@ -197,6 +197,30 @@ def test_a_window_mixes_pieces_of_several_shards() -> None:
 
 
 @quick
+@given(cut=cuts(), data=st.data())
+def test_shares_of_consecutive_positions_make_whole_windows(
+    cut: tuple[list[int], StreamPlan], data: st.DataObject
+) -> None:
+    sizes, plan = cut
+    order = order_of(plan, sizes, stream=0)
+    ends = data.draw(st.sets(st.integers(1, 3 * len(order)), max_size=8))
+    found = [
+        share
+        for start, stop in pairwise(sorted({0, *ends, 3 * len(order)}))
+        for share in order.shares(start, stop)
+    ]
+    windows = range(0, len(order), plan.shuffle_window)
+    begins = [lap * len(order) + begin for lap in range(4) for begin in windows]
+    at, number = 0.0, 0
+    for following, low, high in found:
+        assert low == at
+        assert high > low
+        assert following == begins[number + 1]
+        at, number = (0.0, number + 1) if high == 1 else (high, number)
+    assert number == 3 * len(windows)
+
+
+@quick
 @given(cut=cuts(), k=st.integers(1, 5), total=st.integers(1, 40), data=st.data())
 def test_slices_from_any_step_are_the_rest_of_the_whole_run(
     cut: tuple[list[int], StreamPlan], k: int, total: int, data: st.DataObject
