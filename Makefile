@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 
-.PHONY: demo test lint test-fast format lock clean
+.PHONY: demo test lint test-fast test-faults format lock clean
 
 demo: .venv/installed  ## pretrain on real digits in three minutes
 	$(BIN)/python -m jobs.demo
@@ -13,6 +13,9 @@ test: lint .venv/installed  ## what CI runs
 
 test-fast: .venv/installed  ## the tests that take seconds
 	$(BIN)/pytest -m fast
+
+test-faults: .venv/installed  ## kills and full disks, many times over: a quarter of an hour
+	$(BIN)/pytest tests/faults
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,12 +72,12 @@ def _ours(
 
 def ours_ray(workload: Workload, cpus: int) -> Iterator[int]:
     """Sizes of batches of this project's ingest on Ray Data."""
-    return _ours(workload, cpus, ray_data)
+    return _ours(workload, cpus, partial(ray_data, alone=True))
 
 
 def ours_ray_bilinear(workload: Workload, cpus: int) -> Iterator[int]:
     """The same with `views.antialias=false`."""
-    return _ours(workload, cpus, ray_data, antialias=False)
+    return _ours(workload, cpus, partial(ray_data, alone=True), antialias=False)
 
 
 def ours_inline(workload: Workload, cpus: int) -> Iterator[int]:

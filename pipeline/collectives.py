@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 
 def world_size() -> int:
@@ -96,6 +97,31 @@ def gather_json(value: Any) -> list[Any]:
         json.loads(bytes(data[: int(size)].cpu().numpy()))
         for data, size in zip(received, sizes, strict=True)
     ]
+
+
+def keep_first(count: int, *, host: str) -> bool:
+    """Go on as the first `count` ranks alone. Every rank calls this, before anything else.
+
+    Args:
+        count: ranks that stay; all of them if there are no more.
+        host: where the others reach this rank, if it is rank 0.
+
+    Returns:
+        Whether this rank stays. One that does not has left the process group.
+    """
+    mine = rank()
+    if count >= world_size():
+        return True
+    backend = dist.get_backend()
+    store = None
+    if mine == 0:
+        store = TCPStore(host, 0, is_master=True, wait_for_workers=False)
+    host, port = gather_json([host, store.port] if store else None)[0]
+    dist.destroy_process_group()
+    if mine < count and count > 1:
+        store = store or TCPStore(host, port, is_master=False)
+        dist.init_process_group(backend, store=store, rank=mine, world_size=count)
+    return mine < count
 
 
 def barrier() -> None:

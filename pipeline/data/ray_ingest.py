@@ -70,7 +70,9 @@ def _metadata(piece: Slice, reader: SliceReader) -> BlockMetadata:
     )
 
 
-def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: float) -> Iterator[pa.Table]:
+def ray_data(
+    reader: SliceReader, slices: Iterable[Slice], *, cpus: float, alone: bool = False
+) -> Iterator[pa.Table]:
     """Read slices by a Ray Data pipeline that this worker owns.
 
     `preserve_order` keeps the slices' order. The pipeline's tasks together ask for `cpus`; the
@@ -81,6 +83,9 @@ def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: float) -> It
         reader: reads a slice, in a task.
         slices: what to read, in order.
         cpus: logical CPUs; a fraction lets workers share one, each with one task at a time.
+        alone: no other worker reads. Then one task more waits in Ray's queue, without which a CPU
+            idles between two tasks for half of a task's time; but of several workers' waiting tasks
+            Ray prefers some, and lets others starve.
     """
     tasks = math.ceil(cpus)
     context = DataContext.get_current()
@@ -91,7 +96,7 @@ def ray_data(reader: SliceReader, slices: Iterable[Slice], *, cpus: float) -> It
     remaining = iter(slices)
     context.set_config(
         ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
-        [partial(ReadAhead, tasks=tasks, slices=SLICES_IN_FLIGHT - HELD_BY_CONSUMER)],
+        [partial(ReadAhead, tasks=tasks + alone, slices=SLICES_IN_FLIGHT - HELD_BY_CONSUMER)],
     )
     options = {"num_cpus": cpus / tasks}
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-slices") as starter:

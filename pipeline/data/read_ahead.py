@@ -17,10 +17,7 @@ _REST_SECONDS = 0.05
 
 
 class ReadAhead(BackpressurePolicy):
-    """Submits read tasks while `slices` are not read ahead: `tasks` that run, and one to follow.
-
-    The one to follow waits for its CPU in Ray's own queue: without it a CPU idled between two tasks
-    for half of a task's time.
+    """Submits a read task while fewer than `tasks` are submitted and `slices` are read ahead.
 
     Ray's own policies bound bytes by leaving finished outputs where they are. Its executor, which
     runs in a thread of the training process, then finds them ready and turns without a pause: that
@@ -41,4 +38,4 @@ class ReadAhead(BackpressurePolicy):
         ahead = running + self._topology[op].total_enqueued_output_blocks()
         if ahead >= self._slices and not running:
             time.sleep(_REST_SECONDS)
-        return running <= self._tasks and ahead < self._slices
+        return running < self._tasks and ahead < self._slices

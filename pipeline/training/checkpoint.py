@@ -6,12 +6,13 @@ import hashlib
 import logging
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.training.state_files import load_state, save_state
+from pipeline.training.state_files import Snapshot, load_state, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ class Stateful(Protocol):
     """A part of a run that a checkpoint must hold."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, as `state_files.save_state` takes it."""
+        """All of it, as `state_files.snapshot` takes it."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state."""
@@ -65,6 +66,8 @@ class CheckpointStore:
         self._root = root
         self._keep = keep
         self._parts: dict[str, Stateful] = {}
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
 
     def register(self, name: str, part: Stateful) -> None:
         """Make a part belong to every checkpoint."""
@@ -72,27 +75,38 @@ class CheckpointStore:
             raise ValueError(f"{name} is registered already")
         self._parts[name] = part
 
-    def save(self, step: int) -> Path:
-        """Write a checkpoint of all parts and drop the oldest ones. One rank calls this."""
+    def save(self, step: int) -> None:
+        """Copy all parts, and write the copies while training goes on. One rank calls this.
+
+        Waits for the checkpoint before, if that is still being written.
+
+        Raises:
+            OSError: the checkpoint before could not be written.
+        """
+        self.wait()
+        parts = {name: snapshot(part.state_dict()) for name, part in self._parts.items()}
+        self._writing = self._writer.submit(self._write, step, parts)
+
+    def wait(self) -> None:
+        """Return when the last checkpoint has been written, and older ones dropped.
+
+        Raises:
+            OSError: it could not be written; nothing is left of it.
+        """
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _write(self, step: int, parts: dict[str, Snapshot]) -> None:
         folder = self._root / _name(step)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        files = [
-            file
-            for name, part in self._parts.items()
-            for file in save_state(part.state_dict(), folder / name)
-        ]
-        for file in files:
-            _sync(file)
-        listed = {
-            file.name: _File(size=file.stat().st_size, sha256=_sha256(file)) for file in files
-        }
-        partial = folder / f"{COMPLETE}.partial"
-        partial.write_text(_Listing(step=step, files=listed).model_dump_json(indent=1))
-        _sync(partial)
-        partial.rename(folder / COMPLETE)
+        try:
+            _write_whole(folder, step, parts)
+        except OSError:
+            # A full disk has no room for half a checkpoint.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._drop_old(step)
-        return folder
 
     def newest(self) -> Path | None:
         """The newest checkpoint that verifies; None if no checkpoint was ever completed.
@@ -128,6 +142,18 @@ class CheckpointStore:
             # First the claim, so that a removal cut short leaves no damaged checkpoint.
             (folder / COMPLETE).unlink()
             shutil.rmtree(folder)
+
+
+def _write_whole(folder: Path, step: int, parts: dict[str, Snapshot]) -> None:
+    folder.mkdir(parents=True)
+    files = [file for name, part in parts.items() for file in part.save(folder / name)]
+    for file in files:
+        _sync(file)
+    listed = {file.name: _File(size=file.stat().st_size, sha256=_sha256(file)) for file in files}
+    partial = folder / f"{COMPLETE}.partial"
+    partial.write_text(_Listing(step=step, files=listed).model_dump_json(indent=1))
+    _sync(partial)
+    partial.rename(folder / COMPLETE)
 
 
 def _name(step: int) -> str:

@@ -23,41 +23,44 @@ def connected(recipe: Recipe, *, verbose: bool) -> Iterator[None]:
     Raises:
         UserError: the cluster has no room, which Ray itself would wait for without a word.
     """
-    with ray_session(cpus=math.ceil(cpus_needed(recipe)), verbose=verbose):
+    most = cpus_needed(recipe, workers=recipe.train.most_workers)
+    with ray_session(cpus=math.ceil(most), verbose=verbose):
         _refuse_too_small(recipe)
         yield
 
 
-def cpus_needed(recipe: Recipe) -> float:
-    """Logical CPUs for the workers and, with `ingest: ray`, their readers."""
+def cpus_needed(recipe: Recipe, *, workers: int) -> float:
+    """Logical CPUs for so many workers and, with `ingest: ray`, their readers."""
     readers = recipe.data.ingest_cpus if recipe.data.ingest == "ray" else 0
     # Ray counts in ten-thousandths; a sum of fractions must not exceed the cluster by less.
-    return round(recipe.train.workers * (1 + readers), 4)
+    return round(workers * (1 + readers), 4)
 
 
 def uses_gpu(recipe: Recipe) -> bool:
     """Whether every worker gets a GPU."""
     if recipe.train.device == "auto":
-        return bool(ray.cluster_resources().get("GPU", 0) >= recipe.train.workers)
+        return bool(ray.cluster_resources().get("GPU", 0) >= recipe.train.least_workers)
     return recipe.train.device == "cuda"
 
 
 def _refuse_too_small(recipe: Recipe) -> None:
     has = ray.cluster_resources()
+    workers = recipe.train.least_workers
+    needed = cpus_needed(recipe, workers=workers)
     found = []
-    if has.get("CPU", 0) < cpus_needed(recipe):
+    if has.get("CPU", 0) < needed:
         found.append(
             Problem(
                 "train.workers",
-                f"{recipe.train.workers} workers and their readers need {cpus_needed(recipe):g} "
+                f"{workers} workers and their readers need {needed:g} "
                 f"CPUs, the cluster has {has.get('CPU', 0):g}{_remedy(recipe, has)}",
             )
         )
-    if recipe.train.device == "cuda" and has.get("GPU", 0) < recipe.train.workers:
+    if recipe.train.device == "cuda" and has.get("GPU", 0) < workers:
         found.append(
             Problem(
                 "train.device",
-                f"cuda needs a GPU for each of {recipe.train.workers} workers, "
+                f"cuda needs a GPU for each of {workers} workers, "
                 f"the cluster has {has.get('GPU', 0):g}",
             )
         )
@@ -69,5 +72,5 @@ def _remedy(recipe: Recipe, has: Mapping[str, float]) -> str:
     """The reader CPUs with which the workers would fit, if any."""
     if recipe.data.ingest != "ray":
         return ""
-    spare = math.floor((has.get("CPU", 0) / recipe.train.workers - 1) * 100) / 100
+    spare = math.floor((has.get("CPU", 0) / recipe.train.least_workers - 1) * 100) / 100
     return f"; data.ingest_cpus={spare:g} would fit" if spare >= 0.01 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 
 class OptimizerConfig(BaseModel):
@@ -24,12 +24,14 @@ class OptimizerConfig(BaseModel):
 
 
 class CheckpointConfig(BaseModel):
-    """When the run can be taken up again."""
+    """When the run can be taken up again: at the end of each epoch, unless told otherwise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    every_steps: Annotated[
-        int | None, Field(ge=1, description="steps between checkpoints; null: each epoch")
+    every_steps: Annotated[int | None, Field(ge=1, description="steps between checkpoints")] = None
+    every_minutes: Annotated[
+        float | None,
+        Field(gt=0, description="minutes between checkpoints, looked at every log_every steps"),
     ] = None
     keep: Annotated[int, Field(ge=1, description="newest checkpoints kept")] = 2
 
@@ -44,7 +46,10 @@ class TrainConfig(BaseModel):
         None
     )
     global_batch: Annotated[int, Field(ge=2, description="samples in a step, all workers")] = 256
-    workers: Annotated[int, Field(ge=1, description="training processes")] = 1
+    workers: Annotated[
+        PositiveInt | tuple[PositiveInt, PositiveInt],
+        Field(description="training processes; [least, most]: as many as there is room for"),
+    ] = 1
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         Field(description="auto: a GPU for each worker if there are"),
@@ -65,6 +70,23 @@ class TrainConfig(BaseModel):
         str | None,
         Field(description="Parquet file that gets what every step was really served; null: none"),
     ] = None
+
+    @property
+    def least_workers(self) -> int:
+        """Processes without which there is no training."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """Processes that are started where there is room."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @field_validator("workers")
+    @classmethod
+    def _in_order(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError(f"[least, most] must not fall, got {list(value)}")
+        return value
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:

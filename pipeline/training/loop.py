@@ -5,7 +5,6 @@ Every rank runs it. Rank 0 alone writes the journal and the checkpoints.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -27,7 +26,9 @@ from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
 from pipeline.training.checkpoint import CheckpointStore
+from pipeline.training.clock import Clock
 from pipeline.training.data_state import DataState
+from pipeline.training.finite import FiniteGuard, NotFiniteError
 from pipeline.training.learner import StepResult, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
@@ -35,26 +36,7 @@ from pipeline.training.run_folder import RunFolder
 from pipeline.training.trace import Trace
 from pipeline.views.batched import finish_views
 
-
-class _Clock:
-    """Time since the last journal line: how much of it, and how much spent waiting for data."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._waited = 0.0
-        self._samples = 0
-
-    def add(self, samples: int, waited: float) -> None:
-        """Count a step."""
-        self._samples += samples
-        self._waited += waited
-
-    def rates(self) -> dict[str, float]:
-        """Global samples a second, and the share of time that this rank waited for data."""
-        if not self._samples:
-            return {}
-        elapsed = time.perf_counter() - self._started
-        return {"images_per_second": self._samples / elapsed, "data_wait": self._waited / elapsed}
+_NAMED_SAMPLES = 8  # in a message; the journal has all
 
 
 class TrainingLoop:
@@ -85,6 +67,8 @@ class TrainingLoop:
         self._store.register("data", self._data)
         self._journal = Journal(folder.journal) if collectives.rank() == 0 else None
         self._trace = Trace(folder.trace) if recipe.train.trace is not None else None
+        self._guard = FiniteGuard(device)
+        self._saved_at = time.monotonic()
 
     def _build_optimization(self) -> Optimization:
         learner = build_learner(self._recipe)
@@ -111,6 +95,7 @@ class TrainingLoop:
 
         Raises:
             UserError: more samples are bad than the recipe allows, or the loss is not finite.
+            OSError: a checkpoint could not be written.
         """
         self._settle()
         self._resume()
@@ -140,7 +125,10 @@ class TrainingLoop:
             ),
         )
         tables = self._ingest(reader, pieces, cpus=self._recipe.data.ingest_cpus)
-        self._train(assembler, assembler.batches(tables))
+        try:
+            self._train(assembler, assembler.batches(tables))
+        finally:
+            self._store.wait()
         return asdict(self._data.account(self._plan))
 
     def _settle(self) -> None:
@@ -171,28 +159,39 @@ class TrainingLoop:
     def _train(self, assembler: BatchAssembler, batches: Iterator[Batch]) -> None:
         config = self._recipe.train
         first = self._optimization.step_count
-        clock = _Clock()
+        clock = Clock()
         while (done := self._optimization.step_count) < self._total_steps:
             asked = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - asked
             result = self._step(batch)
             step = done + 1
+            self._guard.watch(step, result, self._optimization.gradient_norm, batch.sample_id)
             if self._trace:
                 self._trace.add(step, batch)
             if done == first:
                 # The first step waits for the readers to start; rates are of the steady state.
-                clock = _Clock()
+                clock = Clock()
             else:
                 clock.add(self._plan.global_batch, waited)
             last = step == self._total_steps
             if step % config.log_every == 0 or last:
                 self._report(step, result, clock, assembler)
-                clock = _Clock()
-            epoch_ends = step % self._plan.steps_per_epoch == 0
-            every = config.checkpoint.every_steps
-            if last or (step % every == 0 if every else epoch_ends):
+                clock = Clock()
+            if last or self._checkpoint_is_due(step):
                 self._checkpoint(step, assembler)
+
+    def _checkpoint_is_due(self, step: int) -> bool:
+        """Whether to write one now; every rank calls this, because rank 0's clock decides."""
+        config = self._recipe.train.checkpoint
+        if config.every_steps is None and config.every_minutes is None:
+            return step % self._plan.steps_per_epoch == 0
+        if config.every_steps is not None and step % config.every_steps == 0:
+            return True
+        if config.every_minutes is None or step % self._recipe.train.log_every:
+            return False
+        waited = time.monotonic() - self._saved_at
+        return bool(collectives.gather_json(waited >= 60 * config.every_minutes)[0])
 
     def _step(self, batch: Batch) -> StepResult:
         sample_id = self._on_device(torch.from_numpy(batch.sample_id))
@@ -213,9 +212,10 @@ class TrainingLoop:
         return values.to(self._device, non_blocking=True)
 
     def _report(
-        self, step: int, result: StepResult, clock: _Clock, assembler: BatchAssembler
+        self, step: int, result: StepResult, clock: Clock, assembler: BatchAssembler
     ) -> None:
         """Write a journal line; every rank calls this, because figures are means over ranks."""
+        self._check_finite()
         if self._trace:
             self._trace.flush()
         local = {"loss": _number(result.total)}
@@ -230,19 +230,30 @@ class TrainingLoop:
                     **means,
                     "epoch": step / self._plan.steps_per_epoch,
                     "learning_rate": self._optimization.learning_rate,
+                    "gradient_norm": _number(self._optimization.gradient_norm),
                     "quarantined": len(self._data.ledger()),
                     **clock.rates(),
                 },
             )
-        if not math.isfinite(means["loss"]):
+        self._check_budget()
+
+    def _check_finite(self) -> None:
+        """Stop before anything that is not a number is kept. Every rank calls this."""
+        try:
+            self._guard.check()
+        except NotFiniteError as error:
+            if self._journal:
+                self._journal.event("not finite", step=error.step, sample_ids=error.sample_ids)
+            some = ", ".join(map(str, error.sample_ids[:_NAMED_SAMPLES]))
+            rest = len(error.sample_ids) - _NAMED_SAMPLES
+            more = f" and {rest} more, listed in {self._folder.journal}" if rest > 0 else ""
             raise UserError(
                 Problem(
                     "train",
-                    f"the loss is {means['loss']} at step {step}; lower train.optimizer.lr, or "
-                    "raise objective.temperature",
+                    f"{error}, on the samples {some}{more}; checkpoints from before it are kept; "
+                    "lower train.optimizer.lr, or raise objective.temperature",
                 )
-            )
-        self._check_budget()
+            ) from error
 
     def _check_budget(self) -> None:
         bad = len(self._data.ledger())
@@ -262,10 +273,12 @@ class TrainingLoop:
 
     def _checkpoint(self, step: int, assembler: BatchAssembler) -> None:
         """Write a checkpoint; every rank calls this, because each owns some cursors."""
+        self._check_finite()
         if self._trace:
             self._trace.flush()
         self._data.collect(assembler)
         self._check_budget()
+        self._saved_at = time.monotonic()
         if collectives.rank() == 0:
             self._store.save(step)
             write_ledger(self._folder.ledger, self._data.ledger())

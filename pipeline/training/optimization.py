@@ -66,6 +66,8 @@ class Optimization:
         """
         self.learner = learner.to(device)
         self.step_count = 0
+        self.gradient_norm = torch.zeros((), device=device)
+        """Of the last step's gradient, before the update; a scalar on the device."""
         self._config = config
         self._seed = seed
         self._total_steps = total_steps
@@ -113,6 +115,8 @@ class Optimization:
         result = self._forward(sample_id, views)
         self._optimizer.zero_grad()
         result.total.backward()
+        gradients = [w.grad for w in self.learner.parameters() if w.grad is not None]
+        self.gradient_norm = nn.utils.get_total_norm(gradients)
         self._optimizer.step()
         self.step_count += 1
         return result

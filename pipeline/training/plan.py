@@ -102,14 +102,15 @@ def plan_recipe(recipe: Recipe) -> Plan:
     cut = stream_plan(recipe)
     steps = total_steps(recipe, cut)
     learner = build_learner(recipe)
-    local_batch = recipe.train.global_batch // recipe.train.workers
+    workers = streams.workers_that_train(cut.streams, started=recipe.train.most_workers)
+    local_batch = recipe.train.global_batch // workers
     row_bytes = recipe.views.row_bytes
     return Plan(
         samples=cut.samples,
         shards=sum(len(m.shards) for m in load_corpus(recipe.data.manifests).manifests),
         streams=cut.streams,
         allowed_workers=streams.allowed_workers(cut.streams),
-        workers=recipe.train.workers,
+        workers=workers,
         steps_per_epoch=cut.steps_per_epoch,
         steps=steps,
         epochs=round(steps / cut.steps_per_epoch, 3),
@@ -161,6 +162,7 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
     found = []
     if not any(setting == "data" or setting.startswith("data.shards") for setting in blamed):
         found += _data_problems(recipe)
+    found += _elastic_problems(recipe)
     found += _evaluation_problems(recipe)
     if not blamed & {"encoder", "encoder.name"}:
         found += _model_problems(recipe)
@@ -178,9 +180,16 @@ def _data_problems(recipe: Recipe) -> list[Problem]:
         samples=cut.samples,
         streams=cut.streams,
         global_batch=cut.global_batch,
-        workers=recipe.train.workers,
+        workers=recipe.train.workers if isinstance(recipe.train.workers, int) else 1,
     )
     return found or streams.problems_of_sources(cut)
+
+
+def _elastic_problems(recipe: Recipe) -> list[Problem]:
+    if isinstance(recipe.train.workers, int) or recipe.data.ingest == "inline":
+        return []
+    remedy = "readers of their own CPUs would starve where Ray gives those to more workers"
+    return [Problem("data.ingest", f"a range of train.workers needs inline: {remedy}")]
 
 
 def _evaluation_problems(recipe: Recipe) -> list[Problem]:

@@ -3,34 +3,52 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 _TENSOR, _PAIRS, _TUPLE = "$tensor", "$pairs", "$tuple"
 
 
-def save_state(state: Any, stem: Path) -> list[Path]:
-    """Write dicts, lists, tuples, tensors and JSON values to `stem.safetensors` and `stem.json`.
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A state as it was, on the CPU; what becomes of the original does not touch it."""
 
-    Returns:
-        The files written.
+    skeleton: str  # JSON
+    tensors: dict[str, torch.Tensor]
+
+    def save(self, stem: Path) -> list[Path]:
+        """Write `stem.json` and `stem.safetensors`, which are returned.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        files = _files(stem)
+        files[0].write_text(self.skeleton)
+        try:
+            save_file(self.tensors, files[1])
+        except SafetensorError as error:  # of a full disk too
+            raise OSError(f"{files[1]}: {error}") from error
+        return files
+
+
+def snapshot(state: Any) -> Snapshot:
+    """Copy dicts, lists, tuples, tensors and JSON values.
 
     Raises:
         TypeError: the state holds something else.
     """
     tensors: dict[str, torch.Tensor] = {}
-    skeleton = _encode(state, "", tensors)
-    files = _files(stem)
-    files[0].write_text(json.dumps(skeleton))
-    save_file(tensors, files[1])
-    return files
+    skeleton = json.dumps(_encode(state, "", tensors))
+    return Snapshot(skeleton=skeleton, tensors=tensors)
 
 
 def load_state(stem: Path) -> Any:
-    """The inverse of `save_state`; tensors on the CPU."""
+    """What a snapshot was saved of; tensors on the CPU."""
     skeleton, tensors = _files(stem)
     return _decode(json.loads(skeleton.read_text()), load_file(tensors))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline import collectives
 from pipeline.data.ingest import inline
 from pipeline.data.ray_ingest import ray_data
 from pipeline.data.slice_reader import UnreadableShardError
+from pipeline.data.streams import workers_that_train
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.training.loop import TrainingLoop
@@ -29,19 +31,25 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
         config: `recipe` resolved, `run` the run's folder.
 
     Returns:
-        On rank 0 `samples`, the account, and `probes`, the scores; else None.
+        On rank 0 `samples`, the account, and `probes`, the scores; else None, and at once on ranks
+        that are too many to divide the streams.
     """
     folder = RunFolder(Path(config["run"]))
     if folder.failure.exists():
         return None
     logging.getLogger("ray").setLevel(logging.ERROR)
     recipe = Recipe.model_validate(config["recipe"])
+    training = workers_that_train(recipe.data.streams, started=collectives.world_size())
+    if not collectives.keep_first(training, host=ray.util.get_node_ip_address()):
+        return None  # until Ray starts another number of workers
     try:
         loop = TrainingLoop(
             recipe=recipe,
             folder=folder,
             device=ray.train.torch.get_device(),
-            ingest=ray_data if recipe.data.ingest == "ray" else inline,
+            ingest=inline
+            if recipe.data.ingest == "inline"
+            else partial(ray_data, alone=training == 1),
         )
         samples = loop.run()
         if collectives.rank() != 0:

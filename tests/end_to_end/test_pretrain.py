@@ -225,6 +225,35 @@ def test_a_worker_killed_mid_epoch_changes_nothing(
     assert served(tmp_path).equals(served(undisturbed))
 
 
+def test_a_driver_killed_twice_changes_nothing(
+    undisturbed: Path, clipart_shards: Path, tmp_path: Path
+) -> None:
+    before = json.loads((undisturbed / "result.json").read_text())
+    recipe = recipe_for(clipart_shards, tmp_path / "runs")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    journal = tmp_path / "runs" / "e2e" / before["run"] / "journal.jsonl"
+    chance = random.SystemRandom()
+    for step in sorted(chance.sample(range(4, 80), 2)):
+        process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
+        wait_for_step(journal, step)
+        process.kill()  # the driver alone: its Ray has to notice
+        process.communicate()
+    process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
+    out, err = process.communicate(timeout=900)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert result["encoder_sha256"] == before["encoder_sha256"]
+    assert result["samples"] == before["samples"]
+    steps = [r["step"] for r in journal_of(result) if r["kind"] == "metrics"]
+    assert steps == list(range(2, 101, 2))
+    client = MlflowClient(tracking_uri=result["tracking_uri"])
+    logged = client.get_metric_history(result["run_id"], "loss")
+    assert sorted(m.step for m in logged) == steps
+    runs = client.search_runs([client.get_run(result["run_id"]).info.experiment_id])
+    assert [run.info.run_id for run in runs] == [result["run_id"]]
+    assert served(tmp_path).equals(served(undisturbed))
+
+
 def wait_for_step(journal: Path, step: int) -> list[dict[str, Any]]:
     """The journal's records once it has come to a step."""
     deadline = time.monotonic() + 600

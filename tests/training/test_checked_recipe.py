@@ -13,7 +13,7 @@ import yaml
 from pipeline.data.sharding import write_shards
 from pipeline.data.sources import open_source
 from pipeline.errors import UserError
-from pipeline.training.plan import checked_recipe
+from pipeline.training.plan import checked_recipe, plan_recipe
 
 pytestmark = pytest.mark.fast
 
@@ -107,6 +107,17 @@ def test_missing_shards_are_told_with_the_mistakes_in_every_other_section(
     assert "has no labels" in found["evaluate.train"]
     assert "timm has no model 'resnet10x'" in found["encoder.name"]
     assert silent_server in found["tracking.uri"]
+
+
+def test_a_range_of_workers_is_taken_with_readers_in_the_workers(
+    problems: Checker, recipe: Path
+) -> None:
+    assert set(problems("train.workers=[1, 3]")) == {"data.ingest"}
+    assert "must not fall, got [3, 1]" in problems("train.workers=[3, 1]")["train.workers"]
+    assert "train.workers" in " ".join(problems("train.workers=[0, 2]"))
+    checked = checked_recipe(recipe, ["train.workers=[1, 3]", "data.ingest=inline"])
+    assert (checked.train.least_workers, checked.train.most_workers) == (1, 3)
+    assert plan_recipe(checked).workers == 2  # of three that are started, one waits
 
 
 def test_a_cut_that_does_not_divide_is_told_with_the_mistakes_in_every_other_section(

@@ -41,7 +41,9 @@ class Run:
     def save(self, step: int) -> Path:
         for part in self.parts:
             part.step = step
-        return self.store.save(step)
+        self.store.save(step)
+        self.store.wait()
+        return self.root / f"step-{step:010d}"
 
     def resume(self) -> list[int]:
         """The step of each part after taking up the newest checkpoint."""

@@ -206,13 +206,57 @@ def test_more_bad_samples_than_the_budget_stop_the_run(
     assert pq.read_table(tmp_path / "run" / "ledger.parquet").num_rows > 2
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(clipart_shards: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_at_its_first_step_and_samples(
+    clipart_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = recipe_for(
         clipart_shards / "train",
-        train={"optimizer": {"kind": "sgd", "lr": 1e30, "warmup": 0.0}, "log_every": 1},
+        train={
+            "optimizer": {"kind": "sgd", "lr": 1e5, "warmup": 0.0},
+            "log_every": 10,
+            "checkpoint": {"every_steps": 1, "keep": 100},
+        },
     )
-    with pytest.raises(UserError, match="the loss is nan at step"):
+    finite: list[bool] = []
+    step = Optimization.step
+
+    def recording(self: Optimization, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
+        result = step(self, sample_id, views)
+        gradients = [w.grad for w in self.learner.parameters() if w.grad is not None]
+        finite.append(
+            bool(result.total.isfinite()) and all(bool(g.isfinite().all()) for g in gradients)
+        )
+        return result
+
+    monkeypatch.setattr(Optimization, "step", recording)
+    with pytest.raises(UserError, match="the loss or its gradient is not finite") as caught:
         loop_for(recipe, tmp_path / "run").run()
+    first = finite.index(False) + 1
+    boundaries = load_manifest(clipart_shards / "train").boundaries()
+    (order,) = epoch_order(stream_plan(recipe), boundaries, epoch=0)
+    ids = order["sample_id"].to_pylist()[(first - 1) * 24 : first * 24]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").open()]
+    (found,) = [line for line in lines if line.get("event") == "not finite"]
+    assert (found["step"], found["sample_ids"]) == (first, ids)
+    (problem,) = caught.value.problems
+    assert f"at step {first}, on the samples {ids[0]}, {ids[1]}" in problem.message
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [f"step-{number:010d}" for number in range(1, first)]
+
+
+def test_checkpoints_by_the_clock_are_written_at_journal_lines(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    by_clock = {"every_minutes": 1e-9, "keep": 100}
+    recipe = recipe_for(clipart_shards / "train", train={"checkpoint": by_clock})
+    loop_for(recipe, tmp_path / "run").run()
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [f"step-{number:010d}" for number in (5, 10, 15, 20, 25)]
+    rarely = {"every_minutes": 1e9, "every_steps": 11, "keep": 100}
+    recipe = recipe_for(clipart_shards / "train", train={"checkpoint": rarely})
+    loop_for(recipe, tmp_path / "other").run()
+    kept = sorted(path.name for path in (tmp_path / "other" / "checkpoints").iterdir())
+    assert kept == [f"step-{number:010d}" for number in (11, 22, 25)]
 
 
 def test_one_step_in_plain_torch_changes_the_weights_and_leaves_settling_no_trace() -> None:

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.training.state_files import load_state, save_state
+from pipeline.training.state_files import load_state, snapshot
 
 pytestmark = pytest.mark.fast
 
@@ -83,7 +83,7 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def round_trip(state: Any, folder: Path) -> Any:
-    written = save_state(state, folder / "part")
+    written = snapshot(state).save(folder / "part")
     assert sorted(folder.iterdir()) == sorted(written)
     return load_state(folder / "part")
 
@@ -185,7 +185,7 @@ def test_an_optimizer_goes_on_bitwise_as_if_never_saved(tmp_path: Path, kind: st
 )
 def test_what_cannot_be_held_is_refused_by_its_path(tmp_path: Path, state: Any, path: str) -> None:
     with pytest.raises(TypeError, match=f"^{path}: a checkpoint cannot hold a "):
-        save_state(state, tmp_path / "part")
+        snapshot(state)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_keys_and_tensors_that_cannot_be_held_are_refused_by_their_path(
     tmp_path: Path, state: Any, path: str
 ) -> None:
     with pytest.raises(TypeError, match=f"^{path}"):
-        save_state(state, tmp_path / "part")
+        snapshot(state)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +218,6 @@ def test_keys_that_look_alike_keep_their_own_tensors(tmp_path: Path, state: Any)
 
 
 def test_parts_whose_names_differ_after_a_dot_have_their_own_files(tmp_path: Path) -> None:
-    save_state({"step": 1}, tmp_path / "miner.0")
-    save_state({"step": 2}, tmp_path / "miner.1")
+    snapshot({"step": 1}).save(tmp_path / "miner.0")
+    snapshot({"step": 2}).save(tmp_path / "miner.1")
     assert load_state(tmp_path / "miner.0") == {"step": 1}

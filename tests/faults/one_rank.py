@@ -1,0 +1,42 @@
+"""One rank of a run without Ray, in a process that a test may kill.
+
+python one_rank.py RANK WORLD_SIZE RENDEZVOUS RECIPE RUN
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from pipeline import collectives
+from pipeline.data.ingest import inline
+from pipeline.data.streams import workers_that_train
+from pipeline.recipe import Recipe
+from pipeline.training.loop import TrainingLoop
+from pipeline.training.run_folder import RunFolder
+from pipeline.training.state_files import snapshot
+
+
+def main(rank: int, world_size: int, rendezvous: str, recipe: Path, run: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size
+    )
+    checked = Recipe.model_validate_json(recipe.read_text())
+    training = workers_that_train(checked.data.streams, started=world_size)
+    if not collectives.keep_first(training, host="127.0.0.1"):
+        return
+    loop = TrainingLoop(
+        recipe=checked,
+        folder=RunFolder(run),
+        device=torch.device("cpu"),
+        ingest=inline,
+    )
+    loop.run()
+    if rank == 0:
+        snapshot(dict(loop.encoder.state_dict())).save(run / "final")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5]))

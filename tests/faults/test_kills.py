@@ -1,0 +1,165 @@
+"""Ranks killed with -9 at random steps, again and again: the run ends as the undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.recipe import Recipe
+from pipeline.training.run_folder import RunFolder
+from pipeline.training.trace import join_trace
+
+STEPS = 240
+ONE_RANK = Path(__file__).parent / "one_rank.py"
+
+
+@pytest.mark.parametrize(("ranks", "kills"), [(2, 3), pytest.param(4, 10, marks=pytest.mark.slow)])
+def test_kills_at_random_steps_change_nothing(
+    ranks: int, kills: int, undisturbed: Callable[[int], Path], clipart_shards: Path, tmp_path: Path
+) -> None:
+    write_recipe(clipart_shards, tmp_path / "recipe.json")
+    chance = random.SystemRandom()
+    reached = []
+    for _ in range(kills):
+        done = last_step(tmp_path / "disturbed")
+        until = chance.randrange(done + 1, done + 2 + (STEPS - 20 - done) // 3)
+        with running(tmp_path, "disturbed", ranks) as processes:
+            wait_for(tmp_path / "disturbed", until, processes)
+            chance.choice(processes).send_signal(signal.SIGKILL)
+        reached.append(last_step(tmp_path / "disturbed"))
+    with running(tmp_path, "disturbed", ranks) as processes:
+        assert [process.wait(600) for process in processes] == [0] * ranks
+    told = f"killed after steps {reached}"
+    for file in ("final.safetensors", "final.json"):
+        expected = (undisturbed(ranks) / file).read_bytes()
+        assert (tmp_path / "disturbed" / file).read_bytes() == expected, told
+    assert served(tmp_path / "disturbed").equals(served(undisturbed(ranks))), told
+    assert metric_steps(tmp_path / "disturbed") == list(range(2, STEPS + 1, 2)), told
+
+
+def test_other_numbers_of_ranks_see_the_same_batches(
+    undisturbed: Callable[[int], Path], clipart_shards: Path, tmp_path: Path
+) -> None:
+    write_recipe(clipart_shards, tmp_path / "recipe.json")
+    # Of three ranks two train and one waits; then one trains alone, then two again.
+    for ranks, until in ((3, 60), (1, 120)):
+        with running(tmp_path, "elastic", ranks) as processes:
+            wait_for(tmp_path / "elastic", until, processes[: 1 if ranks == 1 else 2])
+    with running(tmp_path, "elastic", 2) as processes:
+        assert [process.wait(600) for process in processes] == [0, 0]
+    runs = undisturbed(2), tmp_path / "elastic"
+    traces = [served(run).drop_columns(["rank"]) for run in runs]
+    assert traces[0].equals(traces[1])
+    losses = [losses_of(run) for run in runs]
+    # One rank's sums round otherwise than two ranks', and training then blows that up.
+    np.testing.assert_allclose(losses[0][:32], losses[1][:32], rtol=1e-3)
+    assert np.mean(losses[0]) == pytest.approx(np.mean(losses[1]), rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Path]:
+    """The folder of a finished run of so many ranks, which is trained once."""
+
+    @cache
+    def run(ranks: int) -> Path:
+        folder = tmp_path_factory.mktemp(f"undisturbed-{ranks}")
+        write_recipe(clipart_shards, folder / "recipe.json")
+        with running(folder, "run", ranks) as processes:
+            assert [process.wait(600) for process in processes] == [0] * ranks
+        return folder / "run"
+
+    return run
+
+
+def served(run: Path) -> pa.Table:
+    join_trace(RunFolder(run).trace, run / "trace.parquet")
+    return pq.read_table(run / "trace.parquet")
+
+
+def losses_of(run: Path) -> list[float]:
+    records = map(json.loads, RunFolder(run).journal.read_text().splitlines())
+    return [record["metrics"]["loss"] for record in records if record["kind"] == "metrics"]
+
+
+def write_recipe(shards: Path, path: Path) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "data": {"shards": str(shards / "train"), "streams": 4, "shuffle_window": 64},
+            "views": {"size": 32},
+            "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
+            "objective": {"kind": "simclr", "projector": [16]},
+            "train": {
+                "steps": STEPS,
+                "global_batch": 24,
+                "optimizer": {"kind": "sgd", "lr": 1e-4},
+                "log_every": 2,
+                "checkpoint": {"every_steps": 7},
+                "trace": "joined by the test",
+            },
+        }
+    )
+    path.write_text(json.dumps(recipe.resolved()))
+
+
+@contextmanager
+def running(folder: Path, run: str, ranks: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """All ranks of a run; none is left when the body ends."""
+    (folder / run).mkdir(exist_ok=True)
+    rendezvous = folder / "rendezvous"
+    rendezvous.unlink(missing_ok=True)
+    with (folder / f"{run}.log").open("ab") as log:
+        processes = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    ONE_RANK,
+                    *map(str, (rank, ranks, rendezvous, folder / "recipe.json", folder / run)),
+                ],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            for rank in range(ranks)
+        ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def metric_steps(run: Path) -> list[int]:
+    journal = RunFolder(run).journal
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    records = [json.loads(line) for line in lines if line.endswith("}")]
+    return [record["step"] for record in records if record["kind"] == "metrics"]
+
+
+def last_step(run: Path) -> int:
+    return max(metric_steps(run), default=0)
+
+
+def wait_for(run: Path, step: int, processes: list[subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + 300
+    while last_step(run) < step:
+        ended = [process.poll() for process in processes]
+        assert ended == [None] * len(ended), f"ended before step {step}: {ended}"
+        assert time.monotonic() < deadline, f"did not reach step {step}"
+        time.sleep(0.01)
