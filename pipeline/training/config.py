@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 
 class OptimizerConfig(BaseModel):
@@ -47,9 +54,9 @@ class TrainConfig(BaseModel):
     )
     global_batch: Annotated[int, Field(ge=2, description="samples in a step, all workers")] = 256
     workers: Annotated[
-        PositiveInt | tuple[PositiveInt, PositiveInt],
+        tuple[int, int],
         Field(description="training processes; [least, most]: as many as there is room for"),
-    ] = 1
+    ] = (1, 1)
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         Field(description="auto: a GPU for each worker if there are"),
@@ -74,19 +81,25 @@ class TrainConfig(BaseModel):
     @property
     def least_workers(self) -> int:
         """Processes without which there is no training."""
-        return self.workers if isinstance(self.workers, int) else self.workers[0]
+        return self.workers[0]
 
     @property
     def most_workers(self) -> int:
         """Processes that are started where there is room."""
-        return self.workers if isinstance(self.workers, int) else self.workers[1]
+        return self.workers[1]
 
-    @field_validator("workers")
+    @field_validator("workers", mode="before")
     @classmethod
-    def _in_order(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:
-        if isinstance(value, tuple) and value[0] > value[1]:
-            raise ValueError(f"[least, most] must not fall, got {list(value)}")
-        return value
+    def _as_range(cls, value: Any) -> list[int]:
+        ends = list(value) if isinstance(value, list | tuple) else [value, value]
+        whole = len(ends) == 2 and all(type(end) is int for end in ends)
+        if not whole or not 1 <= ends[0] <= ends[1]:
+            raise ValueError("give a whole number of at least 1, or a range of them: [least, most]")
+        return ends
+
+    @field_serializer("workers")
+    def _as_given(self, value: tuple[int, int]) -> int | list[int]:
+        return value[0] if value[0] == value[1] else list(value)
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:

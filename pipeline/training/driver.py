@@ -201,7 +201,7 @@ def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
         train_worker,
         train_loop_config={"recipe": recipe.resolved(), "run": str(folder.path)},
         scaling_config=ScalingConfig(
-            num_workers=recipe.train.workers,
+            num_workers=_workers(recipe),
             use_gpu=gpu,
             resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})},
         ),
@@ -226,6 +226,12 @@ def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
         raise
     _raise_user_errors(folder)
     return dict(trained)
+
+
+def _workers(recipe: Recipe) -> int | tuple[int, int]:
+    """As Ray wants it: a range makes it start again with another number when nodes come or go."""
+    least, most = recipe.train.workers
+    return most if least == most else (least, most)
 
 
 def _raise_user_errors(folder: RunFolder) -> None:

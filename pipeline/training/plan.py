@@ -180,13 +180,17 @@ def _data_problems(recipe: Recipe) -> list[Problem]:
         samples=cut.samples,
         streams=cut.streams,
         global_batch=cut.global_batch,
-        workers=recipe.train.workers if isinstance(recipe.train.workers, int) else 1,
+        workers=1 if _is_elastic(recipe) else recipe.train.most_workers,
     )
     return found or streams.problems_of_sources(cut)
 
 
+def _is_elastic(recipe: Recipe) -> bool:
+    return recipe.train.least_workers < recipe.train.most_workers
+
+
 def _elastic_problems(recipe: Recipe) -> list[Problem]:
-    if isinstance(recipe.train.workers, int) or recipe.data.ingest == "inline":
+    if not _is_elastic(recipe) or recipe.data.ingest == "inline":
         return []
     remedy = "readers of their own CPUs would starve where Ray gives those to more workers"
     return [Problem("data.ingest", f"a range of train.workers needs inline: {remedy}")]

@@ -200,15 +200,29 @@ def test_a_fetched_encoder_is_the_one_that_was_trained(undisturbed: Path, jobs: 
     assert before["probes"]["knn"] != before["probes"]["knn_untrained"]
 
 
+def begin_anew(before: dict[str, Any], shards: Path, folder: Path) -> Path:
+    """Write a finished run's recipe to another folder; the journal that it will have there."""
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe_for(shards, folder / "runs")))
+    return folder / "runs" / "e2e" / before["run"] / "journal.jsonl"
+
+
+def assert_undisturbed(result: dict[str, Any], folder: Path, undisturbed: Path) -> None:
+    before = json.loads((undisturbed / "result.json").read_text())
+    assert result["encoder_sha256"] == before["encoder_sha256"]
+    assert result["samples"] == before["samples"]
+    steps = [r["step"] for r in journal_of(result) if r["kind"] == "metrics"]
+    assert steps == list(range(2, 101, 2))
+    assert served(folder).equals(served(undisturbed))
+
+
 def test_a_worker_killed_mid_epoch_changes_nothing(
     undisturbed: Path, clipart_shards: Path, tmp_path: Path
 ) -> None:
     before = json.loads((undisturbed / "result.json").read_text())
-    recipe = recipe_for(clipart_shards, tmp_path / "runs")
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    journal = begin_anew(before, clipart_shards, tmp_path)
     process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
     try:
-        killed_at = kill_a_worker(tmp_path / "runs" / "e2e" / before["run"] / "journal.jsonl")
+        killed_at = kill_a_worker(journal)
         out, err = process.communicate(timeout=900)
     finally:
         if process.poll() is None:
@@ -218,40 +232,30 @@ def test_a_worker_killed_mid_epoch_changes_nothing(
     starts = [r["step"] for r in journal_of(result) if r.get("event") == "training"]
     assert len(starts) == 2, f"killed at step {killed_at}, trainings started at {starts}"
     assert 0 < starts[1] <= killed_at + 2
-    assert result["encoder_sha256"] == before["encoder_sha256"]
-    assert result["samples"] == before["samples"]
-    steps = [r["step"] for r in journal_of(result) if r["kind"] == "metrics"]
-    assert steps == list(range(2, 101, 2))
-    assert served(tmp_path).equals(served(undisturbed))
+    assert_undisturbed(result, tmp_path, undisturbed)
 
 
 def test_a_driver_killed_twice_changes_nothing(
     undisturbed: Path, clipart_shards: Path, tmp_path: Path
 ) -> None:
     before = json.loads((undisturbed / "result.json").read_text())
-    recipe = recipe_for(clipart_shards, tmp_path / "runs")
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    journal = tmp_path / "runs" / "e2e" / before["run"] / "journal.jsonl"
+    journal = begin_anew(before, clipart_shards, tmp_path)
     chance = random.SystemRandom()
     for step in sorted(chance.sample(range(4, 80), 2)):
         process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
         wait_for_step(journal, step)
         process.kill()  # the driver alone: its Ray has to notice
-        process.communicate()
+        process.wait()
     process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
     out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     result = json.loads(out)
-    assert result["encoder_sha256"] == before["encoder_sha256"]
-    assert result["samples"] == before["samples"]
-    steps = [r["step"] for r in journal_of(result) if r["kind"] == "metrics"]
-    assert steps == list(range(2, 101, 2))
+    assert_undisturbed(result, tmp_path, undisturbed)
     client = MlflowClient(tracking_uri=result["tracking_uri"])
     logged = client.get_metric_history(result["run_id"], "loss")
-    assert sorted(m.step for m in logged) == steps
+    assert sorted(m.step for m in logged) == list(range(2, 101, 2))
     runs = client.search_runs([client.get_run(result["run_id"]).info.experiment_id])
     assert [run.info.run_id for run in runs] == [result["run_id"]]
-    assert served(tmp_path).equals(served(undisturbed))
 
 
 def wait_for_step(journal: Path, step: int) -> list[dict[str, Any]]:

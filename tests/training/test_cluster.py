@@ -88,7 +88,7 @@ class Rank:
 
     def __init__(self, recipe: Recipe, rank: int) -> None:
         plan = stream_plan(recipe)
-        workers = recipe.train.workers
+        workers = recipe.train.most_workers
         reader = SliceReader(manifests=recipe.data.manifests, plan=plan, views=recipe.views)
         pieces = slices(
             plan,
@@ -116,7 +116,7 @@ class Rank:
 
 def rates(recipe: Recipe) -> list[float]:
     """Samples a second of each of the recipe's ranks, all reading at the same time."""
-    actors = [Rank.remote(recipe, rank) for rank in range(recipe.train.workers)]
+    actors = [Rank.remote(recipe, rank) for rank in range(recipe.train.most_workers)]
     try:
         ray.get([actor.first.remote() for actor in actors], timeout=200)
         begin = time.time() + SETTLING_SECONDS
