@@ -117,7 +117,7 @@ def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Read
         ("objective.projector=[]", "objective.projector", "at least 1 item"),
         ("train.optimizer.kind=adam", "train.optimizer.kind", "'adamw', 'sgd', 'lars' or 'lamb'"),
         ("train.optimizer.lr=.nan", "train.optimizer.lr", "greater than 0"),
-        ("train.workers=two", "train.workers", "valid integer"),
+        ("train.workers=two", "train.workers", "or a range"),
         ("encoder.args=[1]", "encoder.args", "valid dictionary"),
         ("name=a b", "name", "should match pattern"),
     ],
