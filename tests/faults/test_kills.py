@@ -66,7 +66,7 @@ def test_other_numbers_of_ranks_see_the_same_batches(
     assert traces[0].equals(traces[1])
     losses = [losses_of(run) for run in runs]
     # One rank's sums round otherwise than two ranks', and training then blows that up.
-    np.testing.assert_allclose(losses[0][:32], losses[1][:32], rtol=1e-3)
+    np.testing.assert_allclose(losses[0][:32], losses[1][:32], rtol=5e-3)
 
 
 @pytest.fixture(scope="module")
