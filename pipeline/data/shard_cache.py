@@ -82,16 +82,17 @@ class ShardCache:
 
     def _filled(self, location: str, copy: Path, wanted: list[Range]) -> int:
         """A descriptor of a copy into which the ranges have been fetched."""
-        with copy.with_suffix(".lock").open("a+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(copy.with_suffix(".lock")):
             descriptor = os.open(copy, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                if self._fetch(location, copy, descriptor, wanted):
-                    self._evict(keep=copy)
+                fetched = self._fetch(location, copy, descriptor, wanted)
             except BaseException:
                 os.close(descriptor)
                 raise
-            return descriptor
+        if fetched:
+            # Not while a copy is locked: two that evict would each find the other's in use.
+            self._evict(keep=copy)
+        return descriptor
 
     def _fetch(self, location: str, copy: Path, descriptor: int, wanted: list[Range]) -> bool:
         notes = copy.with_suffix(".json")
@@ -117,19 +118,15 @@ class ShardCache:
             data, at = data[written:], at + written
 
     def _evict(self, *, keep: Path) -> None:
-        copies = []
-        for path in self._folder.glob("*.copy"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # another process evicts too
-                continue
-            copies.append((status.st_mtime_ns, status.st_blocks * 512, path))
-        excess = sum(size for _, size, _ in copies) - self._capacity
-        for _, size, path in sorted(copies):
-            if excess <= 0:
-                return
-            if path != keep and self._drop(path):
-                excess -= size
+        with _locked(self._folder / "eviction.lock"):
+            copies = [(path.stat(), path) for path in self._folder.glob("*.copy")]
+            used = [(s.st_mtime_ns, s.st_blocks * 512, path) for s, path in copies]
+            excess = sum(size for _, size, _ in used) - self._capacity
+            for _, size, path in sorted(used):
+                if excess <= 0:
+                    return
+                if path != keep and self._drop(path):
+                    excess -= size
 
     @staticmethod
     def _drop(copy: Path) -> bool:
@@ -142,6 +139,14 @@ class ShardCache:
             copy.with_suffix(".json").unlink(missing_ok=True)
             copy.unlink(missing_ok=True)
             return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock, once whichever process has it lets go."""
+    with path.open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _present(copy: Path) -> list[Range]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import boto3
 import numpy as np
@@ -165,6 +167,34 @@ def test_the_cache_keeps_to_its_bound(
     kept = [path.stat().st_blocks * 512 for path in own_cache.glob("*.copy")]
     largest = max(shard.bytes for shard in load_manifest(folder).shards)
     assert sum(kept) <= bound + largest
+
+
+def test_the_cache_keeps_to_its_bound_when_many_fetch_at_once(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, shards = 64 << 10, 12
+    data = np.random.default_rng(0).bytes(size)
+    for number in range(shards):
+        storage.write_file(f"s3://data/many-{number}?{store}", data)
+
+    all_have_read, read_range = Barrier(shards), storage.read_range
+
+    def at_once(location: str, start: int, stop: int) -> bytes:
+        read = read_range(location, start, stop)
+        all_have_read.wait(timeout=60)
+        return read
+
+    monkeypatch.setattr(storage, "read_range", at_once)
+
+    def fetch(number: int) -> None:
+        cache = ShardCache(capacity=2 * size, folder=tmp_path / "cache")
+        with cache.open(f"s3://data/many-{number}?{store}", version="1", ranges=[(0, size)]) as at:
+            assert os.pread(at, size, 0) == data
+
+    with ThreadPoolExecutor(shards) as pool:
+        list(pool.map(fetch, range(shards)))
+    kept = [path.stat().st_blocks * 512 for path in (tmp_path / "cache").glob("*.copy")]
+    assert sum(kept) <= 3 * size
 
 
 def test_shards_on_a_store_are_indexed_there(local: Path, store: str, local_ray: None) -> None:
