@@ -141,12 +141,12 @@ def _checkpoint(root: Path) -> tuple[float, float, int]:
     )
     views = (torch.zeros(2, 2, 224, 224, 3, dtype=torch.uint8),)
     optimization.step(torch.arange(2), views)  # from here on there are moments
-    store = CheckpointStore(root, keep=1)
+    store = CheckpointStore(str(root), keep=1)
     store.register("optimization", optimization)
     copying, writing = [], []
     for step in range(4):
         started = time.perf_counter()
-        store.save(step)
+        store.save(step, metrics={})
         copied = time.perf_counter()
         store.wait()
         copying.append(copied - started)

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from pipeline.data.sharding import write_shards
 from pipeline.data.sources import open_source
@@ -39,6 +41,25 @@ def clipart_shards(clipart: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         progress=lambda count: None,
     )
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _credentials() -> None:
+    """For the S3 server of the tests; processes that tests start inherit them."""
+    os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+
+
+@pytest.fixture(scope="session")
+def object_store(_credentials: None) -> Iterator[str]:
+    """Options of a URI on an S3 server of this session, with buckets `data`, `made` and `runs`."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+    for bucket in ("data", "made", "runs"):
+        client.create_bucket(Bucket=bucket)
+    yield f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    server.stop()
 
 
 Verb = Callable[..., subprocess.CompletedProcess[str]]

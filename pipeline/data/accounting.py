@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from pipeline.data import storage
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -48,9 +50,13 @@ class LedgerEntry:
     epoch: int
 
 
-def write_ledger(path: Path, entries: Iterable[LedgerEntry]) -> None:
-    """Write entries as Parquet, by sample id, replacing the file in one step."""
+def write_ledger(location: str, entries: Iterable[LedgerEntry]) -> None:
+    """Write entries as Parquet, by sample id, replacing the file in one step.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     rows = sorted((asdict(entry) for entry in entries), key=lambda row: row["sample_id"])
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA), partial)
-    partial.replace(path)
+    written = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA), written)
+    storage.write_file(location, written.getvalue(), attempts=storage.PATIENT)

@@ -5,8 +5,11 @@ Credentials come from the environment, as each store's own tools read them.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -17,8 +20,13 @@ from pyarrow import fs
 
 Result = TypeVar("Result")
 
+PATIENT = 12
+"""Attempts that bridge some four minutes, for what a run would otherwise have to stop for."""
+
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.25
+_LONGEST_PAUSE_SECONDS = 30.0
+_PART_BYTES = 16 << 20
 
 
 def is_remote(location: str) -> bool:
@@ -76,26 +84,42 @@ def resolve(location: str) -> tuple[fs.FileSystem, str]:
     return _open_store(root), path
 
 
+def unreachable(location: str) -> str | None:
+    """Why a store cannot be used, its bucket missing for instance; None for a local path."""
+    if not is_remote(location):
+        return None
+    try:
+        store, path = resolve(location)
+        found = store.get_file_info(path.partition("/")[0]).type
+    except (OSError, ValueError, ImportError) as error:
+        return f"{location} cannot be reached: {' '.join(str(error).split())}"
+    return f"{location}: there is no such bucket" if found == fs.FileType.NotFound else None
+
+
 @lru_cache(maxsize=1)
 def _local_store() -> fs.FileSystem:
     return fs.LocalFileSystem()
 
 
-def retrying(action: Callable[[], Result]) -> Result:
+def retrying(action: Callable[[], Result], *, attempts: int = _ATTEMPTS) -> Result:
     """Run an action, again after a pause if the store fails; a missing file is no such failure.
 
+    Args:
+        action: what may fail.
+        attempts: made in all; each pause is four times the one before, up to half a minute.
+
     Raises:
-        OSError: it failed four times, or the file is not there.
+        OSError: every attempt failed, or the file is not there.
     """
     pause = _FIRST_PAUSE_SECONDS
-    for _ in range(_ATTEMPTS - 1):
+    for _ in range(attempts - 1):
         try:
             return action()
         except FileNotFoundError:
             raise
         except OSError:
             time.sleep(pause)
-            pause *= 4
+            pause = min(4 * pause, _LONGEST_PAUSE_SECONDS)
     return action()
 
 
@@ -112,6 +136,11 @@ def state_of(location: str) -> tuple[int, int] | None:
     if info.type != fs.FileType.File:
         return None
     return int(info.size), int(info.mtime_ns or 0)
+
+
+def exists(location: str) -> bool:
+    """Whether there is a file."""
+    return state_of(location) is not None
 
 
 def read_file(location: str) -> bytes:
@@ -144,17 +173,85 @@ def read_range(location: str, start: int, stop: int) -> bytes:
     return retrying(read)
 
 
-def write_file(location: str, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or none."""
+def write_file(location: str, data: bytes, *, attempts: int = _ATTEMPTS) -> None:
+    """Write a file so that a reader sees all of it or none, and a crash does not lose it.
+
+    Args:
+        location: replaced if it is there; folders are made.
+        data: the content.
+        attempts: made if a store fails.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     store, path = resolve(location)
-    if is_remote(location):  # object stores show a file when it is closed
-        with store.open_output_stream(path) as file:
-            file.write(data)
+    if is_remote(location):
+        retrying(lambda: _put(store, path, [data]), attempts=attempts)
         return
     partial = Path(f"{path}.partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_bytes(data)
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
+
+
+def upload(file: Path, location: str, *, attempts: int = _ATTEMPTS) -> None:
+    """Copy a local file to a store, piece by piece.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    store, path = resolve(location)
+    retrying(lambda: _put(store, path, parts(str(file))), attempts=attempts)
+
+
+def _put(store: fs.FileSystem, path: str, data: Iterable[bytes]) -> None:
+    # Object stores show a file when it is closed.
+    with _open_for_writing(store, path) as file:
+        for part in data:
+            file.write(part)
+
+
+def _open_for_writing(store: fs.FileSystem, path: str) -> pa.NativeFile:
+    try:
+        return store.open_output_stream(path)
+    except FileNotFoundError:  # object stores have no folders, others want them made
+        store.create_dir(path.rpartition("/")[0], recursive=True)
+        return store.open_output_stream(path)
+
+
+def parts(location: str) -> Iterator[bytes]:
+    """A file's content, in pieces that fit in memory.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    size = size_of(location)
+    if size is None:
+        raise FileNotFoundError(location)
+    for start in range(0, size, _PART_BYTES):
+        yield read_range(location, start, min(size, start + _PART_BYTES))
+
+
+def sha256_of(location: str) -> str:
+    """Hash of a file's content.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    for part in parts(location):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def delete_file(location: str) -> None:
+    """Remove a file, if it is there."""
+    store, path = resolve(location)
+    with suppress(FileNotFoundError):
+        store.delete_file(path)
 
 
 def list_files(folder: str) -> list[str]:

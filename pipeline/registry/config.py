@@ -28,5 +28,6 @@ class TrackingConfig(BaseModel):
         Field(description="MLflow server; null: MLFLOW_TRACKING_URI, else SQLite in `storage`"),
     ] = None
     storage: Annotated[
-        str, Field(description="folder for runs; on a cluster one that every node mounts")
+        str,
+        Field(description="folder for runs; on a cluster a URI, or one that all mount"),
     ] = "runs"

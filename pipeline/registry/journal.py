@@ -9,18 +9,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from pipeline.registry.line_log import LineReader, open_log, reader_of
 
 
 class Journal:
     """The writing end; one process at a time has it (rank 0)."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a journal for appending; a line that a kill cut short is removed."""
-        self._path = path
-        _drop_torn_line(path)
-        self._last_step = last_step(path)
+    def __init__(self, location: str) -> None:
+        """Open a journal for appending; a line that a kill cut short is removed.
+
+        Args:
+            location: path or URI.
+        """
+        self._log = open_log(location)
+        self._last_step = last_step(location)
 
     def metrics(self, step: int, values: dict[str, float]) -> bool:
         """Note metrics of a step, unless the step was noted before.
@@ -39,46 +43,40 @@ class Journal:
         """Note that something happened."""
         self._append({"kind": "event", "event": name, **facts})
 
+    def flush(self) -> None:
+        """Return when all that was noted is in storage.
+
+        Raises:
+            OSError: it cannot be brought there.
+        """
+        self._log.flush()
+
     def _append(self, record: dict[str, Any]) -> None:
-        with self._path.open("a") as file:
-            file.write(json.dumps({"time": time.time(), **record}) + "\n")
+        self._log.append(json.dumps({"time": time.time(), **record}))
 
 
 class JournalTail:
     """The reading end: hands over whole lines, each once, while they are being written."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
+    def __init__(self, location: str) -> None:
+        """Begin at the journal's beginning.
+
+        Args:
+            location: path or URI.
+        """
+        self._reader: LineReader = reader_of(location)
 
     def read(self) -> list[dict[str, Any]]:
         """Records that were completed since the last call."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        return [json.loads(line) for line in self._reader.read()]
 
 
-def records(path: Path) -> Iterator[dict[str, Any]]:
+def records(location: str) -> Iterator[dict[str, Any]]:
     """Every whole record of a journal."""
-    yield from JournalTail(path).read()
+    yield from JournalTail(location).read()
 
 
-def last_step(path: Path) -> int:
+def last_step(location: str) -> int:
     """The last step with metrics; -1 if there is none."""
-    steps = (record["step"] for record in records(path) if record["kind"] == "metrics")
+    steps = (record["step"] for record in records(location) if record["kind"] == "metrics")
     return max(steps, default=-1)
-
-
-def _drop_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    text = path.read_bytes()
-    whole = text.rfind(b"\n") + 1
-    if whole < len(text):
-        with path.open("rb+") as file:
-            file.truncate(whole)

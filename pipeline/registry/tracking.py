@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -18,6 +19,7 @@ from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
 
+from pipeline.data import storage
 from pipeline.errors import Problem, UserError
 from pipeline.registry.journal import JournalTail
 
@@ -42,10 +44,22 @@ _POLL_SECONDS = 2.0
 _KNOCK_SECONDS = 5.0
 
 
-def tracking_uri(uri: str | None, storage: str | Path) -> str:
-    """Where MLflow is: the argument, else MLFLOW_TRACKING_URI, else SQLite in the storage."""
+def tracking_uri(uri: str | None, runs: str) -> str:
+    """Where MLflow is: the argument, else MLFLOW_TRACKING_URI, else SQLite in the folder of runs.
+
+    Raises:
+        UserError: neither is given, and the folder is in a store, which cannot hold SQLite.
+    """
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    chosen = chosen or f"{_SQLITE}{Path(storage) / 'mlflow.db'}"
+    if chosen is None and storage.is_remote(runs):
+        raise UserError(
+            Problem(
+                "tracking.uri",
+                f"{runs} cannot hold MLflow's SQLite file; give the URI of an MLflow server, or "
+                "set MLFLOW_TRACKING_URI",
+            )
+        )
+    chosen = chosen or f"{_SQLITE}{Path(runs) / 'mlflow.db'}"
     if chosen.startswith(_SQLITE):
         return f"{_SQLITE}{Path(chosen.removeprefix(_SQLITE)).resolve()}"
     return chosen
@@ -65,13 +79,16 @@ def unreachable(uri: str) -> Problem | None:
     return None
 
 
-def open_experiment(uri: str, name: str, storage: str | Path) -> str:
+def open_experiment(uri: str, name: str) -> str:
     """Id of the experiment, made if there is none. The driver calls this before any worker runs.
 
     Artifacts of a local SQLite store go beside it; a server decides for itself.
     """
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    artifacts = None
+    if uri.startswith(_SQLITE):
+        folder = Path(uri.removeprefix(_SQLITE)).resolve().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        artifacts = (folder / "artifacts" / name).as_uri()
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(name)
     if found is not None:
@@ -82,12 +99,7 @@ def open_experiment(uri: str, name: str, storage: str | Path) -> str:
                 )
             )
         return str(found.experiment_id)
-    local = (Path(storage).resolve() / "artifacts" / name).as_uri()
-    return str(
-        client.create_experiment(
-            name, artifact_location=local if uri.startswith("sqlite:") else None
-        )
-    )
+    return str(client.create_experiment(name, artifact_location=artifacts))
 
 
 @contextmanager
@@ -144,9 +156,12 @@ class TrackedRun:
         new = {name: value for name, value in values.items() if known.get(name, -1) < step}
         self.send([Metric(name, value, now, step) for name, value in new.items()])
 
-    def log_file(self, path: Path) -> None:
+    def log_file(self, name: str, data: bytes) -> None:
         """Store a file with the run."""
-        self._client.log_artifact(self.run_id, str(path))
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(data)
+            self._client.log_artifact(self.run_id, str(path))
 
     def last_steps(self) -> dict[str, int]:
         """For each metric the last step that MLflow has."""
@@ -165,7 +180,7 @@ class TrackedRun:
 class Forwarder:
     """Copies a journal's metrics to an MLflow run, no (metric, step) twice."""
 
-    def __init__(self, journal: Path, run: TrackedRun) -> None:
+    def __init__(self, journal: str, run: TrackedRun) -> None:
         self._tail = JournalTail(journal)
         self._run = run
         self._sent = run.last_steps()

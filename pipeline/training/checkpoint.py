@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import shutil
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.data import storage
+from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
+from pipeline.training.config import BestConfig
 from pipeline.training.state_files import Snapshot, load_state, snapshot
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class _Listing(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     step: int
+    metrics: dict[str, float]
     files: dict[str, _File]
 
 
@@ -56,15 +58,17 @@ class CheckpointStore:
     which lists the files with their sizes and hashes and is written last.
     """
 
-    def __init__(self, root: Path, *, keep: int) -> None:
+    def __init__(self, root: str, *, keep: int, best: BestConfig | None = None) -> None:
         """Open the folder of a run's checkpoints.
 
         Args:
-            root: the folder; it need not exist.
+            root: path or URI of the folder; it need not exist.
             keep: newest checkpoints that are kept.
+            best: of which metric the best checkpoint is kept too.
         """
         self._root = root
         self._keep = keep
+        self._best = best
         self._parts: dict[str, Stateful] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -75,17 +79,29 @@ class CheckpointStore:
             raise ValueError(f"{name} is registered already")
         self._parts[name] = part
 
-    def save(self, step: int) -> None:
+    def save(
+        self,
+        step: int,
+        *,
+        metrics: Mapping[str, float],
+        alongside: Callable[[], None] = lambda: None,
+    ) -> None:
         """Copy all parts, and write the copies while training goes on. One rank calls this.
 
         Waits for the checkpoint before, if that is still being written.
+
+        Args:
+            step: the step after which it is.
+            metrics: the last ones known, by which checkpoints are compared.
+            alongside: writes what a resumed run would not make again; the checkpoint counts only
+                when this has returned.
 
         Raises:
             OSError: the checkpoint before could not be written.
         """
         self.wait()
         parts = {name: snapshot(part.state_dict()) for name, part in self._parts.items()}
-        self._writing = self._writer.submit(self._write, step, parts)
+        self._writing = self._writer.submit(self._write, step, parts, dict(metrics), alongside)
 
     def wait(self) -> None:
         """Return when the last checkpoint has been written, and older ones dropped.
@@ -97,90 +113,126 @@ class CheckpointStore:
             writing, self._writing = self._writing, None
             writing.result()
 
-    def _write(self, step: int, parts: dict[str, Snapshot]) -> None:
-        folder = self._root / _name(step)
-        shutil.rmtree(folder, ignore_errors=True)
+    def _write(
+        self,
+        step: int,
+        parts: dict[str, Snapshot],
+        metrics: dict[str, float],
+        alongside: Callable[[], None],
+    ) -> None:
+        folder = self._folder(step)
+        delete_folder(folder)
         try:
-            _write_whole(folder, step, parts)
+            files = _write_parts(folder, parts)
+            alongside()
+            listing = _Listing(step=step, metrics=metrics, files=files).model_dump_json(indent=1)
+            storage.write_file(
+                storage.join(folder, COMPLETE), listing.encode(), attempts=storage.PATIENT
+            )
         except OSError:
             # A full disk has no room for half a checkpoint.
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                delete_folder(folder)
             raise
         self._drop_old(step)
 
-    def newest(self) -> Path | None:
-        """The newest checkpoint that verifies; None if no checkpoint was ever completed.
+    def newest(self) -> int | None:
+        """Step of the newest checkpoint that verifies; None if none was ever completed.
 
         Raises:
             CheckpointError: checkpoints were completed, and every one is damaged.
         """
         damaged = []
-        for folder in self._completed():
+        for step in self._completed():
+            folder = self._folder(step)
             fault = _fault(folder)
             if fault is None:
-                return folder
+                return step
             damaged.append(f"{folder}: {fault}")
             log.warning("checkpoint %s is damaged (%s); trying the one before", folder, fault)
         if damaged:
             raise CheckpointError("no checkpoint can be used:\n" + "\n".join(damaged))
         return None
 
-    def load(self, folder: Path) -> None:
-        """Give every registered part its state. Every rank calls this with the same folder."""
-        for name, part in self._parts.items():
-            part.load_state_dict(load_state(folder / name))
+    def best(self) -> int | None:
+        """Step of the checkpoint that is best by the metric; None if there is none to compare."""
+        return self._best_of(self._completed())
 
-    def _completed(self) -> list[Path]:
-        """Folders that claim to be whole, newest first."""
-        return sorted((path.parent for path in self._root.glob(f"step-*/{COMPLETE}")), reverse=True)
+    def load(self, step: int) -> None:
+        """Give every registered part its state. Every rank calls this with the same step."""
+        with folder_to_read(self._folder(step)) as folder:
+            for name, part in self._parts.items():
+                part.load_state_dict(load_state(folder / name))
+
+    def read(self, step: int, name: str) -> Any:
+        """The state of one part in a checkpoint."""
+        with folder_to_read(self._folder(step)) as folder:
+            return load_state(folder / name)
+
+    def _folder(self, step: int) -> str:
+        return storage.join(self._root, f"step-{step:010d}")
+
+    def _completed(self) -> list[int]:
+        """Steps of the checkpoints that claim to be whole, newest first."""
+        try:
+            files = storage.list_files(self._root)
+        except FileNotFoundError:
+            return []
+        folders = [storage.parent(file) for file in files if storage.file_name(file) == COMPLETE]
+        names = [storage.file_name(folder) for folder in folders]
+        return sorted((int(name.removeprefix("step-")) for name in names), reverse=True)
+
+    def _best_of(self, steps: list[int]) -> int | None:
+        if self._best is None:
+            return None
+        values = {step: self._metrics(step).get(self._best.metric) for step in steps}
+        known = {step: value for step, value in values.items() if value is not None}
+        choose = min if self._best.mode == "min" else max
+        return choose(known, key=lambda step: known[step], default=None)
+
+    def _metrics(self, step: int) -> dict[str, float]:
+        try:
+            return _listing(self._folder(step)).metrics
+        except ValidationError:  # damaged
+            return {}
 
     def _drop_old(self, step: int) -> None:
-        later = [folder for folder in self._completed() if folder.name > _name(step)]
-        earlier = [folder for folder in self._completed() if folder.name <= _name(step)]
+        completed = self._completed()
         # Later ones were passed over as damaged when the run was taken up.
-        for folder in later + earlier[self._keep :]:
+        later = [other for other in completed if other > step]
+        earlier = [other for other in completed if other <= step]
+        best = self._best_of(earlier)
+        for other in later + [old for old in earlier[self._keep :] if old != best]:
             # First the claim, so that a removal cut short leaves no damaged checkpoint.
-            (folder / COMPLETE).unlink()
-            shutil.rmtree(folder)
+            storage.delete_file(storage.join(self._folder(other), COMPLETE))
+            delete_folder(self._folder(other))
 
 
-def _write_whole(folder: Path, step: int, parts: dict[str, Snapshot]) -> None:
-    folder.mkdir(parents=True)
-    files = [file for name, part in parts.items() for file in part.save(folder / name)]
-    for file in files:
-        _sync(file)
-    listed = {file.name: _File(size=file.stat().st_size, sha256=_sha256(file)) for file in files}
-    partial = folder / f"{COMPLETE}.partial"
-    partial.write_text(_Listing(step=step, files=listed).model_dump_json(indent=1))
-    _sync(partial)
-    partial.rename(folder / COMPLETE)
+def _write_parts(folder: str, parts: dict[str, Snapshot]) -> dict[str, _File]:
+    with folder_to_fill(folder) as local:
+        files = [file for name, part in parts.items() for file in part.save(local / name)]
+        return {
+            file.name: _File(size=file.stat().st_size, sha256=storage.sha256_of(str(file)))
+            for file in files
+        }
 
 
-def _name(step: int) -> str:
-    return f"step-{step:010d}"
+def _listing(folder: str) -> _Listing:
+    return _Listing.model_validate_json(storage.read_file(storage.join(folder, COMPLETE)))
 
 
-def _fault(folder: Path) -> str | None:
+def _fault(folder: str) -> str | None:
     try:
-        listing = _Listing.model_validate_json((folder / COMPLETE).read_bytes())
-    except (OSError, ValidationError) as error:
+        listing = _listing(folder)
+    except (FileNotFoundError, ValidationError) as error:
         return f"{COMPLETE} cannot be read: {error}"
     for name, expected in listing.files.items():
-        file = folder / name
-        if not file.exists():
+        file = storage.join(folder, name)
+        size = storage.size_of(file)
+        if size is None:
             return f"{name} is missing"
-        if file.stat().st_size != expected.size:
-            return f"{name} has {file.stat().st_size} bytes, not {expected.size}"
-        if _sha256(file) != expected.sha256:
+        if size != expected.size:
+            return f"{name} has {size} bytes, not {expected.size}"
+        if storage.sha256_of(file) != expected.sha256:
             return f"{name} has other contents than were written"
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -30,6 +30,15 @@ class OptimizerConfig(BaseModel):
     ] = 0.1
 
 
+class BestConfig(BaseModel):
+    """Which checkpoint is the best."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: Annotated[str, Field(description="one of the journal's, such as loss")]
+    mode: Annotated[Literal["min", "max"], Field(description="which value of it is best")]
+
+
 class CheckpointConfig(BaseModel):
     """When the run can be taken up again: at the end of each epoch, unless told otherwise."""
 
@@ -41,6 +50,10 @@ class CheckpointConfig(BaseModel):
         Field(gt=0, description="minutes between checkpoints, looked at every log_every steps"),
     ] = None
     keep: Annotated[int, Field(ge=1, description="newest checkpoints kept")] = 2
+    best: Annotated[
+        BestConfig | None,
+        Field(description="keep the best by this too, as last logged; null: only the newest"),
+    ] = None
 
 
 class TrainConfig(BaseModel):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,9 +14,11 @@ from typing import Any
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import LoggingConfig
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from pipeline.data import storage
 from pipeline.data.corpus import load_corpus
+from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
 from pipeline.errors import InterruptedRunError, Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.registry import tracking
@@ -33,6 +35,7 @@ from pipeline.training.run_folder import (
     differences,
     flatten,
     fresh_name,
+    read_json,
     run_identity,
     run_name,
     write_json,
@@ -79,29 +82,29 @@ def pretrain_recipe(
         fingerprint=load_corpus(recipe.data.manifests).fingerprint,
         init_sha256=initial.sha256 if initial else None,
     )
-    storage = Path(recipe.tracking.storage).resolve() / recipe.tracking.experiment
+    runs = storage.join(recipe.tracking.storage, recipe.tracking.experiment)
     name = run_name(recipe, identity)
-    folder = RunFolder(storage / (fresh_name(storage, name) if fresh else name))
+    folder = RunFolder(storage.join(runs, fresh_name(runs, name) if fresh else name))
     with folder.locked():
         done = _finished(folder, identity)
         if done is not None:
             return Pretrained(result=done, already_finished=True)
         if initial is not None:
-            save_file(initial.tensors, folder.initial_weights)
+            storage.write_file(folder.initial_weights, save(initial.tensors))
         return Pretrained(result=_run(recipe, folder, identity, verbose), already_finished=False)
 
 
 def _finished(folder: RunFolder, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The result of a finished run of this identity; None if there is something to do."""
-    if not folder.identity.exists():
+    if not storage.exists(folder.identity):
         return None
-    before = json.loads(folder.identity.read_text())["identity"]
+    before = read_json(folder.identity)["identity"]
     problems = differences(before, identity)
     if problems:
         raise UserError(problems)
-    if not folder.result.exists() or before != identity:
+    if not storage.exists(folder.result) or before != identity:
         return None
-    result: dict[str, Any] = json.loads(folder.result.read_text())
+    result: dict[str, Any] = read_json(folder.result)
     return result
 
 
@@ -141,7 +144,9 @@ def _deliver(
     if recipe.train.trace is not None:
         join_trace(folder.trace, Path(recipe.train.trace))
     probes = trained["probes"]
-    encoder_sha256 = package_encoder(recipe, folder, identity, probes)
+    delete_folder(folder.package)  # a start that came this far may have left one
+    with folder_to_fill(folder.package) as package:
+        encoder_sha256 = package_encoder(recipe, folder, identity, probes, into=package)
     model = _register(recipe, folder, run, encoder_sha256, probes)
     _finish_run(run, folder, probes, encoder_sha256)
     return {
@@ -154,7 +159,7 @@ def _deliver(
         "samples": trained["samples"],
         "encoder_sha256": encoder_sha256,
         "tracking_uri": run.uri,
-        "folder": str(folder.path),
+        "folder": folder.location,
     }
 
 
@@ -167,16 +172,14 @@ def _mark_failed(run: TrackedRun) -> None:
 
 def _open_run(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> TrackedRun:
     """The run's folder and its MLflow run, made or taken up; `run.json` ties the two together."""
-    storage = Path(recipe.tracking.storage).resolve()
-    uri = tracking.tracking_uri(recipe.tracking.uri, storage)
-    experiment_id = tracking.open_experiment(uri, recipe.tracking.experiment, storage)
-    folder.recipe.write_text(recipe.to_yaml())
+    uri = tracking.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
+    experiment_id = tracking.open_experiment(uri, recipe.tracking.experiment)
+    storage.write_file(folder.recipe, recipe.to_yaml().encode())
     # From here on the run is not finished, whatever it was before.
-    folder.result.unlink(missing_ok=True)
-    folder.failure.unlink(missing_ok=True)
-    folder.interruption.unlink(missing_ok=True)
-    if folder.identity.exists():
-        noted = json.loads(folder.identity.read_text())
+    for outcome in (folder.result, folder.failure, folder.interruption):
+        storage.delete_file(outcome)
+    if storage.exists(folder.identity):
+        noted = read_json(folder.identity)
         run = TrackedRun(noted["tracking_uri"], noted["run_id"])
         run.reopen()
     else:
@@ -197,9 +200,10 @@ def _open_run(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> Tr
 
 def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
     gpu = uses_gpu(recipe)
+    ray_store, ray_path = storage.resolve(folder.ray)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"recipe": recipe.resolved(), "run": str(folder.path)},
+        train_loop_config={"recipe": recipe.resolved(), "run": folder.location},
         scaling_config=ScalingConfig(
             num_workers=_workers(recipe),
             use_gpu=gpu,
@@ -207,8 +211,9 @@ def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
         ),
         run_config=RunConfig(
             # Ray would take up, and train on, what it finds under a name; our checkpoints decide.
-            name=f"attempt-{len(list(folder.ray.glob('attempt-*')))}",
-            storage_path=str(folder.ray),
+            name=f"start-{uuid.uuid4().hex[:12]}",
+            storage_filesystem=ray_store,
+            storage_path=ray_path,
             failure_config=FailureConfig(max_failures=recipe.train.max_failures),
             logging_config=LoggingConfig(log_level="INFO" if verbose else "CRITICAL"),
         ),
@@ -217,8 +222,8 @@ def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
         trained = trainer.fit().return_value
     except TrainingFailedError as error:
         _raise_user_errors(folder)
-        if folder.interruption.exists():
-            reason = json.loads(folder.interruption.read_text())
+        if storage.exists(folder.interruption):
+            reason = read_json(folder.interruption)
             raise InterruptedRunError(
                 f"{folder.name} stopped, and will go on from its last checkpoint when the same "
                 f"command is given again: {reason}"
@@ -236,8 +241,8 @@ def _workers(recipe: Recipe) -> int | tuple[int, int]:
 
 def _raise_user_errors(folder: RunFolder) -> None:
     """Raise what the workers found to be the user's mistake."""
-    if folder.failure.exists():
-        raise UserError([Problem(**p) for p in json.loads(folder.failure.read_text())])
+    if storage.exists(folder.failure):
+        raise UserError([Problem(**p) for p in read_json(folder.failure)])
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:
@@ -272,9 +277,8 @@ def _register(
         "data.fingerprint": load_corpus(recipe.data.manifests).fingerprint,
         **{f"probe.{name}": f"{score:.4f}" for name, score in probes.items()},
     }
-    registered = register_encoder(
-        folder.package, name=recipe.tracking.register_as, run=run, tags=tags
-    )
+    with folder_to_read(folder.package) as package:
+        registered = register_encoder(package, name=recipe.tracking.register_as, run=run, tags=tags)
     return registered.model_dump()
 
 
@@ -285,5 +289,5 @@ def _finish_run(
     run.log_summary(probes, step=last)
     run.tag({"encoder_sha256": encoder_sha256})
     for file in (folder.recipe, folder.ledger):
-        run.log_file(file)
+        run.log_file(storage.file_name(file), storage.read_file(file))
     run.finish(failed=False)

@@ -9,14 +9,15 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from pipeline import collectives
-from pipeline.data.accounting import write_ledger
+from pipeline.data import storage
+from pipeline.data.accounting import LedgerEntry, write_ledger
 from pipeline.data.assemble import Batch, BatchAssembler
 from pipeline.data.ingest import Ingest, batches_per_slice
 from pipeline.data.slice_reader import SliceReader
@@ -62,18 +63,22 @@ class TrainingLoop:
         self._streams = self._plan.streams_of(collectives.rank(), collectives.world_size())
         self._optimization = self._build_optimization()
         self._data = DataState(self._plan.streams)
-        self._store = CheckpointStore(folder.checkpoints, keep=recipe.train.checkpoint.keep)
+        checkpoints = recipe.train.checkpoint
+        self._store = CheckpointStore(
+            folder.checkpoints, keep=checkpoints.keep, best=checkpoints.best
+        )
         self._store.register("optimization", self._optimization)
         self._store.register("data", self._data)
         self._journal = Journal(folder.journal) if collectives.rank() == 0 else None
         self._trace = Trace(folder.trace) if recipe.train.trace is not None else None
         self._guard = FiniteGuard(device)
+        self._metrics: dict[str, float] = {}
         self._saved_at = time.monotonic()
 
     def _build_optimization(self) -> Optimization:
         learner = build_learner(self._recipe)
-        if self._folder.initial_weights.exists():
-            load_weights(learner.encoder, load_file(self._folder.initial_weights))
+        if storage.exists(self._folder.initial_weights):
+            load_weights(learner.encoder, load(storage.read_file(self._folder.initial_weights)))
         return Optimization(
             learner,
             config=self._recipe.train,
@@ -129,6 +134,8 @@ class TrainingLoop:
             self._train(assembler, assembler.batches(tables))
         finally:
             self._store.wait()
+            if self._journal:
+                self._journal.flush()
         return asdict(self._data.account(self._plan))
 
     def _settle(self) -> None:
@@ -144,9 +151,9 @@ class TrainingLoop:
 
     def _resume(self) -> None:
         newest = self._store.newest() if collectives.rank() == 0 else None
-        chosen = collectives.gather_json(str(newest) if newest else None)[0]
+        chosen = collectives.gather_json(newest)[0]
         if chosen is not None:
-            self._store.load(Path(chosen))
+            self._store.load(chosen)
         workers = collectives.gather_json({"rank": collectives.rank(), "pid": os.getpid()})
         if self._journal:
             self._journal.event(
@@ -223,18 +230,16 @@ class TrainingLoop:
         everyone = collectives.gather_json(local)
         means = {name: sum(rank[name] for rank in everyone) / len(everyone) for name in local}
         self._data.collect(assembler)
+        self._metrics = {
+            **means,
+            "epoch": step / self._plan.steps_per_epoch,
+            "learning_rate": self._optimization.learning_rate,
+            "gradient_norm": _number(self._optimization.gradient_norm),
+            "quarantined": len(self._data.ledger()),
+            **clock.rates(),
+        }
         if self._journal:
-            self._journal.metrics(
-                step,
-                {
-                    **means,
-                    "epoch": step / self._plan.steps_per_epoch,
-                    "learning_rate": self._optimization.learning_rate,
-                    "gradient_norm": _number(self._optimization.gradient_norm),
-                    "quarantined": len(self._data.ledger()),
-                    **clock.rates(),
-                },
-            )
+            self._journal.metrics(step, self._metrics)
         self._check_budget()
 
     def _check_finite(self) -> None:
@@ -271,6 +276,14 @@ class TrainingLoop:
                 )
             )
 
+    def _check_best(self) -> None:
+        best = self._recipe.train.checkpoint.best
+        if best and self._metrics and best.metric not in self._metrics:
+            known = ", ".join(sorted(self._metrics))
+            raise UserError(
+                Problem("train.checkpoint.best.metric", f"{best.metric!r}; the journal has {known}")
+            )
+
     def _checkpoint(self, step: int, assembler: BatchAssembler) -> None:
         """Write a checkpoint; every rank calls this, because each owns some cursors."""
         self._check_finite()
@@ -278,10 +291,20 @@ class TrainingLoop:
             self._trace.flush()
         self._data.collect(assembler)
         self._check_budget()
+        self._check_best()
         self._saved_at = time.monotonic()
         if collectives.rank() == 0:
-            self._store.save(step)
-            write_ledger(self._folder.ledger, self._data.ledger())
+            self._store.save(
+                step,
+                metrics=self._metrics,
+                alongside=partial(self._save_records, self._data.ledger()),
+            )
+
+    def _save_records(self, ledger: list[LedgerEntry]) -> None:
+        """Bring to storage what a resumed run would not write again."""
+        if self._journal:
+            self._journal.flush()
+        write_ledger(self._folder.ledger, ledger)
 
 
 def _number(value: Tensor) -> float:

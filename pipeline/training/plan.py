@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.data import ingest, streams
+from pipeline.data import ingest, storage, streams
 from pipeline.data.corpus import load_corpus
 from pipeline.data.manifest import Ids, load_manifest
 from pipeline.data.order import write_order
 from pipeline.data.shard_reader import read_labels
-from pipeline.data.storage import absolute
 from pipeline.data.streams import StreamPlan
 from pipeline.data.verify import verify
 from pipeline.data.whole_file import cannot_hold
@@ -258,9 +257,15 @@ def _initial_weights_problems(recipe: Recipe) -> list[Problem]:
 
 
 def _tracking_problems(recipe: Recipe) -> list[Problem]:
-    uri = tracking.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
+    found = []
+    if fault := storage.unreachable(recipe.tracking.storage):
+        found.append(Problem("tracking.storage", fault))
+    try:
+        uri = tracking.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
+    except UserError as error:
+        return found + error.problems
     problem = tracking.unreachable(uri)
-    return [problem] if problem else []
+    return [*found, problem] if problem else found
 
 
 def _count(module: torch.nn.Module) -> int:
@@ -306,7 +311,7 @@ def _warnings(recipe: Recipe) -> Iterator[str]:
             yield f"{where}: the samples are sorted by label; batches will lack negatives"
     if recipe.evaluate is None:
         yield "evaluate: not given, so the encoder will have no probe scores"
-    elif absolute(recipe.evaluate.test) in map(absolute, recipe.data.manifests):
+    elif storage.absolute(recipe.evaluate.test) in map(storage.absolute, recipe.data.manifests):
         yield "evaluate.test: the same shards as data.shards; the scores will flatter"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pipeline.recipe import Recipe
@@ -10,23 +11,35 @@ from pipeline.registry.package import PackageConfig, Preprocessing, write_packag
 from pipeline.training.checkpoint import CheckpointError, CheckpointStore
 from pipeline.training.learner import Learner, build_learner
 from pipeline.training.run_folder import RunFolder
-from pipeline.training.state_files import load_state
 
 
 def trained_learner(recipe: Recipe, folder: RunFolder) -> Learner:
     """The learner with the weights of the run's newest checkpoint, on the CPU."""
-    newest = CheckpointStore(folder.checkpoints, keep=1).newest()
+    checkpoints = CheckpointStore(folder.checkpoints, keep=1)
+    newest = checkpoints.newest()
     if newest is None:
         raise CheckpointError(f"{folder.checkpoints} holds no checkpoint")
     learner = build_learner(recipe)
-    learner.load_state_dict(load_state(newest / "optimization")["learner"])
+    learner.load_state_dict(checkpoints.read(newest, "optimization")["learner"])
     return learner
 
 
 def package_encoder(
-    recipe: Recipe, folder: RunFolder, identity: dict[str, Any], probes: dict[str, float]
+    recipe: Recipe,
+    folder: RunFolder,
+    identity: dict[str, Any],
+    probes: dict[str, float],
+    *,
+    into: Path,
 ) -> str:
-    """Write the run's encoder as a package into its folder.
+    """Write the run's encoder as a package.
+
+    Args:
+        recipe: of the run.
+        folder: of the run.
+        identity: of the run.
+        probes: the encoder's scores.
+        into: an empty folder.
 
     Returns:
         sha256 of the weights' file.
@@ -48,6 +61,4 @@ def package_encoder(
         },
     )
     card = model_card(config, run=folder.name, recipe_yaml=recipe.to_yaml(), probes=probes)
-    return write_package(
-        folder.package, config=config, weights=learner.encoder.state_dict(), card=card
-    )
+    return write_package(into, config=config, weights=learner.encoder.state_dict(), card=card)

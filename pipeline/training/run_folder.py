@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.data import storage
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 
@@ -36,34 +39,42 @@ _GROWING = ("train.epochs", "train.steps")
 
 
 class RunFolder:
-    """The folder of a run and the files in it."""
+    """The folder of a run, on a disk or in a store, and the files in it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.name = path.name
-        self.recipe = path / "recipe.yaml"
-        self.identity = path / "run.json"
-        self.journal = path / "journal.jsonl"
-        self.checkpoints = path / "checkpoints"
-        self.initial_weights = path / "init.safetensors"
-        self.package = path / "encoder"
-        self.trace = path / "trace"
-        self.ledger = path / "ledger.parquet"
-        self.failure = path / "failure.json"
-        self.interruption = path / "interruption.json"
-        self.result = path / "result.json"
-        self.ray = path / "ray"
+    def __init__(self, location: str) -> None:
+        """Name the files of a run.
+
+        Args:
+            location: path or URI of the folder; it need not exist.
+        """
+        self.location = location
+        self.name = storage.file_name(location)
+        self.recipe = storage.join(location, "recipe.yaml")
+        self.identity = storage.join(location, "run.json")
+        self.journal = storage.join(location, "journal.jsonl")
+        self.checkpoints = storage.join(location, "checkpoints")
+        self.initial_weights = storage.join(location, "init.safetensors")
+        self.package = storage.join(location, "encoder")
+        self.trace = storage.join(location, "trace")
+        self.ledger = storage.join(location, "ledger.parquet")
+        self.failure = storage.join(location, "failure.json")
+        self.interruption = storage.join(location, "interruption.json")
+        self.result = storage.join(location, "result.json")
+        self.ray = storage.join(location, "ray")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run; a second driver of the same run is refused.
 
+        A store has no locks: there only drivers on the same machine are kept apart.
+
         Raises:
             UserError: another process has it.
         """
-        is_new = not self.path.exists()
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
+        path = self._lock_file()
+        is_new = not path.parent.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -73,9 +84,15 @@ class RunFolder:
             try:
                 yield
             finally:
-                if is_new and not self.identity.exists():
+                if is_new and not storage.exists(self.identity):
                     # It never became a run: leave nothing of it behind.
-                    shutil.rmtree(self.path)
+                    shutil.rmtree(path.parent)
+
+    def _lock_file(self) -> Path:
+        if not storage.is_remote(self.location):
+            return Path(self.location) / "lock"
+        digest = hashlib.sha256(self.location.encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"run-{os.getuid()}-{digest}" / "lock"
 
 
 def run_name(recipe: Recipe, identity: Mapping[str, Any]) -> str:
@@ -122,17 +139,24 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Probl
     return found
 
 
-def fresh_name(storage: Path, name: str) -> str:
-    """The first of NAME, NAME-2, NAME-3 … that is not taken."""
+def fresh_name(runs: str, name: str) -> str:
+    """The first of NAME, NAME-2, NAME-3 … that is not taken in a folder of runs."""
     candidates = [name, *(f"{name}-{number}" for number in range(2, 10_000))]
-    return next(c for c in candidates if not (storage / c / "run.json").exists())
+    return next(c for c in candidates if not storage.exists(storage.join(runs, f"{c}/run.json")))
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(location: str, value: Any) -> None:
     """Write JSON in one step, so that a reader never sees half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1))
-    partial.replace(path)
+    storage.write_file(location, json.dumps(value, indent=1).encode(), attempts=storage.PATIENT)
+
+
+def read_json(location: str) -> Any:
+    """What `write_json` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return json.loads(storage.read_file(location))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,15 +1,15 @@
 """The trace of a run: which sample was really in which step, as which bytes from the readers.
 
-Each rank writes rows of its own, in a file for each start of the run, so that a kill can cut short
-only the end of a file, which the next start repeats. The end of the run joins them.
+Each rank writes rows of its own, part by part in files that appear whole, so that a kill can lose
+only the last parts, which the next start repeats. The end of the run joins them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from itertools import count, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import collectives
+from pipeline.data import storage
 from pipeline.data.assemble import Batch
 from pipeline.data.whole_file import whole_parquet
 
@@ -33,20 +34,22 @@ TRACE_SCHEMA = pa.schema(
 )
 
 
+_NAME = re.compile(r"start-(\d+)-part-(\d+)-rank-(\d+)-of-(\d+)\.arrow")
+
+
 class Trace:
     """The writing end of one rank, from one start of the run on."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a file of this rank's own. Every rank calls this.
+    def __init__(self, folder: str) -> None:
+        """Take the number of a new start. Every rank calls this.
 
         Args:
-            folder: the run's, for traces; made if need be.
+            folder: path or URI of the run's folder for traces; made if need be.
         """
-        folder.mkdir(exist_ok=True)
-        attempt = collectives.gather_json(max(_files(folder), default=-1) + 1)[0]
+        self._folder = folder
+        self._start = collectives.gather_json(max(_starts(folder), default=-1) + 1)[0]
+        self._part = 0
         self._rank = collectives.rank()
-        self._file = (folder / f"attempt-{attempt:06d}-rank-{self._rank:05d}.arrows").open("xb")
-        self._writer = pa.ipc.new_stream(self._file, TRACE_SCHEMA)
         self._waiting: list[pa.Table] = []
 
     def add(self, step: int, batch: Batch) -> None:
@@ -72,37 +75,48 @@ class Trace:
         self._waiting.append(pa.table(columns, schema=TRACE_SCHEMA))
 
     def flush(self) -> None:
-        """Bring the rows to storage, as one record. Every rank calls this after the same steps.
+        """Bring the rows to storage, as one part. Every rank calls this after the same steps.
 
         Before a checkpoint it must have been called: what a checkpoint holds is not repeated.
         """
-        if self._waiting:
-            (record,) = pa.concat_tables(self._waiting).combine_chunks().to_batches()
-            self._writer.write_batch(record)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._waiting.clear()
+        if not self._waiting:
+            return
+        name = (
+            f"start-{self._start:06d}-part-{self._part:06d}"
+            f"-rank-{self._rank:05d}-of-{collectives.world_size():05d}.arrow"
+        )
+        written = pa.BufferOutputStream()
+        with pa.ipc.new_file(written, TRACE_SCHEMA) as writer:
+            writer.write_table(pa.concat_tables(self._waiting))
+        storage.write_file(
+            storage.join(self._folder, name),
+            written.getvalue().to_pybytes(),
+            attempts=storage.PATIENT,
+        )
+        self._part += 1
+        self._waiting.clear()
 
 
-def join_trace(folder: Path, path: Path) -> None:
+def join_trace(folder: str, path: Path) -> None:
     """Join what all ranks wrote into one Parquet file, by (step, stream, position).
 
     A step that was repeated after a kill has the rows of the last start that served it. The file
     replaces another one in one step.
 
     Args:
-        folder: where the ranks wrote.
+        folder: path or URI of where the ranks wrote.
         path: the file.
 
     Raises:
         OSError: the file cannot be written.
     """
-    attempts = [files for _, files in sorted(_files(folder).items())]
-    firsts = [_first_step(files) for files in attempts]
+    starts = [parts for _, parts in sorted(_starts(folder).items())]
+    firsts = [_read(parts[0])["step"][0].as_py() for parts in starts if parts]
     with whole_parquet(path, TRACE_SCHEMA) as writer:
-        for number, files in enumerate(attempts):
-            later = [first for first in firsts[number + 1 :] if first is not None]
-            for table in _tables(files):
+        for number, parts in enumerate(filter(None, starts)):
+            later = firsts[number + 1 :]
+            for files in parts:
+                table = _read(files)
                 kept = table.filter(pc.less(table["step"], min(later))) if later else table
                 if len(kept):
                     writer.write_table(kept)
@@ -117,34 +131,31 @@ def _checksums(batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
-def _files(folder: Path) -> dict[int, list[Path]]:
-    """The files of every start of the run, in rank order."""
-    found: dict[int, list[Path]] = {}
-    for path in sorted(folder.glob("attempt-*-rank-*.arrows")):
-        (attempt,) = re.findall(r"attempt-(\d+)-", path.name)
-        found.setdefault(int(attempt), []).append(path)
-    return found
+def _starts(folder: str) -> dict[int, list[list[str]]]:
+    """For every start of the run its parts, in order, each as the files of all ranks.
 
-
-def _first_step(files: list[Path]) -> int | None:
-    first = next(_tables(files), None)
-    return None if first is None else first["step"][0].as_py()
-
-
-def _tables(files: list[Path]) -> Iterator[pa.Table]:
-    """What all ranks of one start wrote, sorted, a flush at a time.
-
-    It ends where any of the files does: a step that a rank is missing from never counted.
+    They end before the first part that a rank is missing from: its steps never counted.
     """
-    for records in zip(*(_records(file) for file in files), strict=False):
-        table = pa.Table.from_batches(records)
-        yield table.sort_by([(name, "ascending") for name in ("step", "stream", "position")])
+    try:
+        files = storage.list_files(folder)
+    except FileNotFoundError:
+        return {}
+    found: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    ranks: dict[int, int] = {}
+    for file in files:
+        if match := _NAME.fullmatch(storage.file_name(file)):
+            start, part, _, ranks[start] = map(int, match.groups())
+            found[start][part].append(file)
+    return {start: _whole_parts(parts, ranks[start]) for start, parts in found.items()}
 
 
-def _records(path: Path) -> Iterator[pa.RecordBatch]:
-    """The whole records of a file; what a kill cut short is left out."""
-    with path.open("rb") as file:
-        try:
-            yield from pa.ipc.open_stream(file)
-        except (pa.ArrowInvalid, OSError):
-            return
+def _whole_parts(parts: dict[int, list[str]], ranks: int) -> list[list[str]]:
+    in_order = (parts.get(number, []) for number in count())
+    return list(takewhile(lambda files: len(files) == ranks, in_order))
+
+
+def _read(files: list[str]) -> pa.Table:
+    """A part of all ranks."""
+    tables = [pa.ipc.open_file(storage.read_file(file)).read_all() for file in files]
+    joined = pa.concat_tables(tables)
+    return joined.sort_by([(name, "ascending") for name in ("step", "stream", "position")])

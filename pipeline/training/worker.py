@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray.train.torch
 
 from pipeline import collectives
+from pipeline.data import storage
 from pipeline.data.ingest import inline
 from pipeline.data.ray_ingest import ray_data
 from pipeline.data.slice_reader import UnreadableShardError
@@ -34,8 +34,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
         On rank 0 `samples`, the account, and `probes`, the scores; else None, and at once on ranks
         that are too many to divide the streams.
     """
-    folder = RunFolder(Path(config["run"]))
-    if folder.failure.exists():
+    folder = RunFolder(config["run"])
+    if storage.exists(folder.failure):
         return None
     logging.getLogger("ray").setLevel(logging.ERROR)
     recipe = Recipe.model_validate(config["recipe"])
@@ -56,7 +56,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             return None
         return {"samples": samples, "probes": probe_encoder(recipe, loop.encoder)}
     except UserError as error:
-        if collectives.rank() == 0 or not folder.failure.exists():
+        if collectives.rank() == 0 or not storage.exists(folder.failure):
             write_json(folder.failure, [problem._asdict() for problem in error.problems])
         raise
     except (OSError, UnreadableShardError) as error:

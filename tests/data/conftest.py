@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -15,12 +14,6 @@ from pipeline.data.index import load_index
 from pipeline.data.manifest import load_manifest, locate
 from pipeline.data.sharding import write_shards
 from pipeline.data.sources import open_source
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _credentials() -> None:
-    """For the S3 server of the tests; Ray's processes inherit them."""
-    os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
 
 @pytest.fixture(scope="package")

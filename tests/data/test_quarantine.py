@@ -178,7 +178,7 @@ def test_the_ledger_names_shard_key_offset_error_and_first_epoch(
         assert entry.error == "not an image"
         assert entry.epoch in (0, 1, 2)
     assert min(entry.epoch for entry in ledger) == 0
-    write_ledger(tmp_path / "ledger.parquet", reversed(ledger))
+    write_ledger(str(tmp_path / "ledger.parquet"), reversed(ledger))
     table = pq.read_table(tmp_path / "ledger.parquet")
     assert table.schema == LEDGER_SCHEMA
     assert table["sample_id"].to_pylist() == sorted(FEW_BAD)

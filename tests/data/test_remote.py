@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pipeline.data import shard_cache, storage
 from pipeline.data.assemble import Batch, BatchAssembler, Cursor
@@ -29,19 +26,6 @@ from pipeline.data.streams import StreamPlan, slices
 from pipeline.data.verify import verify
 from pipeline.errors import UserError
 from pipeline.views.parameters import ImageViews
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    """Options of a URI on the server, whose buckets `data` and `made` are empty."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-    for bucket in ("data", "made"):
-        client.create_bucket(Bucket=bucket)
-    yield f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +52,10 @@ def upload(folder: Path, location: str) -> str:
 
 
 @pytest.fixture(scope="module", params=["tar", "parquet"])
-def remote(request: pytest.FixtureRequest, store: str, local: Path) -> tuple[Path, str]:
+def remote(request: pytest.FixtureRequest, object_store: str, local: Path) -> tuple[Path, str]:
     """A local folder, and the same on the server."""
     return local / request.param, upload(
-        local / request.param, f"s3://data/{request.param}?{store}"
+        local / request.param, f"s3://data/{request.param}?{object_store}"
     )
 
 
@@ -170,12 +154,12 @@ def test_the_cache_keeps_to_its_bound(
 
 
 def test_the_cache_keeps_to_its_bound_when_many_fetch_at_once(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, object_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size, shards = 64 << 10, 12
     data = np.random.default_rng(0).bytes(size)
     for number in range(shards):
-        storage.write_file(f"s3://data/many-{number}?{store}", data)
+        storage.write_file(f"s3://data/many-{number}?{object_store}", data)
 
     all_have_read, read_range = Barrier(shards), storage.read_range
 
@@ -188,7 +172,9 @@ def test_the_cache_keeps_to_its_bound_when_many_fetch_at_once(
 
     def fetch(number: int) -> None:
         cache = ShardCache(capacity=2 * size, folder=tmp_path / "cache")
-        with cache.open(f"s3://data/many-{number}?{store}", version="1", ranges=[(0, size)]) as at:
+        with cache.open(
+            f"s3://data/many-{number}?{object_store}", version="1", ranges=[(0, size)]
+        ) as at:
             assert os.pread(at, size, 0) == data
 
     with ThreadPoolExecutor(shards) as pool:
@@ -197,23 +183,29 @@ def test_the_cache_keeps_to_its_bound_when_many_fetch_at_once(
     assert sum(kept) <= 3 * size
 
 
-def test_shards_on_a_store_are_indexed_there(local: Path, store: str, local_ray: None) -> None:
+def test_shards_on_a_store_are_indexed_there(
+    local: Path, object_store: str, local_ray: None
+) -> None:
     for file in (local / "tar").glob("*.tar"):
-        storage.write_file(f"s3://data/foreign/{file.name}?{store}", file.read_bytes())
+        storage.write_file(f"s3://data/foreign/{file.name}?{object_store}", file.read_bytes())
     result = index_shards(
-        f"s3://data/foreign?{store}",
-        f"s3://made/of-them?{store}",
+        f"s3://data/foreign?{object_store}",
+        f"s3://made/of-them?{object_store}",
         fields=Fields(),
         progress=lambda count: None,
     )
     assert result.manifest.samples == 300
-    assert verify(f"s3://made/of-them?{store}") == []
-    made = batches(f"s3://made/of-them?{store}", inline, steps=4)
+    assert verify(f"s3://made/of-them?{object_store}") == []
+    made = batches(f"s3://made/of-them?{object_store}", inline, steps=4)
     assert same(made, batches(str(local / "tar"), inline, steps=4))
 
 
-def test_a_manifest_that_is_not_there_is_the_users_mistake(store: str) -> None:
-    for location in (f"s3://data/absent?{store}", f"s3://nobucket/x?{store}", "nonsense://x/y"):
+def test_a_manifest_that_is_not_there_is_the_users_mistake(object_store: str) -> None:
+    for location in (
+        f"s3://data/absent?{object_store}",
+        f"s3://nobucket/x?{object_store}",
+        "nonsense://x/y",
+    ):
         with pytest.raises(UserError):
             load_manifest(location)
 
@@ -253,9 +245,9 @@ def test_ranges_are_merged_subtracted_and_split() -> None:
 
 
 def test_two_processes_of_a_node_share_a_copy(
-    tmp_path: Path, store: str, fetched: list[int]
+    tmp_path: Path, object_store: str, fetched: list[int]
 ) -> None:
-    location = f"s3://data/blob?{store}"
+    location = f"s3://data/blob?{object_store}"
     data = np.random.default_rng(0).bytes(1 << 20)
     storage.write_file(location, data)
     for _ in range(2):

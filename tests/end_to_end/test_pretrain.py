@@ -25,11 +25,12 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 import pipeline
+from pipeline.registry.journal import records
 
 Verb = Callable[..., CompletedProcess[str]]
 
 
-def recipe_for(shards: Path, storage: Path, **train: Any) -> dict[str, Any]:
+def recipe_for(shards: Path, storage: Path | str, **train: Any) -> dict[str, Any]:
     return {
         "data": {"shards": str(shards / "train"), "streams": 4, "shuffle_window": 64},
         "views": {"size": 32},
@@ -283,3 +284,31 @@ def test_a_shard_that_disappears_stops_the_run_and_the_same_command_resumes_it(
     result = json.loads(out)
     assert result["encoder_sha256"] == before["encoder_sha256"]
     assert result["samples"] == before["samples"]
+
+
+def test_a_run_in_an_object_store_gives_the_same_encoder(
+    undisturbed: Path, clipart_shards: Path, tmp_path: Path, object_store: str, jobs: Verb
+) -> None:
+    before = json.loads((undisturbed / "result.json").read_text())
+    recipe = recipe_for(clipart_shards, f"s3://runs?{object_store}")
+    recipe["tracking"]["uri"] = f"sqlite:///{tmp_path}/mlflow.db"
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    result = ended_with(jobs("pretrain", "recipe.yaml", "--json"))
+    assert result["folder"] == f"s3://runs/e2e/{before['run']}?{object_store}"
+    assert result["encoder_sha256"] == before["encoder_sha256"]
+    assert result["samples"] == before["samples"]
+    assert served(tmp_path).equals(served(undisturbed))
+    metrics = [
+        r
+        for r in records(f"s3://runs/e2e/{before['run']}/journal.jsonl?{object_store}")
+        if r["kind"] == "metrics"
+    ]
+    assert [record["step"] for record in metrics] == list(range(2, 101, 2))
+    again = ended_with(jobs("pretrain", "recipe.yaml", "--json"))
+    assert again["encoder_sha256"] == result["encoder_sha256"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "artifacts",
+        "mlflow.db",
+        "recipe.yaml",
+        "trace.parquet",
+    }

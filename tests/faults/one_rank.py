@@ -29,7 +29,7 @@ def main(rank: int, world_size: int, rendezvous: str, recipe: Path, run: Path) -
         return
     loop = TrainingLoop(
         recipe=checked,
-        folder=RunFolder(run),
+        folder=RunFolder(str(run)),
         device=torch.device("cpu"),
         ingest=inline,
     )

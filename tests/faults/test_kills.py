@@ -87,12 +87,12 @@ def undisturbed(
 
 
 def served(run: Path) -> pa.Table:
-    join_trace(RunFolder(run).trace, run / "trace.parquet")
+    join_trace(RunFolder(str(run)).trace, run / "trace.parquet")
     return pq.read_table(run / "trace.parquet")
 
 
 def losses_of(run: Path) -> list[float]:
-    records = map(json.loads, RunFolder(run).journal.read_text().splitlines())
+    records = map(json.loads, Path(RunFolder(str(run)).journal).read_text().splitlines())
     return [record["metrics"]["loss"] for record in records if record["kind"] == "metrics"]
 
 
@@ -145,7 +145,7 @@ def running(folder: Path, run: str, ranks: int) -> Iterator[list[subprocess.Pope
 
 
 def metric_steps(run: Path) -> list[int]:
-    journal = RunFolder(run).journal
+    journal = Path(RunFolder(str(run)).journal)
     lines = journal.read_text().splitlines() if journal.exists() else []
     records = [json.loads(line) for line in lines if line.endswith("}")]
     return [record["step"] for record in records if record["kind"] == "metrics"]

@@ -13,5 +13,5 @@ from pipeline.registry.tracking import open_experiment
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe's storage folder with MLflow in `mlflow.db`."""
     folder = tmp_path_factory.mktemp("mlflow") / "new folder"
-    open_experiment(f"sqlite:///{folder}/mlflow.db", "first", folder)
+    open_experiment(f"sqlite:///{folder}/mlflow.db", "first")
     return folder

@@ -59,7 +59,7 @@ def make_package(folder: Path, seed: int) -> Path:
 
 
 def new_run(uri: str, storage: Path, name: str) -> TrackedRun:
-    experiment = open_experiment(uri, "encoders", storage)
+    experiment = open_experiment(uri, "encoders")
     return TrackedRun.create(uri, experiment, name=name, params={})
 
 

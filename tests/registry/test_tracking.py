@@ -25,7 +25,7 @@ class Server:
     def __init__(self, storage: Path) -> None:
         self.storage = storage
         self.uri = f"sqlite:///{storage / 'mlflow.db'}"
-        self.experiment = open_experiment(self.uri, "tests", storage)
+        self.experiment = open_experiment(self.uri, "tests")
         self.client = MlflowClient(tracking_uri=self.uri)
 
     def run(self, name: str = "run", **params: object) -> TrackedRun:
@@ -67,7 +67,7 @@ class Flaky(TrackedRun):
 
 
 def note(path: Path, steps: range) -> None:
-    journal = Journal(path)
+    journal = Journal(str(path))
     for step in steps:
         journal.metrics(step, {"loss": step / 7, "rate": -step, "odd": step % 2})
         journal.event("something", step=step)
@@ -82,15 +82,15 @@ def assert_whole(server: Server, run: TrackedRun, steps: range) -> None:
 def test_an_experiment_is_made_once_with_its_artifacts_in_the_storage_folder(
     server: Server,
 ) -> None:
-    assert open_experiment(server.uri, "tests", server.storage) == server.experiment
+    assert open_experiment(server.uri, "tests") == server.experiment
     found = server.client.get_experiment(server.experiment)
     assert found.artifact_location == (server.storage / "artifacts" / "tests").as_uri()
 
 
 def test_a_deleted_experiment_is_the_users_to_restore(server: Server) -> None:
-    server.client.delete_experiment(open_experiment(server.uri, "gone", server.storage))
+    server.client.delete_experiment(open_experiment(server.uri, "gone"))
     with pytest.raises(UserError, match=r"tracking.experiment: gone was deleted"):
-        open_experiment(server.uri, "gone", server.storage)
+        open_experiment(server.uri, "gone")
 
 
 def test_a_run_is_made_with_its_name_and_all_its_parameters(server: Server) -> None:
@@ -120,7 +120,7 @@ def test_a_run_can_be_taken_up_after_it_failed(server: Server) -> None:
 
 def test_the_journal_is_forwarded_as_it_grows(server: Server, path: Path) -> None:
     run = server.run()
-    forwarder = Forwarder(path, run)
+    forwarder = Forwarder(str(path), run)
     forwarder.forward()
     assert run.last_steps() == {}
     note(path, range(3))
@@ -138,10 +138,10 @@ def test_a_new_forwarder_over_the_same_journal_sends_nothing_twice(
 ) -> None:
     run = server.run()
     note(path, range(4))
-    Forwarder(path, run).forward()
+    Forwarder(str(path), run).forward()
     note(path, range(6))
     second = Flaky(run)
-    Forwarder(path, second).forward()
+    Forwarder(str(path), second).forward()
     assert set(second.stored) == {(key, step) for key in ("loss", "rate", "odd") for step in (4, 5)}
     assert_whole(server, run, range(6))
 
@@ -153,10 +153,10 @@ def test_a_crash_between_batches_of_a_long_journal_loses_and_repeats_nothing(
     note(path, range(700))
     crashed = Flaky(run, calls=".x")
     with pytest.raises(MlflowException):
-        Forwarder(path, crashed).forward()
+        Forwarder(str(path), crashed).forward()
     assert crashed.stored.total() == 1000  # the cut lies within a step's three metrics
     second = Flaky(run)
-    Forwarder(path, second).forward()
+    Forwarder(str(path), second).forward()
     assert set((crashed.stored + second.stored).values()) == {1}
     assert (crashed.stored + second.stored).total() == 2100
     assert_whole(server, run, range(700))
@@ -167,7 +167,7 @@ def test_a_server_that_is_away_for_a_while_costs_nothing(
     server: Server, path: Path, calls: str
 ) -> None:
     run = Flaky(server.run(), calls=calls)
-    forwarder = Forwarder(path, run)
+    forwarder = Forwarder(str(path), run)
     for stop in range(1, 9):
         note(path, range(stop))
         try:
@@ -183,7 +183,7 @@ def test_forwarding_in_the_background_outlives_a_server_that_is_away(
 ) -> None:
     monkeypatch.setattr(tracking, "_POLL_SECONDS", 0.02)
     run = Flaky(server.run(), calls="xxx")
-    with forwarding(Forwarder(path, run)):
+    with forwarding(Forwarder(str(path), run)):
         note(path, range(4))
         for _ in range(500):
             if not run.calls:
@@ -198,7 +198,7 @@ def test_a_server_that_is_away_at_the_end_is_told_to_the_caller(server: Server, 
     note(path, range(2))
     with (
         pytest.raises(MlflowException),
-        forwarding(Forwarder(path, Flaky(server.run(), calls="x"))),
+        forwarding(Forwarder(str(path), Flaky(server.run(), calls="x"))),
     ):
         pass
 
@@ -213,12 +213,11 @@ def test_final_figures_are_logged_once_for_each_end(server: Server) -> None:
     assert server.history(run, "knn") == [(9, 0.5), (20, 0.625)]
 
 
-def test_tags_and_files_are_kept_with_the_run(server: Server, tmp_path: Path) -> None:
+def test_tags_and_files_are_kept_with_the_run(server: Server) -> None:
     run = server.run()
-    (tmp_path / "recipe.yaml").write_text("seed: 0")
     run.tag({"data.fingerprint": "abc"})
     run.tag({"data.fingerprint": "abd"})
-    run.log_file(tmp_path / "recipe.yaml")
+    run.log_file("recipe.yaml", b"seed: 0")
     assert server.client.get_run(run.run_id).data.tags["data.fingerprint"] == "abd"
     (stored,) = server.client.list_artifacts(run.run_id)
     assert stored.path == "recipe.yaml"

@@ -109,6 +109,18 @@ def test_missing_shards_are_told_with_the_mistakes_in_every_other_section(
     assert silent_server in found["tracking.uri"]
 
 
+def test_runs_in_a_store_need_its_bucket_and_a_server_of_mlflow(
+    problems: Checker, object_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    found = problems(f"tracking.storage=s3://absent/runs?{object_store}")
+    assert set(found) == {"tracking.storage", "tracking.uri"}
+    assert "no such bucket" in found["tracking.storage"]
+    assert "set MLFLOW_TRACKING_URI" in found["tracking.uri"]
+    found = problems("tracking.storage=nonsense://x/runs", "tracking.uri=sqlite:////tmp/mlflow.db")
+    assert set(found) == {"tracking.storage"}
+
+
 def test_a_range_of_workers_is_taken_with_readers_in_the_workers(
     problems: Checker, recipe: Path
 ) -> None:

@@ -6,11 +6,12 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from pipeline.training.checkpoint import COMPLETE, CheckpointError, CheckpointStore
+from pipeline.training.config import BestConfig
 
 pytestmark = pytest.mark.fast
 
@@ -31,17 +32,17 @@ class Part:
 class Run:
     """A store with two parts, as after so many steps."""
 
-    def __init__(self, root: Path, *, keep: int = 3) -> None:
+    def __init__(self, root: Path, *, keep: int = 3, best: BestConfig | None = None) -> None:
         self.root = root
-        self.store = CheckpointStore(root, keep=keep)
+        self.store = CheckpointStore(str(root), keep=keep, best=best)
         self.parts = [Part(), Part()]
         for name, part in zip(("optimization", "data"), self.parts, strict=True):
             self.store.register(name, part)
 
-    def save(self, step: int) -> Path:
+    def save(self, step: int, **metrics: float) -> Path:
         for part in self.parts:
             part.step = step
-        self.store.save(step)
+        self.store.save(step, metrics=metrics)
         self.store.wait()
         return self.root / f"step-{step:010d}"
 
@@ -171,6 +172,26 @@ def test_any_flipped_byte_of_the_list_of_files_is_noticed_or_harmless(run: Run) 
         flipped = bytes([whole[position] ^ 1])
         (newest / COMPLETE).write_bytes(whole[:position] + flipped + whole[position + 1 :])
         assert run.resume() in ([1, 1], [2, 2])
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", 2), ("max", 3)])
+def test_the_best_is_kept_beside_the_newest(
+    tmp_path: Path, mode: Literal["min", "max"], best: int
+) -> None:
+    run = Run(tmp_path, keep=2, best=BestConfig(metric="loss", mode=mode))
+    for step, loss in enumerate([3.0, 1.0, 4.0, 2.0, 3.5, 2.5], start=1):
+        run.save(step, loss=loss)
+    assert run.store.best() == best
+    run.save(7)  # before anything was logged
+    assert run.store.best() == best
+    kept = sorted(int(path.name.removeprefix("step-")) for path in tmp_path.iterdir())
+    assert kept == [best, 6, 7]
+    assert run.resume() == [7, 7]
+
+
+def test_without_a_metric_there_is_no_best(run: Run) -> None:
+    run.save(1, loss=1.0)
+    assert run.store.best() is None
 
 
 def test_when_all_are_damaged_each_is_named_and_none_is_used(run: Run) -> None:

@@ -177,28 +177,31 @@ def test_every_setting_is_either_part_of_the_identity_or_free() -> None:
 
 
 def test_a_fresh_run_takes_the_first_name_that_is_not_taken(tmp_path: Path) -> None:
-    assert fresh_name(tmp_path, "run") == "run"
+    assert fresh_name(str(tmp_path), "run") == "run"
     for name, expected in (("run", "run-2"), ("run-2", "run-3"), ("run-4", "run-3")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").touch()
-        assert fresh_name(tmp_path, "run") == expected
+        assert fresh_name(str(tmp_path), "run") == expected
     (tmp_path / "run-3").mkdir()
-    assert fresh_name(tmp_path, "run") == "run-3"
+    assert fresh_name(str(tmp_path), "run") == "run-3"
 
 
 def test_a_second_holder_is_refused_until_the_first_lets_go(tmp_path: Path) -> None:
-    first, second = RunFolder(tmp_path / "new" / "run"), RunFolder(tmp_path / "new" / "run")
+    first, second = (
+        RunFolder(str(tmp_path / "new" / "run")),
+        RunFolder(str(tmp_path / "new" / "run")),
+    )
     with first.locked():
         with pytest.raises(UserError, match="run: this run is in progress"), second.locked():
             pass
-        with RunFolder(tmp_path / "new" / "other").locked():
+        with RunFolder(str(tmp_path / "new" / "other")).locked():
             pass
     with second.locked():
         pass
 
 
 def test_a_holder_that_fails_lets_go(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
+    folder = RunFolder(str(tmp_path / "run"))
     with pytest.raises(ZeroDivisionError), folder.locked():
         _ = 1 / 0
     with folder.locked():
@@ -206,13 +209,13 @@ def test_a_holder_that_fails_lets_go(tmp_path: Path) -> None:
 
 
 def test_what_never_became_a_run_leaves_no_folder(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
+    folder = RunFolder(str(tmp_path / "run"))
     with folder.locked():
-        assert folder.path.exists()
-    assert not folder.path.exists()
+        assert Path(folder.location).exists()
+    assert not Path(folder.location).exists()
     with folder.locked():
         write_json(folder.identity, {})
-    assert folder.identity.exists()
+    assert Path(folder.identity).exists()
 
 
 @pytest.mark.parametrize("name", ["photos", ".", ".."])
@@ -221,17 +224,17 @@ def test_what_never_became_a_run_takes_nothing_else_with_it(tmp_path: Path, name
     (storage / "photos").mkdir(parents=True)
     kept = storage / "photos" / "holiday.jpg"
     kept.touch()
-    with contextlib.suppress(OSError), RunFolder(storage / name).locked():
+    with contextlib.suppress(OSError), RunFolder(str(storage / name)).locked():
         pass
     assert kept.exists()
 
 
 def test_json_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    write_json(path, {"a": 1})
+    write_json(str(path), {"a": 1})
     with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-    write_json(path, {"a": 2})
+        write_json(str(path), {"a": object()})
+    write_json(str(path), {"a": 2})
     assert json.loads(path.read_text()) == {"a": 2}
     assert list(tmp_path.iterdir()) == [path]
 
