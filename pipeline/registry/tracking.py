@@ -16,7 +16,10 @@ import mlflow
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus, RunTag
-from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+from mlflow.environment_variables import (
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+)
 from mlflow.exceptions import MlflowException
 
 from pipeline.data import storage
@@ -34,6 +37,10 @@ TrackingError = MlflowException
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+# So is the patience with a server that is away: a quarter of a minute, not four minutes, for each
+# call, and without a line for each retry.
+MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(3)
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 _SQLITE = "sqlite:///"
@@ -172,7 +179,14 @@ class TrackedRun:
         }
 
     def send(self, metrics: list[Metric]) -> None:
-        """Log metrics in as few calls as MLflow allows."""
+        """Log metrics in as few calls as MLflow allows.
+
+        Raises:
+            MlflowException: the server does not take them; one that is away is not waited for.
+        """
+        away = unreachable(self.uri)
+        if away is not None:
+            raise MlflowException(away.message)
         for start in range(0, len(metrics), _METRICS_PER_CALL):
             self._client.log_batch(self.run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
 
@@ -211,17 +225,24 @@ class Forwarder:
 def forwarding(forwarder: Forwarder) -> Iterator[None]:
     """Forward in the background while the body runs, and once more when it ends.
 
-    A server that is away while the body runs costs nothing; one that is away at the end is the
-    caller's to handle.
+    A server that is away while the body runs costs nothing but a warning.
+
+    Raises:
+        MlflowException: the body has ended, and the server does not take all of its metrics.
     """
     stop = threading.Event()
 
     def work() -> None:
-        while not stop.wait(_POLL_SECONDS):
+        away = ended = False
+        while not ended:
+            ended = stop.wait(_POLL_SECONDS)
             try:
                 forwarder.forward()
+                away = False
             except (MlflowException, requests.RequestException) as error:
-                log.warning("MLflow is away, metrics wait in the journal: %s", error)
+                if not away:
+                    log.warning("MLflow is away, metrics wait in the journal: %s", error)
+                away = True
 
     thread = threading.Thread(target=work, name="mlflow-forwarder", daemon=True)
     thread.start()
@@ -230,4 +251,4 @@ def forwarding(forwarder: Forwarder) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        forwarder.forward()
+    forwarder.forward()

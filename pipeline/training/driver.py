@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -111,16 +112,35 @@ def _finished(folder: RunFolder, identity: dict[str, Any]) -> dict[str, Any] | N
 def _run(
     recipe: Recipe, folder: RunFolder, identity: dict[str, Any], verbose: bool
 ) -> dict[str, Any]:
-    with connected(recipe, verbose=verbose):
+    with connected(recipe, verbose=verbose), _interrupted_by_mlflow(folder):
         run = _open_run(recipe, folder, identity)
         try:
             trained = _follow_training(recipe, folder, run, verbose)
             result = _deliver(recipe, folder, identity, run, trained)
+        except TrackingError:
+            raise  # MLflow could hardly be told
         except BaseException:
             _mark_failed(run)
             raise
     write_json(folder.result, result)
     return result
+
+
+@contextmanager
+def _interrupted_by_mlflow(folder: RunFolder) -> Iterator[None]:
+    """Make of MLflow's failures an interruption of the run."""
+    try:
+        yield
+    except TrackingError as error:
+        raise InterruptedRunError(_resumable(folder, f"MLflow failed: {error}")) from error
+
+
+def _resumable(folder: RunFolder, reason: str) -> str:
+    line = " ".join(reason.split())
+    return (
+        f"{folder.name} stopped, and will go on from its last checkpoint when the same command is "
+        f"given again: {line}"
+    )
 
 
 def _follow_training(
@@ -223,11 +243,7 @@ def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
     except TrainingFailedError as error:
         _raise_user_errors(folder)
         if storage.exists(folder.interruption):
-            reason = read_json(folder.interruption)
-            raise InterruptedRunError(
-                f"{folder.name} stopped, and will go on from its last checkpoint when the same "
-                f"command is given again: {reason}"
-            ) from error
+            raise InterruptedRunError(_resumable(folder, read_json(folder.interruption))) from error
         raise
     _raise_user_errors(folder)
     return dict(trained)

@@ -36,6 +36,7 @@ _FREE = (
     "train.workers",
 )
 _GROWING = ("train.epochs", "train.steps")
+_FINGERPRINT = "data fingerprint"
 
 
 class RunFolder:
@@ -118,7 +119,7 @@ def run_identity(recipe: Recipe, *, fingerprint: str, init_sha256: str | None) -
     }
     return {
         **settings,
-        "data fingerprint": fingerprint,
+        _FINGERPRINT: fingerprint,
         "data weights": [source.weight for source in recipe.data.shards],
         "encoder.init sha256": init_sha256,
     }
@@ -131,12 +132,20 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Probl
         old, new = before.get(key), now.get(key)
         grows = key in _GROWING and old is not None and new is not None and new >= old
         if old != new and not grows:
-            found.append(
-                Problem(key, f"the run has {old!r}, the recipe says {new!r}; a run cannot change")
-            )
+            found.append(_difference(key, old, new))
     if found:
         found.append(Problem("run", "take another name=…, or --fresh to start anew"))
     return found
+
+
+def _difference(key: str, old: Any, new: Any) -> Problem:
+    if key == _FINGERPRINT:
+        return Problem(
+            "data.shards",
+            f"the data has grown or changed: its fingerprint was {old} when the run began and is "
+            f"{new} now; a run cannot change",
+        )
+    return Problem(key, f"the run has {old!r}, the recipe says {new!r}; a run cannot change")
 
 
 def fresh_name(runs: str, name: str) -> str:

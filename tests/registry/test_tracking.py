@@ -191,16 +191,27 @@ def test_forwarding_in_the_background_outlives_a_server_that_is_away(
             tracking.time.sleep(0.02)
         note(path, range(6))
     assert_whole(server, run, range(6))
-    assert caplog.text.count("metrics wait in the journal") == 3
+    assert caplog.text.count("metrics wait in the journal") == 1
 
 
 def test_a_server_that_is_away_at_the_end_is_told_to_the_caller(server: Server, path: Path) -> None:
     note(path, range(2))
     with (
         pytest.raises(MlflowException),
-        forwarding(Forwarder(str(path), Flaky(server.run(), calls="x"))),
+        forwarding(Forwarder(str(path), Flaky(server.run(), calls="xx"))),
     ):
         pass
+
+
+def test_a_server_that_is_away_does_not_hide_why_the_training_failed(
+    server: Server, path: Path
+) -> None:
+    note(path, range(2))
+    with (
+        pytest.raises(ZeroDivisionError),
+        forwarding(Forwarder(str(path), Flaky(server.run(), calls="xx"))),
+    ):
+        _ = 1 / 0
 
 
 def test_final_figures_are_logged_once_for_each_end(server: Server) -> None:

@@ -152,8 +152,15 @@ def test_the_unit_of_length_cannot_change() -> None:
 
 def test_other_data_is_refused() -> None:
     found = differences(identity("abc"), identity("abd"))
-    assert found[0].where == "data fingerprint"
-    assert found[0].message.startswith("the run has 'abc', the recipe says 'abd'")
+    assert found[0].where == "data.shards"
+    assert found[0].message == (
+        "the data has grown or changed: its fingerprint was abc when the run began and is abd now; "
+        "a run cannot change"
+    )
+
+
+def test_other_data_is_another_run_unless_the_run_has_a_name() -> None:
+    assert run_name(recipe(), identity("abc")) != run_name(recipe(), identity("abd"))
 
 
 def test_other_initial_weights_are_refused_wherever_they_lie() -> None:

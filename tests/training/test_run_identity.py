@@ -1,0 +1,131 @@
+"""What `pretrain` makes of a run that is there, as its recipe or its data change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import ray
+import yaml
+from mlflow import MlflowClient
+
+from pipeline.errors import UserError
+from pipeline.training.driver import Pretrained, pretrain_recipe
+
+Pretrain = Callable[..., Pretrained]
+Verb = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _local_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def folder(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with shards, which may be appended to, and a recipe of six steps."""
+    folder = tmp_path_factory.mktemp("run")
+    shutil.copytree(clipart_shards / "train", folder / "shards")
+    recipe = {
+        "name": "mine",
+        "data": {
+            "shards": str(folder / "shards"),
+            "streams": 4,
+            "shuffle_window": 64,
+            "ingest": "inline",
+        },
+        "views": {"size": 32},
+        "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
+        "objective": {"kind": "simclr", "projector": [16]},
+        "train": {"steps": 6, "global_batch": 24, "log_every": 1, "device": "cpu"},
+        "tracking": {
+            "experiment": "identity",
+            "storage": str(folder / "runs"),
+            "uri": f"sqlite:///{folder}/mlflow.db",
+        },
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return lambda *settings, **options: pretrain_recipe(folder / "recipe.yaml", settings, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(pretrain: Pretrain) -> dict[str, Any]:
+    """The result of the run, which is finished."""
+    done = pretrain()
+    assert not done.already_finished
+    return done.result
+
+
+def refused(pretrain: Pretrain, *settings: str) -> list[str]:
+    with pytest.raises(UserError) as told:
+        pretrain(*settings)
+    return [str(problem) for problem in told.value.problems]
+
+
+def steps_of(result: dict[str, Any]) -> list[int]:
+    lines = Path(result["folder"], "journal.jsonl").read_text().splitlines()
+    return [r["step"] for r in map(json.loads, lines) if r["kind"] == "metrics"]
+
+
+def mlflow_runs(result: dict[str, Any]) -> set[str]:
+    client = MlflowClient(tracking_uri=result["tracking_uri"])
+    experiment = client.get_experiment_by_name("identity")
+    return {run.info.run_id for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_a_finished_run_is_not_run_again(finished: dict[str, Any], pretrain: Pretrain) -> None:
+    again = pretrain("train.log_every=2", "train.workers=2")
+    assert again.already_finished
+    assert again.result == finished
+
+
+def test_another_learning_rate_is_refused_with_both_values(
+    finished: dict[str, Any], pretrain: Pretrain
+) -> None:
+    assert refused(pretrain, "train.optimizer.lr=0.5") == [
+        "train.optimizer.lr: the run has 0.001, the recipe says 0.5; a run cannot change",
+        "run: take another name=…, or --fresh to start anew",
+    ]
+    assert pretrain().result == finished
+
+
+def test_a_longer_run_goes_on_in_the_same_mlflow_run_and_cannot_shrink_again(
+    finished: dict[str, Any], pretrain: Pretrain
+) -> None:
+    longer = pretrain("train.steps=9").result
+    assert longer["run_id"] == finished["run_id"]
+    assert longer["folder"] == finished["folder"]
+    assert longer["encoder_sha256"] != finished["encoder_sha256"]
+    assert steps_of(longer) == list(range(1, 10))
+    told = refused(pretrain)[0]
+    assert told == "train.steps: the run has 9, the recipe says 6; a run cannot change"
+
+
+def test_fresh_starts_another_run_and_leaves_the_first(
+    finished: dict[str, Any], pretrain: Pretrain
+) -> None:
+    fresh = pretrain("train.optimizer.lr=0.5", "train.steps=2", fresh=True).result
+    assert fresh["run"] == "mine-2"
+    assert steps_of(fresh) == [1, 2]
+    assert {fresh["run_id"], finished["run_id"]} == mlflow_runs(finished)
+    assert steps_of(finished)[:6] == list(range(1, 7))
+
+
+def test_appended_shards_are_other_data(
+    finished: dict[str, Any], folder: Path, clipart: Path, jobs: Verb
+) -> None:
+    added = jobs("shard", clipart, "shards", "--append", cwd=folder)
+    assert added.returncode == 0, added.stderr
+    refused = jobs("pretrain", "recipe.yaml", "train.steps=9", "--json", cwd=folder)
+    assert refused.returncode == 2, refused.stderr
+    data, remedy = json.loads(refused.stdout)["errors"]
+    assert data["where"] == "data.shards"
+    assert data["message"].startswith("the data has grown or changed: its fingerprint was")
+    assert remedy["message"] == "take another name=…, or --fresh to start anew"
