@@ -55,8 +55,7 @@ class ShardCache:
         Raises:
             OSError: the store failed again and again, or the disk is full.
         """
-        name = hashlib.sha256(f"{location} {version}".encode()).hexdigest()[:32]
-        copy = self._folder / f"{name}.copy"
+        copy = self._copy_of(location, version)
         wanted = merge(ranges, bridge=0)
         descriptor = self._whole(copy, wanted)
         if descriptor is None:
@@ -67,6 +66,15 @@ class ShardCache:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def lacks(self, location: str, *, version: str, ranges: Iterable[Range]) -> bool:
+        """Whether `open` would fetch something now; the arguments are the same."""
+        copy = self._copy_of(location, version)
+        return bool(subtract(merge(ranges, bridge=0), _present(copy))) or not copy.exists()
+
+    def _copy_of(self, location: str, version: str) -> Path:
+        name = hashlib.sha256(f"{location} {version}".encode()).hexdigest()[:32]
+        return self._folder / f"{name}.copy"
 
     @staticmethod
     def _whole(copy: Path, wanted: list[Range]) -> int | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ from pipeline.data.corpus import Corpus
 from pipeline.data.index import ShardIndex, load_index
 from pipeline.data.manifest import Ids, Manifest, Shard
 from pipeline.data.shard_cache import Range, ShardCache, merge, split
+
+Request = tuple[int, Range]  # a shard's number in the corpus, bytes of it
 
 DEFAULT_CACHE_BYTES = 8 << 30
 
@@ -71,32 +73,42 @@ class ShardReader:
                 found[place] = value
         return found
 
-    def fetch(self, runs: Ids, *, share: tuple[float, float] = (0.0, 1.0)) -> None:
-        """Have the node's cache fetch what remote shards hold of some runs, or a part of that.
-
-        The runs' bytes make a list of large requests. Consecutive shares of it leave none out and
-        none twice.
+    def requests(self, runs: Ids) -> list[Request]:
+        """The large requests in which what remote shards hold of some runs is fetched.
 
         Args:
             runs: (k, 2) int64, first id and the id after the last, each in one shard.
-            share: from and to, of 1.
 
         Raises:
-            OSError: the store failed again and again, or the disk is full.
+            OSError: an index or a footer cannot be read.
         """
         entries = np.unique(self._corpus.locate(runs[:, 0])[0]).tolist()
         with ThreadPoolExecutor(min(len(entries), _SHARDS_AT_A_TIME)) as pool:
             found = pool.map(lambda entry: self._ranges(entry, self._rows(entry, runs)), entries)
-            requests = [
+            return [
                 (entry, request)
                 for entry, ranges in zip(entries, found, strict=True)
                 for request in split(ranges)
             ]
-            first, last = (math.ceil(len(requests) * end) for end in share)
-            due: dict[int, list[Range]] = {}
-            for entry, request in requests[first:last]:
-                due.setdefault(entry, []).append(request)
-            list(pool.map(self._fetch_ranges, due.keys(), due.values()))
+
+    def fetch(self, requests: Sequence[Request]) -> None:
+        """Have the node's cache fetch what it has not of some requests.
+
+        Raises:
+            OSError: the store failed again and again, or the disk is full.
+        """
+        wanted: dict[int, list[Range]] = {}
+        for entry, request in requests:
+            wanted.setdefault(entry, []).append(request)
+        due = [entry for entry, ranges in wanted.items() if self._lacks(entry, ranges)]
+        if due:
+            with ThreadPoolExecutor(min(len(due), _SHARDS_AT_A_TIME)) as pool:
+                list(pool.map(lambda entry: self._fetch_ranges(entry, wanted[entry]), due))
+
+    def _lacks(self, entry: int, ranges: Sequence[Range]) -> bool:
+        _, root, shard = self._corpus.shard(entry)
+        location = storage.join(root, shard.path)
+        return self._cache.lacks(location, version=shard.sha256, ranges=ranges)
 
     def _fetch_ranges(self, entry: int, ranges: Sequence[Range]) -> None:
         _, root, shard = self._corpus.shard(entry)
@@ -164,11 +176,14 @@ class ShardReader:
         self._open.move_to_end(entry)
         yield self._open[entry]
 
+    @cached_property
+    def _cache(self) -> ShardCache:
+        return ShardCache(capacity=self._cache_bytes)
+
     def _copy(
         self, location: str, shard: Shard, ranges: Sequence[Range]
     ) -> AbstractContextManager[int]:
-        cache = ShardCache(capacity=self._cache_bytes)
-        return cache.open(location, version=shard.sha256, ranges=ranges)
+        return self._cache.open(location, version=shard.sha256, ranges=ranges)
 
     def _read_parquet(
         self,

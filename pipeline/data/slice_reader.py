@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pipeline.data import storage
 from pipeline.data.corpus import load_corpus
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.manifest import Ids
-from pipeline.data.shard_reader import DEFAULT_CACHE_BYTES, ShardReader
+from pipeline.data.shard_reader import DEFAULT_CACHE_BYTES, Request, ShardReader
 from pipeline.data.streams import Slice, StreamOrder, StreamPlan
 from pipeline.views.opencv import render_views
 from pipeline.views.parameters import ImageViews, Pixels
@@ -84,29 +85,35 @@ class SliceReader:
         if not load_corpus(self.manifests).has_remote_shards:
             yield
             return
-        windows = [
-            self._order(piece.epoch, stream).pieces(start, stop)
+        own = [
+            request
             for stream, start, stop in piece.ranges
+            for window in self._order(piece.epoch, stream).window_starts(start, stop)
+            for request in _window_requests(self, piece.epoch, stream, window)
         ]
-        storage.retrying(lambda: shards.fetch(np.concatenate(windows)))
-        shares = list(self._shares_ahead(piece))
-        with ThreadPoolExecutor(max(1, len(shares))) as pool:
-            ahead = [
-                pool.submit(storage.retrying, partial(shards.fetch, runs, share=share))
-                for runs, share in shares
-            ]
+        storage.retrying(lambda: shards.fetch(own))
+        due = [request for share in self._shares_ahead(piece) for request in share]
+        if not due:
             yield
-            for fetched in ahead:
-                fetched.result()
+            return
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(storage.retrying, partial(shards.fetch, due))
+            yield
+            ahead.result()
 
-    def _shares_ahead(self, piece: Slice) -> Iterator[tuple[Ids, tuple[float, float]]]:
-        """What the windows that follow a slice's mix, and the slice's share of fetching it."""
+    def _shares_ahead(self, piece: Slice) -> Iterator[Sequence[Request]]:
+        """What is fetched for the windows that follow a slice's: the slice's share of each.
+
+        Shares that follow one another leave no request out and make none twice.
+        """
         for stream, start, stop in piece.ranges:
             for following, low, high in self._order(piece.epoch, stream).shares(start, stop):
                 epoch, position = piece.epoch, following
                 if following >= self.plan.steps_per_epoch * self.plan.per_batch:
                     epoch, position = epoch + 1, 0
-                yield self._order(epoch, stream).pieces(position, position + 1), (low, high)
+                requests = _window_requests(self, epoch, stream, position)
+                first, last = (math.ceil(len(requests) * end) for end in (low, high))
+                yield requests[first:last]
 
     def _decode_and_render(
         self, encoded: list[bytes], ids: Ids, epoch: int
@@ -156,6 +163,16 @@ def _keep_freed_memory() -> None:
     seen freed, up to 32 MiB; elsewhere this changes nothing.
     """
     np.empty(31 << 20, dtype=np.uint8)
+
+
+@lru_cache(maxsize=256)
+def _window_requests(
+    reader: SliceReader, epoch: int, stream: int, position: int
+) -> Sequence[Request]:
+    """Requests that fetch the window that begins at a position; worked out once in a process."""
+    runs = stream_order(reader.plan, reader.manifests, epoch, stream).pieces(position, position + 1)
+    with reader.open_shards() as shards:
+        return storage.retrying(lambda: shards.requests(runs))
 
 
 @lru_cache(maxsize=64)

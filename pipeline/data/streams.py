@@ -201,6 +201,11 @@ class StreamOrder:
         ]
         return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
 
+    def window_starts(self, start: int, stop: int) -> Iterator[int]:
+        """Where the windows of these positions begin."""
+        for lap, window, _, _ in self._windows(start, stop):
+            yield lap * len(self) + window * self._plan.shuffle_window
+
     def shares(self, start: int, stop: int) -> Iterator[tuple[int, float, float]]:
         """What positions are of their windows: where the next window begins, and from … to.
 

@@ -126,7 +126,7 @@ def test_a_window_is_fetched_while_the_one_before_it_is_read(
     with reader.open_shards() as shards:
         for stream in (0, 1):
             order = stream_order(plan, (location,), 0, stream)
-            shards.fetch(order.pieces(50, 100))
+            shards.fetch(shards.requests(order.pieces(50, 100)))
             shards.read(order.ids(50, 100))
     assert fetched == []
 
