@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,7 +43,13 @@ class TrainingLoop:
     """Trains a recipe's learner from where the run's checkpoints stand to its end."""
 
     def __init__(
-        self, *, recipe: Recipe, folder: RunFolder, device: torch.device, ingest: Ingest
+        self,
+        *,
+        recipe: Recipe,
+        folder: RunFolder,
+        device: torch.device,
+        ingest: Ingest,
+        notice: Callable[[], bool] | None = None,
     ) -> None:
         """Build everything and take up the newest checkpoint. Every rank calls this.
 
@@ -52,11 +58,15 @@ class TrainingLoop:
             folder: the run's, on storage that every rank sees.
             device: where this rank computes.
             ingest: runs the read tasks.
+            notice: whether it became known since the last call that a rank will be taken away;
+                asked every `train.log_every` steps, and rank 0's answer counts. On all ranks or
+                none.
         """
         self._recipe = recipe
         self._folder = folder
         self._device = device
         self._ingest = ingest
+        self._notice = notice
         self._plan = stream_plan(recipe)
         self._total_steps = total_steps(recipe, self._plan)
         self._streams = self._plan.streams_of(collectives.rank(), collectives.world_size())
@@ -178,8 +188,23 @@ class TrainingLoop:
             if step % config.log_every == 0 or last:
                 self._report(step, result, clock, assembler)
                 clock = Clock()
-            if last or self._checkpoint_is_due(step):
+            announced = self._loss_is_announced(step)
+            if last or announced or self._checkpoint_is_due(step):
                 self._checkpoint(step, assembler)
+            if announced:
+                self._note_announcement(step)
+
+    def _loss_is_announced(self, step: int) -> bool:
+        """Whether a rank will be taken away; every rank calls this, because rank 0 decides."""
+        if self._notice is None or step % self._recipe.train.log_every:
+            return False
+        return bool(collectives.gather_json(self._notice())[0])
+
+    def _note_announcement(self, step: int) -> None:
+        """Journal it once the checkpoint is whole, so that the note is a promise."""
+        self._store.wait()
+        if self._journal:
+            self._journal.event("preemption", step=step)
 
     def _checkpoint_is_due(self, step: int) -> bool:
         """Whether to write one now; every rank calls this, because rank 0's clock decides."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,16 @@ def recipe_for(shards: Path, **settings: Any) -> Recipe:
     )
 
 
-def loop_for(recipe: Recipe, path: Path, read: ingest.Ingest = ingest.inline) -> TrainingLoop:
+def loop_for(
+    recipe: Recipe,
+    path: Path,
+    read: ingest.Ingest = ingest.inline,
+    notice: Callable[[], bool] | None = None,
+) -> TrainingLoop:
     path.mkdir(exist_ok=True)
-    return TrainingLoop(recipe=recipe, folder=RunFolder(path), device=CPU, ingest=read)
+    return TrainingLoop(
+        recipe=recipe, folder=RunFolder(path), device=CPU, ingest=read, notice=notice
+    )
 
 
 class Crash(Exception):
@@ -257,6 +264,18 @@ def test_checkpoints_by_the_clock_are_written_at_journal_lines(
     loop_for(recipe, tmp_path / "other").run()
     kept = sorted(path.name for path in (tmp_path / "other" / "checkpoints").iterdir())
     assert kept == [f"step-{number:010d}" for number in (11, 22, 25)]
+
+
+def test_an_announced_loss_leads_to_one_checkpoint(clipart_shards: Path, tmp_path: Path) -> None:
+    answers = [False, True, False, False, False]
+    never = {"every_steps": 1_000_000, "keep": 100}
+    recipe = recipe_for(clipart_shards / "train", train={"checkpoint": never})
+    loop_for(recipe, tmp_path / "run", notice=lambda: answers.pop(0)).run()
+    assert answers == []
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [f"step-{number:010d}" for number in (10, 25)]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").open()]
+    assert [line["step"] for line in lines if line.get("event") == "preemption"] == [10]
 
 
 def test_one_step_in_plain_torch_changes_the_weights_and_leaves_settling_no_trace() -> None:
