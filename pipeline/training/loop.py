@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 
@@ -23,10 +23,11 @@ from pipeline.data.ingest import Ingest, batches_per_slice
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import slices
 from pipeline.encoders.backbone import load_weights
-from pipeline.errors import Problem, UserError
+from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
 from pipeline.training.checkpoint import CheckpointStore
+from pipeline.training.checkpoint_schedule import CheckpointSchedule
 from pipeline.training.clock import Clock
 from pipeline.training.data_state import DataState
 from pipeline.training.finite import FiniteGuard, NotFiniteError
@@ -34,17 +35,22 @@ from pipeline.training.learner import StepResult, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
+from pipeline.training.stops import not_finite, too_many_bad, unknown_metric
 from pipeline.training.trace import Trace
 from pipeline.views.batched import finish_views
-
-_NAMED_SAMPLES = 8  # in a message; the journal has all
 
 
 class TrainingLoop:
     """Trains a recipe's learner from where the run's checkpoints stand to its end."""
 
     def __init__(
-        self, *, recipe: Recipe, folder: RunFolder, device: torch.device, ingest: Ingest
+        self,
+        *,
+        recipe: Recipe,
+        folder: RunFolder,
+        device: torch.device,
+        ingest: Ingest,
+        notice: Callable[[], bool] | None = None,
     ) -> None:
         """Build everything and take up the newest checkpoint. Every rank calls this.
 
@@ -53,6 +59,9 @@ class TrainingLoop:
             folder: the run's, on storage that every rank sees.
             device: where this rank computes.
             ingest: runs the read tasks.
+            notice: whether it became known since the last call that a rank will be taken away;
+                asked every `train.log_every` steps, and rank 0's answer counts. On all ranks or
+                none.
         """
         self._recipe = recipe
         self._folder = folder
@@ -73,7 +82,9 @@ class TrainingLoop:
         self._trace = Trace(folder.trace) if recipe.train.trace is not None else None
         self._guard = FiniteGuard(device)
         self._metrics: dict[str, float] = {}
-        self._saved_at = time.monotonic()
+        self._schedule = CheckpointSchedule(
+            recipe.train, steps_per_epoch=self._plan.steps_per_epoch, notice=notice
+        )
 
     def _build_optimization(self) -> Optimization:
         learner = build_learner(self._recipe)
@@ -185,20 +196,17 @@ class TrainingLoop:
             if step % config.log_every == 0 or last:
                 self._report(step, result, clock, assembler)
                 clock = Clock()
-            if last or self._checkpoint_is_due(step):
+            announced = self._schedule.loss_is_announced(step)
+            if last or announced or self._schedule.is_due(step):
                 self._checkpoint(step, assembler)
+            if announced:
+                self._note_announcement(step)
 
-    def _checkpoint_is_due(self, step: int) -> bool:
-        """Whether to write one now; every rank calls this, because rank 0's clock decides."""
-        config = self._recipe.train.checkpoint
-        if config.every_steps is None and config.every_minutes is None:
-            return step % self._plan.steps_per_epoch == 0
-        if config.every_steps is not None and step % config.every_steps == 0:
-            return True
-        if config.every_minutes is None or step % self._recipe.train.log_every:
-            return False
-        waited = time.monotonic() - self._saved_at
-        return bool(collectives.gather_json(waited >= 60 * config.every_minutes)[0])
+    def _note_announcement(self, step: int) -> None:
+        """Journal it once the checkpoint is whole, so that the note is a promise."""
+        self._store.wait()
+        if self._journal:
+            self._journal.event("preemption", step=step)
 
     def _step(self, batch: Batch) -> StepResult:
         sample_id = self._on_device(torch.from_numpy(batch.sample_id))
@@ -249,39 +257,20 @@ class TrainingLoop:
         except NotFiniteError as error:
             if self._journal:
                 self._journal.event("not finite", step=error.step, sample_ids=error.sample_ids)
-            some = ", ".join(map(str, error.sample_ids[:_NAMED_SAMPLES]))
-            rest = len(error.sample_ids) - _NAMED_SAMPLES
-            more = f" and {rest} more, listed in {self._folder.journal}" if rest > 0 else ""
-            raise UserError(
-                Problem(
-                    "train",
-                    f"{error}, on the samples {some}{more}; checkpoints from before it are kept; "
-                    "lower train.optimizer.lr, or raise objective.temperature",
-                )
-            ) from error
+            raise UserError(not_finite(error, journal=self._folder.journal)) from error
 
     def _check_budget(self) -> None:
-        bad = len(self._data.ledger())
-        allowed = self._recipe.data.max_bad_fraction * self._plan.samples
-        if bad > allowed:
-            first = self._data.ledger()[0]
+        ledger, config = self._data.ledger(), self._recipe.data
+        if len(ledger) > config.max_bad_fraction * self._plan.samples:
             if collectives.rank() == 0:
-                write_ledger(self._folder.ledger, self._data.ledger())
+                write_ledger(self._folder.ledger, ledger)
             raise UserError(
-                Problem(
-                    "data.max_bad_fraction",
-                    f"{self._recipe.data.max_bad_fraction} of {self._plan.samples} samples may be "
-                    f"undecodable, {bad} are so far; e.g. {first.key} in {first.shard}: "
-                    f"{first.error}; all of them: {self._folder.ledger}",
+                too_many_bad(
+                    ledger,
+                    samples=self._plan.samples,
+                    allowed=config.max_bad_fraction,
+                    location=self._folder.ledger,
                 )
-            )
-
-    def _check_best(self) -> None:
-        best = self._recipe.train.checkpoint.best
-        if best and self._metrics and best.metric not in self._metrics:
-            known = ", ".join(sorted(self._metrics))
-            raise UserError(
-                Problem("train.checkpoint.best.metric", f"{best.metric!r}; the journal has {known}")
             )
 
     def _checkpoint(self, step: int, assembler: BatchAssembler) -> None:
@@ -291,8 +280,10 @@ class TrainingLoop:
             self._trace.flush()
         self._data.collect(assembler)
         self._check_budget()
-        self._check_best()
-        self._saved_at = time.monotonic()
+        best = self._recipe.train.checkpoint.best
+        if best and self._metrics and best.metric not in self._metrics:
+            raise UserError(unknown_metric(best.metric, known=self._metrics))
+        self._schedule.saved()
         if collectives.rank() == 0:
             self._store.save(
                 step,

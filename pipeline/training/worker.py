@@ -17,6 +17,7 @@ from pipeline.data.streams import workers_that_train
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.training.loop import TrainingLoop
+from pipeline.training.preemption import PreemptionNotice
 from pipeline.training.probing import probe_encoder
 from pipeline.training.run_folder import RunFolder, write_json
 
@@ -39,6 +40,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
         return None
     logging.getLogger("ray").setLevel(logging.ERROR)
     recipe = Recipe.model_validate(config["recipe"])
+    notice = PreemptionNotice()
     training = workers_that_train(recipe.data.streams, started=collectives.world_size())
     if not collectives.keep_first(training, host=ray.util.get_node_ip_address()):
         return None  # until Ray starts another number of workers
@@ -50,6 +52,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             ingest=inline
             if recipe.data.ingest == "inline"
             else partial(ray_data, alone=training == 1),
+            notice=notice,
         )
         samples = loop.run()
         if collectives.rank() != 0:

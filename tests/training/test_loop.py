@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,16 @@ def recipe_for(shards: Path, **settings: Any) -> Recipe:
     )
 
 
-def loop_for(recipe: Recipe, path: Path, read: ingest.Ingest = ingest.inline) -> TrainingLoop:
+def loop_for(
+    recipe: Recipe,
+    path: Path,
+    read: ingest.Ingest = ingest.inline,
+    notice: Callable[[], bool] | None = None,
+) -> TrainingLoop:
     path.mkdir(exist_ok=True)
-    return TrainingLoop(recipe=recipe, folder=RunFolder(str(path)), device=CPU, ingest=read)
+    return TrainingLoop(
+        recipe=recipe, folder=RunFolder(str(path)), device=CPU, ingest=read, notice=notice
+    )
 
 
 class Crash(Exception):
@@ -260,6 +267,18 @@ def test_checkpoints_by_the_clock_are_written_at_journal_lines(
     assert kept == [f"step-{number:010d}" for number in (11, 22, 25)]
 
 
+def test_an_announced_loss_leads_to_one_checkpoint(clipart_shards: Path, tmp_path: Path) -> None:
+    answers = [False, True, False, False, False]
+    never = {"every_steps": 1_000_000, "keep": 100}
+    recipe = recipe_for(clipart_shards / "train", train={"checkpoint": never})
+    loop_for(recipe, tmp_path / "run", notice=lambda: answers.pop(0)).run()
+    assert answers == []
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [f"step-{number:010d}" for number in (10, 25)]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").open()]
+    assert [line["step"] for line in lines if line.get("event") == "preemption"] == [10]
+
+
 def test_one_step_in_plain_torch_changes_the_weights_and_leaves_settling_no_trace() -> None:
     recipe = recipe_for(Path("unused"))
     optimization = Optimization(
@@ -272,3 +291,23 @@ def test_one_step_in_plain_torch_changes_the_weights_and_leaves_settling_no_trac
     result = optimization.step(torch.arange(6), views)
     assert result.losses.loss.shape == (2, 6)
     assert not same(before, optimization.learner.state_dict())
+
+
+def test_the_best_checkpoint_is_by_a_metric_that_the_journal_has(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    best = {"metric": "loss", "mode": "min"}
+    recipe = recipe_for(
+        clipart_shards / "train", train={"checkpoint": {"every_steps": 5, "keep": 1, "best": best}}
+    )
+    loop_for(recipe, tmp_path / "run").run()
+    losses = {m["step"]: m["metrics"]["loss"] for m in metrics_of(tmp_path / "run")}
+    kept = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    lowest = min(losses, key=lambda step: losses[step])
+    assert kept == {f"step-{step:010d}" for step in (lowest, 25)}
+    best["metric"] = "knn"
+    recipe = recipe_for(
+        clipart_shards / "train", train={"checkpoint": {"every_steps": 5, "best": best}}
+    )
+    with pytest.raises(UserError, match=r"best.metric: 'knn'; the journal has .*, loss, "):
+        loop_for(recipe, tmp_path / "other").run()
