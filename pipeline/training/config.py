@@ -66,6 +66,15 @@ class TrainConfig(BaseModel):
         None
     )
     global_batch: Annotated[int, Field(ge=2, description="samples in a step, all workers")] = 256
+    micro_batch: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="samples of a worker that the encoder sees at once; heads and losses see "
+            "the whole batch (gradient caching: a third more computing, a bound on memory); batch "
+            "normalisation in the encoder sees no more than these. null: all",
+        ),
+    ] = None
     workers: Annotated[
         tuple[int, int],
         Field(description="training processes; [least, most]: as many as there is room for"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pipeline.encoders.backbone import EncoderConfig, build_backbone, feature_width
 from pipeline.encoders.batch_norm import globalise_batch_norm
@@ -31,10 +34,26 @@ class Learner(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, encoder: nn.Module, objective: Objective, views: ImageViews) -> None:
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        objective: Objective,
+        views: ImageViews,
+        micro_batch: int | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            encoder: from (B, 3, S, S) float to features (B, D).
+            objective: scores features.
+            views: for the mean and deviation of the pixels.
+            micro_batch: samples that the encoder sees at once; None: all.
+        """
         super().__init__()
         self.encoder = encoder
         self.objective = objective
+        self._micro_batch = micro_batch
         self.register_buffer("mean", torch.tensor(views.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(views.std).view(1, 3, 1, 1), persistent=False)
 
@@ -49,12 +68,38 @@ class Learner(nn.Module):
             sample_id: (B,) int64, the samples' stable ids.
             views: a block for each crop size, the global views first: (B, V, S, S, 3) uint8.
         """
-        losses = self.objective(torch.cat([self._encode(block) for block in views]))
+        losses = self.objective(self.encode(views))
         weights = uniform_weights(losses)
         return StepResult(total=weighted_total(losses, weights), losses=losses, weights=weights)
 
-    def _encode(self, views: Tensor) -> Tensor:
-        """Features (V, B, D) of a block of views of one size."""
+    def encode(self, views: tuple[Tensor, ...]) -> Tensor:
+        """Features (V, B, D) of all views, `micro_batch` samples at once.
+
+        Gradient caching (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory
+        Limited Setup, 2021): only the features of a micro-batch are kept, and it is encoded again
+        when the gradient at its features is known. This second pass is a part of the backward pass,
+        so DDP sums each parameter's gradient once, as it does without micro-batches.
+
+        Args:
+            views: a block for each crop size, (B, V, S, S, 3) uint8.
+        """
+        return torch.cat([self._encode_block(block) for block in views])
+
+    def _encode_block(self, views: Tensor) -> Tensor:
+        if self._micro_batch is None or len(views) <= self._micro_batch:
+            return self._encode_at_once(views)
+        parts = [
+            checkpoint(
+                self._encode_at_once,
+                part,
+                use_reentrant=False,
+                context_fn=lambda: (nullcontext(), _buffers_kept(self.encoder)),
+            )
+            for part in views.split(self._micro_batch)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _encode_at_once(self, views: Tensor) -> Tensor:
         batch, count = views.shape[:2]
         features: Tensor = self.encoder(self._normalise(views))
         return features.view(count, batch, -1)
@@ -63,6 +108,17 @@ class Learner(nn.Module):
         """All first views, then all second ones …: (V * B, 3, S, S) in the parameters' type."""
         stacked = views.transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
         return (stacked.to(self.mean.dtype) / 255 - self.mean) / self.std
+
+
+@contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Undo what passes within it do to running statistics."""
+    before = [buffer.clone() for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(module.buffers(), before, strict=True):
+            buffer.copy_(value)
 
 
 def build_learner(recipe: Recipe) -> Learner:
@@ -75,7 +131,12 @@ def build_learner(recipe: Recipe) -> Learner:
         torch.manual_seed(seed_for(recipe.seed, "weights"))
         encoder = build_backbone(recipe.encoder)
         objective = recipe.objective.build(feature_width(encoder, recipe.views.size))
-        learner = Learner(encoder=encoder, objective=objective, views=recipe.views)
+        learner = Learner(
+            encoder=encoder,
+            objective=objective,
+            views=recipe.views,
+            micro_batch=recipe.train.micro_batch,
+        )
     if recipe.train.batch_norm == "sync":
         globalise_batch_norm(learner)
     # Pixels arrive with channels last; convolutions are fastest when the weights lie so too.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -129,11 +129,15 @@ class Optimization:
         )
 
     def _forward(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
-        mixed = self._config.precision == "bf16"
-        autocast = torch.autocast(self._device.type, torch.bfloat16) if mixed else nullcontext()
-        with autocast:
+        with self._autocast():
             result: StepResult = self._module(sample_id, views)
         return result
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._config.precision == "fp32":
+            return nullcontext()
+        # With a cache, gradients of a weight that is used several times are summed in bfloat16.
+        return torch.autocast(self._device.type, torch.bfloat16, cache_enabled=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimizer and step."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline.data import ingest, storage, streams
 from pipeline.data.corpus import load_corpus
@@ -23,11 +22,12 @@ from pipeline.data.whole_file import cannot_hold
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
+from pipeline.training import micro_batch
 from pipeline.training.initial_weights import initial_weights
-from pipeline.training.learner import Learner, build_learner
+from pipeline.training.learner import build_learner
 from pipeline.training.length import stream_plan, total_steps
+from pipeline.training.memory import training_bytes
 
-_MEASURED_BATCH = 4
 _LABELS_LOOKED_AT = 100_000
 
 
@@ -122,8 +122,8 @@ def plan_recipe(recipe: Recipe) -> Plan:
         parameters=_count(learner),
         encoder_parameters=_count(learner.encoder),
         feature_width=learner.objective.feature_width,
-        memory_bytes=_memory(learner, recipe, local_batch),
-        warnings=list(_warnings(recipe)),
+        memory_bytes=training_bytes(learner, recipe, local_batch=local_batch),
+        warnings=list(_warnings(recipe, learner.encoder)),
     )
 
 
@@ -162,6 +162,7 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
     if not any(setting == "data" or setting.startswith("data.shards") for setting in blamed):
         found += _data_problems(recipe)
     found += _elastic_problems(recipe)
+    found += micro_batch.problems(recipe)
     found += _evaluation_problems(recipe)
     if not blamed & {"encoder", "encoder.name"}:
         found += _model_problems(recipe)
@@ -272,36 +273,7 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _memory(learner: Learner, recipe: Recipe, local_batch: int) -> int:
-    """Weights, gradients, optimizer state and the activations kept for the backward pass."""
-    copies = {"adamw": 4, "lamb": 4, "sgd": 3, "lars": 3}[recipe.train.optimizer.kind]
-    fixed = sum(p.numel() * p.element_size() for p in learner.parameters()) * copies
-    views = tuple(
-        torch.zeros(_MEASURED_BATCH, *shape, dtype=torch.uint8) for shape in recipe.views.shapes
-    )
-    kept = _activation_bytes(learner, views) * local_batch // _MEASURED_BATCH
-    return fixed + (kept // 2 if recipe.train.precision == "bf16" else kept)
-
-
-def _activation_bytes(learner: Learner, views: tuple[Tensor, ...]) -> int:
-    """Bytes that autograd keeps of a small batch's forward pass, each storage counted once."""
-    own = {p.untyped_storage().data_ptr() for p in learner.parameters()}
-    sizes: dict[int, int] = {}
-    kept: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes()
-            kept.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        learner.step(torch.zeros(len(views[0]), dtype=torch.int64), views)
-    return sum(sizes.values())
-
-
-def _warnings(recipe: Recipe) -> Iterator[str]:
+def _warnings(recipe: Recipe, encoder: torch.nn.Module) -> Iterator[str]:
     corpus = load_corpus(recipe.data.manifests)
     for number, manifest in enumerate(corpus.manifests):
         where = f"data.shards[{number}]" if len(corpus.manifests) > 1 else "data.shards"
@@ -309,6 +281,7 @@ def _warnings(recipe: Recipe) -> Iterator[str]:
             yield f"{where}: the samples were not shuffled when the shards were made"
         if manifest.labelled and _sorted(read_labels(corpus, number, at_most=_LABELS_LOOKED_AT)):
             yield f"{where}: the samples are sorted by label; batches will lack negatives"
+    yield from micro_batch.warnings(recipe, encoder)
     if recipe.evaluate is None:
         yield "evaluate: not given, so the encoder will have no probe scores"
     elif storage.absolute(recipe.evaluate.test) in map(storage.absolute, recipe.data.manifests):

@@ -1,6 +1,8 @@
 """One rank's share of a learner's loss and gradient in float64; run by tests, one process a rank.
 
-python learner_gradients.py RANK WORLD_SIZE RENDEZVOUS OUT
+python learner_gradients.py RANK WORLD_SIZE FOLDER
+
+FOLDER has recipe.json and views.pt, a (B, V, S, S, 3) uint8 tensor; it gets RANK.pt.
 """
 
 import sys
@@ -8,54 +10,43 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.recipe import Recipe
 from pipeline.training.learner import build_learner
 
-GLOBAL_BATCH = 8
 
-RECIPE = Recipe.model_validate(
-    {
-        "data": {"shards": "unused"},
-        "views": {"size": 32},
-        "encoder": {
-            "name": "resnet10t",
-            "args": {"channels": [8, 8, 16, 16], "stem_width": 8},
-        },
-        "objective": {"kind": "simclr", "temperature": 0.2, "projector": [16, 8]},
-        "train": {"epochs": 1, "global_batch": GLOBAL_BATCH},
-    }
-)
-
-
-def main(rank: int, world_size: int, rendezvous: str, out: Path) -> None:
+def main(rank: int, world_size: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    if world_size > 1:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size
-        )
-    learner = build_learner(RECIPE).double()
-    noise = torch.Generator().manual_seed(0)
-    views = torch.randint(0, 256, (GLOBAL_BATCH, 2, 32, 32, 3), generator=noise).to(torch.uint8)
-    share = slice(
-        rank * GLOBAL_BATCH // world_size,
-        (rank + 1) * GLOBAL_BATCH // world_size,
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size
     )
-    module = (
-        DistributedDataParallel(learner, broadcast_buffers=False) if world_size > 1 else learner
-    )
-    result = module(torch.arange(GLOBAL_BATCH)[share], (views[share],))
+    learner = build_learner(Recipe.model_validate_json((folder / "recipe.json").read_text()))
+    learner.double()
+    (share,) = torch.load(folder / "views.pt").chunk(world_size)[rank : rank + 1]
+    module = DistributedDataParallel(learner, broadcast_buffers=False)
+    summed: list[nn.Parameter] = []
+
+    def noting(group: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+        summed.extend(bucket.parameters())
+        return allreduce_hook(group, bucket)
+
+    module.register_comm_hook(None, noting)
+    result = module(torch.arange(len(share)), (share,))
     result.total.backward()
+    names = {parameter: name for name, parameter in learner.named_parameters()}
     torch.save(
         {
             "loss": result.losses.loss.detach(),
-            "gradients": {n: p.grad for n, p in learner.named_parameters()},
+            "gradients": {name: parameter.grad for parameter, name in names.items()},
             "buffers": dict(learner.named_buffers()),
+            "summed": [names[parameter] for parameter in summed],
         },
-        out / f"{rank}.pt",
+        folder / f"{rank}.pt",
     )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

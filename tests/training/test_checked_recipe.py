@@ -133,6 +133,54 @@ def test_a_range_of_workers_is_taken_with_readers_in_the_workers(
     assert checked.resolved()["train"]["workers"] == [1, 3]
 
 
+@pytest.mark.parametrize(
+    ("workers", "allowed"),
+    [("1", "1, 2, 4, 8, 16, 32"), ("4", "1, 2, 4, 8"), ("[1, 3]", "1, 2, 4, 8, 16")],
+)
+def test_a_micro_batch_divides_the_share_of_any_workers_that_may_train(
+    problems: Checker, recipe: Path, workers: str, allowed: str
+) -> None:
+    settings = [f"train.workers={workers}", "data.ingest=inline"]
+    for wrong in ("3", "64"):
+        found = problems(*settings, f"train.micro_batch={wrong}")
+        assert list(found) == ["train.micro_batch"]
+        assert found["train.micro_batch"].startswith(f"{wrong} does not divide")
+        assert found["train.micro_batch"].endswith(f"allowed: null, {allowed}")
+    for right in ("null", *allowed.split(", ")):
+        checked_recipe(recipe, [*settings, f"train.micro_batch={right}"])
+
+
+def test_a_micro_batch_is_not_blamed_for_a_wrong_cut(problems: Checker) -> None:
+    assert list(problems("train.micro_batch=3", "train.global_batch=36")) == ["train.global_batch"]
+    assert list(problems("train.micro_batch=3", "train.workers=two")) == ["train.workers"]
+    assert list(problems("train.micro_batch=0")) == ["train.micro_batch"]
+
+
+def test_memory_is_planned_for_the_micro_batch(recipe: Path) -> None:
+    def memory(micro_batch: int | None) -> int:
+        setting = f"train.micro_batch={micro_batch or 'null'}"
+        return plan_recipe(checked_recipe(recipe, [setting])).memory_bytes
+
+    assert memory(32) == memory(None)  # all of the one worker's samples
+    assert memory(32) - memory(16) == 2 * (memory(16) - memory(8))
+    assert memory(4) < memory(None) / 3
+
+
+def test_a_plan_says_what_batch_normalisation_makes_of_micro_batches(recipe: Path) -> None:
+    def warnings(*overrides: str) -> list[str]:
+        found = plan_recipe(checked_recipe(recipe, [*overrides, "data.ingest=inline"])).warnings
+        return [warning for warning in found if warning.startswith("train.micro_batch: ")]
+
+    (fixed,) = warnings("train.micro_batch=8")
+    assert "sees 8 samples of each worker at once, not the whole batch" in fixed
+    (elastic,) = warnings("train.micro_batch=8", "train.workers=[1, 4]")
+    assert elastic == f"{fixed}; results depend on how many workers train"
+    assert warnings("train.micro_batch=32") == []
+    assert warnings("train.workers=[1, 4]") == []
+    vit = "encoder.args={img_size: 16, patch_size: 8, embed_dim: 16, depth: 1, num_heads: 1}"
+    assert warnings("train.micro_batch=8", "encoder.name=vit_tiny_patch16_224", vit) == []
+
+
 def test_a_cut_that_does_not_divide_is_told_with_the_mistakes_in_every_other_section(
     problems: Checker, unlabelled: Path, silent_server: str
 ) -> None:

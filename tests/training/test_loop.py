@@ -90,10 +90,11 @@ def metrics_of(path: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == "metrics"]
 
 
+@pytest.mark.parametrize("micro_batch", [None, 6])
 def test_a_run_that_crashed_ends_as_the_undisturbed_one(
-    clipart_shards: Path, tmp_path: Path
+    micro_batch: int | None, clipart_shards: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_for(clipart_shards / "train")
+    recipe = recipe_for(clipart_shards / "train", train={"micro_batch": micro_batch})
     undisturbed = loop_for(recipe, tmp_path / "a")
     account = undisturbed.run()
     with pytest.raises(Crash):

@@ -84,6 +84,7 @@ FIXED = {
     "train.optimizer": {"lr": 0.5},
     "train.optimizer.weight_decay": 0.0,
     "train.global_batch": 64,
+    "train.micro_batch": 8,
     "train.precision": "bf16",
     "train.batch_norm": "local",
     "seed": 1,
