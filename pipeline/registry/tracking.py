@@ -239,7 +239,7 @@ def forwarding(forwarder: Forwarder) -> Iterator[None]:
             try:
                 forwarder.forward()
                 away = False
-            except (MlflowException, requests.RequestException) as error:
+            except (MlflowException, OSError) as error:  # the server's, or a store's
                 if not away:
                     log.warning("MLflow is away, metrics wait in the journal: %s", error)
                 away = True

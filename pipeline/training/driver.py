@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +19,7 @@ from safetensors.torch import save
 from pipeline.data import storage
 from pipeline.data.corpus import load_corpus
 from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
-from pipeline.errors import InterruptedRunError, Problem, UserError
+from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.registry import tracking
 from pipeline.registry.journal import JournalTail, records
@@ -28,6 +27,7 @@ from pipeline.registry.register import register_encoder
 from pipeline.registry.tracking import Forwarder, TrackedRun, TrackingError, forwarding
 from pipeline.training.cluster import connected, uses_gpu
 from pipeline.training.initial_weights import initial_weights
+from pipeline.training.outages import interrupted_by_outages
 from pipeline.training.plan import checked_recipe
 from pipeline.training.product import package_encoder
 from pipeline.training.progress import showing_progress
@@ -112,7 +112,7 @@ def _finished(folder: RunFolder, identity: dict[str, Any]) -> dict[str, Any] | N
 def _run(
     recipe: Recipe, folder: RunFolder, identity: dict[str, Any], verbose: bool
 ) -> dict[str, Any]:
-    with connected(recipe, verbose=verbose), _interrupted_by_mlflow(folder):
+    with connected(recipe, verbose=verbose), interrupted_by_outages(folder.name):
         run = _open_run(recipe, folder, identity)
         try:
             trained = _follow_training(recipe, folder, run, verbose)
@@ -124,23 +124,6 @@ def _run(
             raise
     write_json(folder.result, result)
     return result
-
-
-@contextmanager
-def _interrupted_by_mlflow(folder: RunFolder) -> Iterator[None]:
-    """Make of MLflow's failures an interruption of the run."""
-    try:
-        yield
-    except TrackingError as error:
-        raise InterruptedRunError(_resumable(folder, f"MLflow failed: {error}")) from error
-
-
-def _resumable(folder: RunFolder, reason: str) -> str:
-    line = " ".join(reason.split())
-    return (
-        f"{folder.name} stopped, and will go on from its last checkpoint when the same command is "
-        f"given again: {line}"
-    )
 
 
 def _follow_training(
@@ -196,7 +179,7 @@ def _open_run(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> Tr
     experiment_id = tracking.open_experiment(uri, recipe.tracking.experiment)
     storage.write_file(folder.recipe, recipe.to_yaml().encode())
     # From here on the run is not finished, whatever it was before.
-    for outcome in (folder.result, folder.failure, folder.interruption):
+    for outcome in (folder.result, folder.failure):
         storage.delete_file(outcome)
     if storage.exists(folder.identity):
         noted = read_json(folder.identity)
@@ -240,10 +223,8 @@ def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
     )
     try:
         trained = trainer.fit().return_value
-    except TrainingFailedError as error:
+    except TrainingFailedError:
         _raise_user_errors(folder)
-        if storage.exists(folder.interruption):
-            raise InterruptedRunError(_resumable(folder, read_json(folder.interruption))) from error
         raise
     _raise_user_errors(folder)
     return dict(trained)

@@ -59,7 +59,10 @@ def showing_progress(tail: JournalTail) -> Iterator[None]:
     console = Console(stderr=True)
 
     def update() -> bool:
-        records = tail.read()
+        try:
+            records = tail.read()
+        except OSError:  # a store that is away: the line stays as it is
+            return False
         for record in records:
             line.take(record)
         return bool(records)

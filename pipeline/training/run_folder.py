@@ -59,7 +59,6 @@ class RunFolder:
         self.trace = storage.join(location, "trace")
         self.ledger = storage.join(location, "ledger.parquet")
         self.failure = storage.join(location, "failure.json")
-        self.interruption = storage.join(location, "interruption.json")
         self.result = storage.join(location, "result.json")
         self.ray = storage.join(location, "ray")
 

@@ -12,7 +12,6 @@ from pipeline import collectives
 from pipeline.data import storage
 from pipeline.data.ingest import inline
 from pipeline.data.ray_ingest import ray_data
-from pipeline.data.slice_reader import UnreadableShardError
 from pipeline.data.streams import workers_that_train
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
@@ -61,8 +60,4 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     except UserError as error:
         if collectives.rank() == 0 or not storage.exists(folder.failure):
             write_json(folder.failure, [problem._asdict() for problem in error.problems])
-        raise
-    except (OSError, UnreadableShardError) as error:
-        # Restarts may mend it; if they do not, the driver says what it was.
-        write_json(folder.interruption, str(getattr(error, "cause", error)))
         raise

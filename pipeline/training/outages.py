@@ -1,0 +1,47 @@
+"""Outages: what MLflow, a disk or a store does wrong interrupts a run, which can be taken up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray.train import TrainingFailedError, WorkerGroupError
+
+from pipeline.data.slice_reader import UnreadableShardError
+from pipeline.errors import InterruptedRunError
+from pipeline.registry.tracking import TrackingError
+
+
+@contextmanager
+def interrupted_by_outages(run: str) -> Iterator[None]:
+    """Make an interruption of an outage that ends the body, here or on a worker.
+
+    Raises:
+        InterruptedRunError: names the run and what was away; the same command goes on.
+    """
+    try:
+        yield
+    except TrackingError as error:
+        raise _interruption(run, f"MLflow failed: {error}") from error
+    except OSError as error:
+        raise _interruption(run, str(error)) from error
+    except TrainingFailedError as error:
+        outage = _outage(error)
+        if outage is None:
+            raise
+        raise _interruption(run, outage) from error
+
+
+def _outage(error: TrainingFailedError) -> str | None:
+    """What a disk or a store did to a worker, if that is what the training failed of."""
+    failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
+    outages = [e for e in failures if isinstance(e, OSError | UnreadableShardError)]
+    return str(getattr(outages[0], "cause", outages[0])) if outages else None
+
+
+def _interruption(run: str, reason: str) -> InterruptedRunError:
+    line = " ".join(reason.split())
+    return InterruptedRunError(
+        f"{run} stopped, and will go on from its last checkpoint when the same command is given "
+        f"again: {line}"
+    )
