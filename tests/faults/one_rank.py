@@ -1,9 +1,12 @@
 """One rank of a run without Ray, in a process that a test may kill.
 
 python one_rank.py RANK WORLD_SIZE RENDEZVOUS RECIPE RUN
+
+A file `RUN/notice-RANK` tells the rank that one will be lost.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,10 +35,18 @@ def main(rank: int, world_size: int, rendezvous: str, recipe: Path, run: Path) -
         folder=RunFolder(run),
         device=torch.device("cpu"),
         ingest=inline,
+        notice=partial(take, run / f"notice-{rank}"),
     )
     loop.run()
     if rank == 0:
         snapshot(dict(loop.encoder.state_dict())).save(run / "final")
+
+
+def take(notice: Path) -> bool:
+    """Whether there is a notice; it is gone afterwards."""
+    there = notice.exists()
+    notice.unlink(missing_ok=True)
+    return there
 
 
 if __name__ == "__main__":
