@@ -2,12 +2,13 @@
 
     OMP_NUM_THREADS=1 python benchmarks/overhead_plain.py recipe.yaml journal.jsonl
 
-What somebody would write who has our indexed reader and not our training. The journal has the loss
-every `log_every` steps, as a run's has.
+What somebody would write who has our indexed reader and not our training loop. The journal has the
+loss every `log_every` steps, as a run's has.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -41,6 +42,7 @@ def main(recipe_path: Path, journal_path: Path) -> None:
     )
     loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=_BATCHES_AHEAD)
     journal = Journal(journal_path)
+    journal.event("training", workers=[{"pid": os.getpid()}])
     for step, (sample_id, views) in enumerate(loader, start=1):
         result = optimization.step(sample_id, views)
         if step % recipe.train.log_every == 0:
