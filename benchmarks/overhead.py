@@ -163,7 +163,7 @@ class _Contender:
             if process.poll() is not None:
                 raise RuntimeError(f"{process.args!r} ended with exit code {process.returncode}")
             time.sleep(0.1)
-        (workers,) = (r["workers"] for r in records(journal) if r.get("event") == "training")
+        (workers,) = (r["workers"] for r in records(str(journal)) if r.get("event") == "training")
         self._trainer: int = workers[0]["pid"]
         time.sleep(_WARM_UP)
         self._signal(signal.SIGSTOP)
@@ -195,7 +195,7 @@ class _Contender:
                 os.kill(pid, number)
 
     def _lines(self) -> list[dict[str, Any]]:
-        return [record for record in records(self._journal) if record["kind"] == "metrics"]
+        return [record for record in records(str(self._journal)) if record["kind"] == "metrics"]
 
 
 @contextmanager

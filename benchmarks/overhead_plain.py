@@ -41,7 +41,7 @@ def main(recipe_path: Path, journal_path: Path) -> None:
         device=torch.device("cpu"),
     )
     loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=_BATCHES_AHEAD)
-    journal = Journal(journal_path)
+    journal = Journal(str(journal_path))
     journal.event("training", workers=[{"pid": os.getpid()}])
     for step, (sample_id, views) in enumerate(loader, start=1):
         result = optimization.step(sample_id, views)
