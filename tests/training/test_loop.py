@@ -90,7 +90,7 @@ def metrics_of(path: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == "metrics"]
 
 
-@pytest.mark.parametrize("micro_batch", [None, 6])
+@pytest.mark.parametrize("micro_batch", [None, 12])
 def test_a_run_that_crashed_ends_as_the_undisturbed_one(
     micro_batch: int | None, clipart_shards: Path, tmp_path: Path
 ) -> None:
