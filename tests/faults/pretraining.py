@@ -24,6 +24,7 @@ TRAIN = {
     "steps": STEPS,
     "global_batch": 120,  # so large that readers are at most 64 steps ahead
     "workers": 2,
+    "batch_norm": "local",  # fewer collectives, which take long where ranks share a core
     "max_failures": -1,
     "checkpoint": {"every_steps": 7},
 }

@@ -1,0 +1,51 @@
+"""The driver and its workers killed with -9 at random steps of one run through Ray."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.pretraining import STEPS, TRAIN, Pretraining, assert_mlflow_has_the_journal
+
+
+@pytest.mark.parametrize(
+    ("workers", "ingest"), [(1, "inline"), pytest.param(10, "ray", marks=pytest.mark.slow)]
+)
+def test_the_driver_killed_twice_and_workers_at_random_change_nothing(
+    workers: int,
+    ingest: str,
+    undisturbed: tuple[Pretraining, dict[str, Any]],
+    shards: Path,
+    tmp_path: Path,
+) -> None:
+    whole, expected = undisturbed
+    run = Pretraining(tmp_path, data={"shards": str(shards), "ingest": ingest}, train=TRAIN)
+    chance = random.SystemRandom()
+    kills = ["driver"] * 2 + ["worker"] * workers
+    chance.shuffle(kills)
+    with ExitStack() as commands:
+        process = commands.enter_context(run.started())
+        for number, kill in enumerate(kills):
+            done = run.last_step()
+            until = done + chance.randint(1, (STEPS - 20 - done) // (len(kills) - number))
+            run.wait_for(until, process, starts=number + 1)
+            if kill == "worker":
+                os.kill(chance.choice(run.starts()[-1]["workers"])["pid"], signal.SIGKILL)
+            else:
+                process.kill()
+                process.wait()
+                process = commands.enter_context(run.started())
+        result = run.result(process)
+    told = f"killed {kills}, trainings started at {[start['step'] for start in run.starts()]}"
+    assert len(run.starts()) == len(kills) + 1, told
+    assert result["encoder_sha256"] == expected["encoder_sha256"], told
+    assert result["samples"] == expected["samples"], told
+    assert run.trace().equals(whole.trace()), told
+    assert run.steps() == list(range(2, STEPS + 1, 2)), told
+    assert_mlflow_has_the_journal(run, result)
