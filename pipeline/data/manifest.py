@@ -163,11 +163,16 @@ class Manifest:
         }
 
 
+class StoreAwayError(UserError):
+    """A store does not say what it holds: a mistake before a run begins, an outage after that."""
+
+
 def load_manifest(folder: str | Path) -> Manifest:
     """Read a manifest from its folder (or from the path of its file).
 
     Raises:
         UserError: there is none, or it is not a manifest.
+        StoreAwayError: its store does not answer.
     """
     path = manifest_path(folder)
     if storage.is_remote(path):
@@ -202,7 +207,9 @@ def _load_remote(path: str) -> Manifest:
         return _parse(path, pa.py_buffer(storage.read_file(path)))
     except FileNotFoundError as error:
         raise _no_manifest(path) from error
-    except (OSError, ValueError, ImportError) as error:
+    except OSError as error:
+        raise StoreAwayError(Problem(path, f"cannot be read: {error}")) from error
+    except (ValueError, ImportError) as error:
         raise UserError(Problem(path, f"cannot be read: {error}")) from error
 
 

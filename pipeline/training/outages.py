@@ -7,9 +7,12 @@ from contextlib import contextmanager
 
 from ray.train import TrainingFailedError, WorkerGroupError
 
+from pipeline.data.manifest import StoreAwayError
 from pipeline.data.slice_reader import UnreadableShardError
 from pipeline.errors import InterruptedRunError
 from pipeline.registry.tracking import TrackingError
+
+_OUTAGES = (OSError, UnreadableShardError, StoreAwayError)
 
 
 @contextmanager
@@ -35,7 +38,7 @@ def interrupted_by_outages(run: str) -> Iterator[None]:
 def _outage(error: TrainingFailedError) -> str | None:
     """What a disk or a store did to a worker, if that is what the training failed of."""
     failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
-    outages = [e for e in failures if isinstance(e, OSError | UnreadableShardError)]
+    outages = [e for e in failures if isinstance(e, _OUTAGES)]
     return str(getattr(outages[0], "cause", outages[0])) if outages else None
 
 

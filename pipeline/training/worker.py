@@ -11,6 +11,7 @@ import ray.train.torch
 from pipeline import collectives
 from pipeline.data import storage
 from pipeline.data.ingest import inline
+from pipeline.data.manifest import StoreAwayError
 from pipeline.data.ray_ingest import ray_data
 from pipeline.data.streams import workers_that_train
 from pipeline.errors import UserError
@@ -57,6 +58,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
         if collectives.rank() != 0:
             return None
         return {"samples": samples, "probes": probe_encoder(recipe, loop.encoder)}
+    except StoreAwayError:
+        raise  # restarts may mend it
     except UserError as error:
         if collectives.rank() == 0 or not storage.exists(folder.failure):
             write_json(folder.failure, [problem._asdict() for problem in error.problems])
