@@ -207,6 +207,7 @@ class TrainingLoop:
         self._store.wait()
         if self._journal:
             self._journal.event("preemption", step=step)
+            self._journal.flush()  # the node may be this one
 
     def _step(self, batch: Batch) -> StepResult:
         sample_id = self._on_device(torch.from_numpy(batch.sample_id))
