@@ -1,9 +1,10 @@
-"""Seconds from the death of a worker to the next new step, and what a checkpoint costs.
+"""Seconds from a death to the next new step, and what a checkpoint costs.
 
     python benchmarks/recovery.py --json
 
-The first on a real run of two workers through Ray, one of which is killed; the second on a ViT-S
-and its AdamW moments, copied for a checkpoint and then written while training would go on.
+The first on real runs of two workers through Ray, of which one is killed, or the whole node that it
+is on; the second on a ViT-S and its AdamW moments, copied for a checkpoint and then written while
+training would go on.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 _CLIPART = Path(__file__).parents[1] / "tests" / "fixtures" / "openclipart_ci_32.npz"
 _BETWEEN_CHECKPOINTS = 600.0  # seconds
@@ -27,53 +31,105 @@ _BETWEEN_CHECKPOINTS = 600.0  # seconds
 
 def main(
     json_: Annotated[bool, typer.Option("--json", help="End with a JSON line on stdout.")] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Kills, each in a run of its own.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs for each kind of death.")] = 3,
 ) -> None:
-    """Kill a worker, wait for training to go on; then time checkpoints."""
+    """Kill workers and nodes, wait for training to go on; then time checkpoints."""
     with tempfile.TemporaryDirectory() as folder:
-        recoveries = [_recovery(Path(folder), number) for number in range(repeats)]
+        numbers = range(repeats)
+        deaths = [_after_worker_death(Path(folder), number) for number in numbers]
+        losses = [_after_node_loss(Path(folder), number) for number in numbers]
         copying, writing, size = _checkpoint(Path(folder) / "checkpoints")
     report = {
-        "seconds_to_next_step": [round(seconds, 1) for seconds in recoveries],
+        "seconds_to_next_step_after_worker_death": [round(seconds, 1) for seconds in deaths],
+        "seconds_to_next_step_after_node_loss": [round(seconds, 1) for seconds in losses],
         "checkpoint_bytes": size,
         "checkpoint_seconds_training_waits": round(copying, 3),
         "checkpoint_seconds_in_background": round(writing, 3),
         "checkpoint_share_at_one_in_10_minutes": round(copying / _BETWEEN_CHECKPOINTS, 5),
     }
     for name, value in report.items():
-        print(f"{name:40} {value}", file=sys.stderr)
+        print(f"{name:45} {value}", file=sys.stderr)
     if json_:
         print(json.dumps(report))
 
 
-def _recovery(folder: Path, number: int) -> float:
-    import yaml
+def _after_worker_death(folder: Path, number: int) -> float:
+    run = _Run(folder, f"worker-{number}", workers=2)
+    with run.started():
+        return run.seconds_to_next_step(lambda: os.kill(run.last_worker(), signal.SIGKILL))
 
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(_recipe(folder, number)))
-    run = subprocess.Popen(
-        [sys.executable, "-m", "jobs", "pretrain", "recipe.yaml"],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    journal = folder / "runs" / "recovery" / f"run-{number}" / "journal.jsonl"
+
+def _after_node_loss(folder: Path, number: int) -> float:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    node = cluster.add_node(num_cpus=1)
+    run = _Run(folder, f"node-{number}", workers=[1, 2])
     try:
-        while not _after(journal, 30):
-            time.sleep(0.02)
-        (workers,) = (r["workers"] for r in _records(journal) if r.get("event") == "training")
-        os.kill(workers[1]["pid"], signal.SIGKILL)
-        killed = time.time()
-        reached = max(r["step"] for r in _records(journal) if r["kind"] == "metrics")
-        while not (later := _after(journal, reached + 1)):
-            time.sleep(0.02)
-        return float(later[0]["time"] - killed)
+        with run.started(RAY_ADDRESS=cluster.address):
+            return run.seconds_to_next_step(lambda: cluster.remove_node(node, allow_graceful=False))
     finally:
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
+        cluster.shutdown()
 
 
-def _recipe(folder: Path, number: int) -> dict[str, Any]:
+class _Run:
+    """`pretrain` in a process of its own, followed through its journal."""
+
+    def __init__(self, folder: Path, name: str, *, workers: int | list[int]) -> None:
+        self._folder = folder
+        self._journal = folder / "runs" / "recovery" / name / "journal.jsonl"
+        recipe = _recipe(folder, name=name, workers=workers)
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+
+    @contextmanager
+    def started(self, **environment: str) -> Iterator[None]:
+        """The run, which never ends by itself, until the body does."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jobs", "pretrain", "recipe.yaml"],
+            cwd=self._folder,
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def seconds_to_next_step(self, kill: Callable[[], None]) -> float:
+        """Kill at step 30; the time until a step is noted that the run had not come to before."""
+        while len(self._steps_by_start()[-1]) < 30:
+            time.sleep(0.02)
+        killed = time.time()
+        kill()
+        while len(self._steps_by_start()) == 2 or not self._steps_by_start()[-1]:
+            time.sleep(0.02)
+        return float(self._steps_by_start()[-1][0]["time"] - killed)
+
+    def last_worker(self) -> int:
+        """The process id of the last rank."""
+        starts = [r for r in self._records() if r.get("event") == "training"]
+        return int(starts[-1]["workers"][-1]["pid"])
+
+    def _steps_by_start(self) -> list[list[dict[str, Any]]]:
+        """The steps noted before the workers started, after their first start, and so on."""
+        steps: list[list[dict[str, Any]]] = [[]]
+        for record in self._records():
+            if record["kind"] == "metrics":
+                steps[-1].append(record)
+            elif record["event"] == "training":
+                steps.append([])
+        return steps
+
+    def _records(self) -> list[dict[str, Any]]:
+        if not self._journal.exists():
+            return []
+        return [json.loads(line) for line in self._journal.open() if line.endswith("}\n")]
+
+
+def _recipe(folder: Path, *, name: str, workers: int | list[int]) -> dict[str, Any]:
     from pipeline.data.sharding import write_shards
     from pipeline.data.sources import open_source
 
@@ -88,30 +144,25 @@ def _recipe(folder: Path, number: int) -> dict[str, Any]:
             progress=lambda count: None,
         )
     return {
-        "name": f"run-{number}",
-        "data": {"shards": str(folder / "shards"), "streams": 4, "shuffle_window": 64},
+        "name": name,
+        "data": {
+            "shards": str(folder / "shards"),
+            "streams": 4,
+            "shuffle_window": 64,
+            "ingest": "ray" if workers == 2 else "inline",
+        },
         "views": {"size": 32},
         "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
         "objective": {"kind": "simclr", "projector": [16]},
         "train": {
             "epochs": 2000,
             "global_batch": 24,
-            "workers": 2,
+            "workers": workers,
             "log_every": 1,
             "checkpoint": {"every_steps": 5},
         },
         "tracking": {"experiment": "recovery", "storage": str(folder / "runs")},
     }
-
-
-def _records(journal: Path) -> list[dict[str, Any]]:
-    if not journal.exists():
-        return []
-    return [json.loads(line) for line in journal.open() if line.endswith("}\n")]
-
-
-def _after(journal: Path, step: int) -> list[dict[str, Any]]:
-    return [r for r in _records(journal) if r["kind"] == "metrics" and r["step"] >= step]
 
 
 def _checkpoint(root: Path) -> tuple[float, float, int]:
