@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+import ray
 from moto.server import ThreadedMotoServer
 
 from pipeline.data.sharding import write_shards
@@ -60,6 +61,14 @@ def object_store(_credentials: None) -> Iterator[str]:
         client.create_bucket(Bucket=bucket)
     yield f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def local_ray(_credentials: None) -> Iterator[None]:
+    """One Ray for all tests that need it in this process."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 Verb = Callable[..., subprocess.CompletedProcess[str]]

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 
 from pipeline.data.index import load_index
 from pipeline.data.manifest import load_manifest, locate
 from pipeline.data.sharding import write_shards
 from pipeline.data.sources import open_source
-
-
-@pytest.fixture(scope="package")
-def local_ray(_credentials: None) -> Iterator[None]:
-    """One Ray for all tests of this folder that need it."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
 
 Spoil = Callable[[Path, Path, Collection[int]], Path]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-import ray
 import yaml
 from mlflow import MlflowClient
 
@@ -20,12 +19,7 @@ from pipeline.training.driver import Pretrained, pretrain_recipe
 Pretrain = Callable[..., Pretrained]
 Verb = Callable[..., CompletedProcess[str]]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +46,12 @@ def folder(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         },
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrain(folder: Path) -> Pretrain:
+    """Runs the recipe, with settings changed."""
     return lambda *settings, **options: pretrain_recipe(folder / "recipe.yaml", settings, **options)
 
 
