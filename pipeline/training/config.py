@@ -71,8 +71,8 @@ class TrainConfig(BaseModel):
         Field(
             ge=1,
             description="samples of a worker that the encoder sees at once; heads and losses see "
-            "the whole batch (gradient caching: a third more computing, a bound on memory); batch "
-            "normalisation in the encoder sees no more than these. null: all",
+            "the whole batch (gradient caching: at least a third more computing, a bound on "
+            "memory); batch normalisation in the encoder sees no more than these. null: all",
         ),
     ] = None
     workers: Annotated[
