@@ -92,7 +92,7 @@ def _cases(folder: Path) -> list[_Case]:
         _Case(
             name="photographs",
             shards=photographs.images.shards,
-            size=96,
+            size=64,
             encoder={"name": "resnet18"},
             batch=16,
             log_every=1,

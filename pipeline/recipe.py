@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from pipeline.data.config import DataConfig
@@ -19,6 +20,7 @@ from pipeline.encoders.backbone import EncoderConfig
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.objectives.simclr import SimCLRConfig
+from pipeline.objectives.vicreg import VICRegConfig
 from pipeline.registry.config import TrackingConfig
 from pipeline.training.config import TrainConfig
 from pipeline.views.parameters import ImageViews
@@ -40,10 +42,17 @@ class Recipe(BaseModel):
     data: DataConfig
     views: ImageViews = ImageViews()
     encoder: EncoderConfig
-    objective: SimCLRConfig = SimCLRConfig()
+    objective: Annotated[SimCLRConfig | VICRegConfig, Field(discriminator="kind")] = SimCLRConfig()
     train: TrainConfig
     evaluate: EvaluateConfig | None = None
     tracking: TrackingConfig = TrackingConfig()
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _simclr_unless_told(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "kind" not in value:
+            return {"kind": "simclr", **value}
+        return value
 
     def with_absolute_paths(self) -> Recipe:
         """The recipe with its folders spelt out, since workers run in other directories."""
@@ -181,7 +190,7 @@ def _mend(raw: dict[str, Any], errors: Iterable[ErrorDetails]) -> dict[str, Any]
     """The recipe without what is wrong in it, with stand-ins for what it cannot do without."""
     mended = deepcopy(raw)
     for details in errors:
-        loc = details["loc"]
+        loc = _untagged(details["loc"])
         if details["type"] == "missing" and loc in _STAND_INS:
             *parents, last = loc
             section = mended
@@ -209,7 +218,7 @@ def _remove(raw: dict[str, Any], loc: Iterable[int | str]) -> None:
 
 
 def _explain(details: ErrorDetails) -> Problem:
-    where = ".".join(str(part) for part in details["loc"]) or "recipe"
+    where = ".".join(str(part) for part in _untagged(details["loc"])) or "recipe"
     if details["type"] == "extra_forbidden":
         allowed = sorted(_fields_at(details["loc"][:-1]))
         near = difflib.get_close_matches(str(details["loc"][-1]), allowed, n=1, cutoff=0.6)
@@ -217,6 +226,11 @@ def _explain(details: ErrorDetails) -> Problem:
         return Problem(where, f"is not a setting; {hint}")
     if details["type"] == "missing":
         return Problem(where, "is missing")
+    if details["type"] == "union_tag_invalid":
+        kind = details["input"]["kind"]
+        near = difflib.get_close_matches(str(kind), _KINDS[where], n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(_KINDS[where])}"
+        return Problem(f"{where}.kind", f"{kind!r} is wrong; {hint}")
     message = details["msg"].removeprefix("Value error, ")
     given = details["input"]
     if isinstance(given, Mapping):
@@ -226,15 +240,41 @@ def _explain(details: ErrorDetails) -> Problem:
 
 def _fields_at(loc: Iterable[int | str]) -> set[str]:
     model: type[BaseModel] = Recipe
+    models: Mapping[str, type[BaseModel]] = {}
     for key in loc:
+        if key in models:  # the kind that a section is of
+            model, models = models[str(key)], {}
+            continue
         if isinstance(key, int):  # an item of a list, whose type the list's annotation names
             continue
         field = next((f for name, f in model.model_fields.items() if key in (name, f.alias)), None)
         if field is None:
             return set()
-        kinds = [field.annotation, *get_args(field.annotation)]
-        nested = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        nested = _models_in(field)
         if not nested:
             return set()
         model = nested[0]
+        models = _by_kind(nested) if field.discriminator else {}
     return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def _models_in(field: FieldInfo) -> list[type[BaseModel]]:
+    kinds = [field.annotation, *get_args(field.annotation)]
+    return [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+
+
+def _by_kind(models: Iterable[type[BaseModel]]) -> dict[str, type[BaseModel]]:
+    return {get_args(model.model_fields["kind"].annotation)[0]: model for model in models}
+
+
+_KINDS = {
+    name: _by_kind(_models_in(field))
+    for name, field in Recipe.model_fields.items()
+    if field.discriminator
+}
+"""Sections of which there are several kinds."""
+
+
+def _untagged(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where a setting is in the user's file, which has no kind between section and setting."""
+    return loc[:1] + loc[2:] if loc and loc[0] in _KINDS else loc

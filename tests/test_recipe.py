@@ -110,7 +110,15 @@ def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Read
     [
         ("seed=-1", "seed", "-1 is wrong: input should be greater than or equal to 0"),
         ("objective.temperature=0", "objective.temperature", "greater than 0"),
-        ("objective.kind=byol", "objective.kind", "'byol' is wrong: input should be 'simclr'"),
+        ("objective.kind=sinclr", "objective.kind", "'sinclr' is wrong; did you mean simclr?"),
+        ("objective.kind=byol", "objective.kind", "'byol' is wrong; allowed: simclr, vicreg"),
+        ("objective={variance: 1}", "objective.variance", "allowed: kind, projector, temperature"),
+        ("objective={kind: vicreg, variance: -1}", "objective.variance", "greater than or equal"),
+        (
+            "objective={kind: vicreg, varianc: 1}",
+            "objective.varianc",
+            "is not a setting; did you mean variance?",
+        ),
         ("views.flip=1.5", "views.flip", "less than or equal to 1"),
         ("views.crop_scale=[a, 1]", "views.crop_scale.0", "valid number"),
         ("views.crop_scale=[0.9, 0.1]", "views.crop_scale", "must be 0 < low <= high <= 1"),

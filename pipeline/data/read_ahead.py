@@ -13,7 +13,8 @@ from ray.data._internal.execution.operators.map_operator import MapOperator
 HELD_BY_CONSUMER = 3
 """Slices on their way from the executor to the assembler: prefetched, formatted, taken apart."""
 
-_REST_SECONDS = 0.05
+_SHORTEST_REST = 0.02  # seconds
+_LONGEST_REST = 0.5
 
 
 class ReadAhead(BackpressurePolicy):
@@ -22,13 +23,16 @@ class ReadAhead(BackpressurePolicy):
     Ray's own policies bound bytes by leaving finished outputs where they are. Its executor, which
     runs in a thread of the training process, then finds them ready and turns without a pause: that
     took a third of a core and, through the interpreter lock, slowed training to a third. Here the
-    outputs are always taken, tasks are held back instead, and while none runs the thread sleeps.
+    outputs are always taken, tasks are held back instead, and while none runs the thread sleeps:
+    twice as long each time, so that a reader that is far ahead of a slow step costs next to
+    nothing, and one that has just caught up is soon asked again.
     """
 
     def __init__(self, *executor: Any, tasks: int, slices: int) -> None:
         super().__init__(*executor)
         self._tasks = tasks
         self._slices = slices
+        self._rest = _SHORTEST_REST
 
     def can_add_input(self, op: PhysicalOperator) -> bool:
         """Whether the operator may start another task; called in each turn of the executor."""
@@ -37,5 +41,8 @@ class ReadAhead(BackpressurePolicy):
         running = op.num_active_tasks()
         ahead = running + self._topology[op].total_enqueued_output_blocks()
         if ahead >= self._slices and not running:
-            time.sleep(_REST_SECONDS)
+            time.sleep(self._rest)
+            self._rest = min(2 * self._rest, _LONGEST_REST)
+        else:
+            self._rest = _SHORTEST_REST
         return running < self._tasks and ahead < self._slices

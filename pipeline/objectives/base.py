@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 
@@ -46,3 +47,13 @@ class Objective(nn.Module):
                 local views after the global ones. Every rank calls this with equal shapes.
         """
         raise NotImplementedError
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision as float32: similarities, densities and covariances need it."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def without_autocast(values: Tensor) -> torch.autocast:
+    """Within it products are of the precision of their factors, on the device of `values`."""
+    return torch.autocast(values.device.type, enabled=False)

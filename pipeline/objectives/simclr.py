@@ -11,7 +11,13 @@ from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.encoders.heads import projector
-from pipeline.objectives.base import Capabilities, Objective, PairLosses
+from pipeline.objectives.base import (
+    Capabilities,
+    Objective,
+    PairLosses,
+    at_least_float32,
+    without_autocast,
+)
 
 
 class SimCLRConfig(BaseModel):
@@ -46,7 +52,7 @@ class SimCLR(Objective):
         """NT-Xent of (2, B, D) features; `evidence` is the mean over the two directions."""
         views, batch, width = features.shape
         projected = self.projector(features.reshape(views * batch, width))
-        z_VBD = F.normalize(_at_least_float32(projected), dim=-1).view(views, batch, -1)
+        z_VBD = F.normalize(at_least_float32(projected), dim=-1).view(views, batch, -1)
         loss = nt_xent(z_VBD, temperature=self.temperature)
         return PairLosses(
             loss=loss,
@@ -75,13 +81,10 @@ def nt_xent(z_VBD: Tensor, *, temperature: float) -> Tensor:
         raise ValueError(f"NT-Xent pairs 2 views, got {views}")
     everyone = torch.stack([collectives.gather(z) for z in z_VBD])  # (2, N, D)
     total = everyone.shape[1]
-    logits = z_VBD.flatten(0, 1) @ everyone.flatten(0, 1).T / temperature  # (2B, 2N)
+    with without_autocast(z_VBD):
+        logits = z_VBD.flatten(0, 1) @ everyone.flatten(0, 1).T / temperature  # (2B, 2N)
     own = torch.arange(batch, device=z_VBD.device) + collectives.rank() * batch
     itself = torch.cat([own, own + total])
     partner = torch.cat([own + total, own])
     logits = logits.scatter(1, itself[:, None], float("-inf"))
     return F.cross_entropy(logits, partner, reduction="none").view(views, batch)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

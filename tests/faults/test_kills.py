@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,15 +23,41 @@ from pipeline.recipe import Recipe
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.trace import join_trace
 
+Variant = dict[str, Any]
+Undisturbed = Callable[[int, Variant], Path]
+
 STEPS = 240
+RESNET = {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}}
+VIT = {
+    "name": "vit_tiny_patch16_224",
+    "args": {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2},
+}
 ONE_RANK = Path(__file__).parent / "one_rank.py"
 
 
-@pytest.mark.parametrize(("ranks", "kills"), [(2, 2), pytest.param(4, 10, marks=pytest.mark.slow)])
+WHOLE_BATCHES: Variant = {"encoder": RESNET}
+# A worker's micro-batches are the global batch's for any number of workers only where no batch
+# normalisation looks at them.
+MICRO_BATCHES: Variant = {"encoder": VIT, "micro_batch": 3}
+
+
+@pytest.mark.parametrize(
+    ("ranks", "kills", "variant"),
+    [
+        (2, 2, WHOLE_BATCHES),
+        pytest.param(2, 4, MICRO_BATCHES, marks=pytest.mark.slow),
+        pytest.param(4, 10, WHOLE_BATCHES, marks=pytest.mark.slow),
+    ],
+)
 def test_kills_at_random_steps_change_nothing(
-    ranks: int, kills: int, undisturbed: Callable[[int], Path], clipart_shards: Path, tmp_path: Path
+    ranks: int,
+    kills: int,
+    variant: Variant,
+    undisturbed: Undisturbed,
+    clipart_shards: Path,
+    tmp_path: Path,
 ) -> None:
-    write_recipe(clipart_shards, tmp_path / "recipe.json")
+    write_recipe(clipart_shards, tmp_path / "recipe.json", variant)
     chance = random.SystemRandom()
     reached = []
     for _ in range(kills):
@@ -45,23 +71,26 @@ def test_kills_at_random_steps_change_nothing(
         assert [process.wait(600) for process in processes] == [0] * ranks
     told = f"killed after steps {reached}"
     for file in ("final.safetensors", "final.json"):
-        expected = (undisturbed(ranks) / file).read_bytes()
+        expected = (undisturbed(ranks, variant) / file).read_bytes()
         assert (tmp_path / "disturbed" / file).read_bytes() == expected, told
-    assert served(tmp_path / "disturbed").equals(served(undisturbed(ranks))), told
+    assert served(tmp_path / "disturbed").equals(served(undisturbed(ranks, variant))), told
     assert metric_steps(tmp_path / "disturbed") == list(range(2, STEPS + 1, 2)), told
 
 
+@pytest.mark.parametrize(
+    "variant", [WHOLE_BATCHES, pytest.param(MICRO_BATCHES, marks=pytest.mark.slow)]
+)
 def test_other_numbers_of_ranks_see_the_same_batches(
-    undisturbed: Callable[[int], Path], clipart_shards: Path, tmp_path: Path
+    variant: Variant, undisturbed: Undisturbed, clipart_shards: Path, tmp_path: Path
 ) -> None:
-    write_recipe(clipart_shards, tmp_path / "recipe.json")
+    write_recipe(clipart_shards, tmp_path / "recipe.json", variant)
     # Of three ranks two train and one waits; then one trains alone, then two again.
     for ranks, until in ((3, 60), (1, 120)):
         with running(tmp_path, "elastic", ranks) as processes:
             wait_for(tmp_path / "elastic", until, processes[: 1 if ranks == 1 else 2])
     with running(tmp_path, "elastic", 2) as processes:
         assert [process.wait(600) for process in processes] == [0, 0]
-    runs = undisturbed(2), tmp_path / "elastic"
+    runs = undisturbed(2, variant), tmp_path / "elastic"
     traces = [served(run).drop_columns(["rank"]) for run in runs]
     assert traces[0].equals(traces[1])
     losses = [losses_of(run) for run in runs]
@@ -70,18 +99,19 @@ def test_other_numbers_of_ranks_see_the_same_batches(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[int], Path]:
+def undisturbed(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """The folder of a finished run of so many ranks, which is trained once."""
+    finished: dict[str, Path] = {}
 
-    @cache
-    def run(ranks: int) -> Path:
-        folder = tmp_path_factory.mktemp(f"undisturbed-{ranks}")
-        write_recipe(clipart_shards, folder / "recipe.json")
-        with running(folder, "run", ranks) as processes:
-            assert [process.wait(600) for process in processes] == [0] * ranks
-        return folder / "run"
+    def run(ranks: int, variant: Variant) -> Path:
+        key = f"{ranks}-{variant['encoder']['name']}"
+        if key not in finished:
+            folder = tmp_path_factory.mktemp(f"undisturbed-{key}")
+            write_recipe(clipart_shards, folder / "recipe.json", variant)
+            with running(folder, "run", ranks) as processes:
+                assert [process.wait(600) for process in processes] == [0] * ranks
+            finished[key] = folder / "run"
+        return finished[key]
 
     return run
 
@@ -96,16 +126,17 @@ def losses_of(run: Path) -> list[float]:
     return [record["metrics"]["loss"] for record in records if record["kind"] == "metrics"]
 
 
-def write_recipe(shards: Path, path: Path) -> None:
+def write_recipe(shards: Path, path: Path, variant: Variant) -> None:
     recipe = Recipe.model_validate(
         {
-            "data": {"shards": str(shards / "train"), "streams": 4, "shuffle_window": 64},
+            "data": {"shards": str(shards / "train"), "streams": 8, "shuffle_window": 64},
             "views": {"size": 32},
-            "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
+            "encoder": variant["encoder"],
             "objective": {"kind": "simclr", "projector": [16]},
             "train": {
                 "steps": STEPS,
                 "global_batch": 24,
+                "micro_batch": variant.get("micro_batch"),
                 "optimizer": {"kind": "sgd", "lr": 1e-4},
                 "log_every": 2,
                 "checkpoint": {"every_steps": 7},

@@ -77,6 +77,13 @@ def test_similarities_stay_in_float32_under_autocast() -> None:
     assert losses.projections.dtype == torch.float32
 
 
+def test_autocast_does_not_round_similarities() -> None:
+    z = golden_inputs()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nt_xent(z.float(), temperature=0.05)
+    assert torch.allclose(loss.double(), nt_xent(z, temperature=0.05), atol=1e-5)
+
+
 def test_pair_losses_have_the_shapes_of_the_contract() -> None:
     losses = SimCLRConfig(projector=(16, 8)).build(4)(torch.randn(2, 6, 4))
     assert losses.loss.shape == (2, 6)

@@ -85,13 +85,17 @@ def small_encoder() -> nn.Module:
     )
 
 
-def recipe_for(encoder: dict[str, Any], **train: Any) -> Recipe:
+SIMCLR = {"kind": "simclr", "temperature": 0.2, "projector": [16, 8]}
+VICREG = {"kind": "vicreg", "projector": [16, 8]}
+
+
+def recipe_for(encoder: dict[str, Any], objective: dict[str, Any] = SIMCLR, **train: Any) -> Recipe:
     return Recipe.model_validate(
         {
             "data": {"shards": "unused"},
             "views": {"size": 32},
             "encoder": encoder,
-            "objective": {"kind": "simclr", "temperature": 0.2, "projector": [16, 8]},
+            "objective": objective,
             "train": {"epochs": 1, "global_batch": BATCH, **train},
         }
     )
@@ -272,22 +276,26 @@ def run_ranks(tmp_path: Path) -> RunRanks:
 
 
 @pytest.mark.parametrize(
-    ("encoder", "micro_batch", "parts"),
+    ("encoder", "objective", "micro_batch", "parts"),
     [
-        (RESNET, None, [range(BATCH)]),
-        (VIT, 2, [range(BATCH)]),
-        (RESNET, 2, [(0, 1, 4, 5), (2, 3, 6, 7)]),  # what both ranks encode at the same time
+        (RESNET, SIMCLR, None, [range(BATCH)]),
+        (RESNET, VICREG, None, [range(BATCH)]),
+        (VIT, SIMCLR, 2, [range(BATCH)]),
+        # Parts are what both ranks encode at the same time.
+        (RESNET, SIMCLR, 2, [(0, 1, 4, 5), (2, 3, 6, 7)]),
     ],
 )
 def test_two_processes_give_the_loss_and_gradient_of_one(
     encoder: dict[str, Any],
+    objective: dict[str, Any],
     micro_batch: int | None,
     parts: Sequence[Sequence[int]],
     run_ranks: RunRanks,
 ) -> None:
     """With batch normalisation in the projector, in float64; gradients are summed once."""
-    expected = outcome_of_parts(build_learner(recipe_for(encoder)).double(), block(), parts)
-    ranks = run_ranks(recipe_for(encoder, micro_batch=micro_batch))
+    learner = build_learner(recipe_for(encoder, objective)).double()
+    expected = outcome_of_parts(learner, block(), parts)
+    ranks = run_ranks(recipe_for(encoder, objective, micro_batch=micro_batch))
     loss = torch.cat([rank["loss"] for rank in ranks], dim=1)
     for rank in ranks:
         gradients = {f"gradient of {name}": value for name, value in rank["gradients"].items()}

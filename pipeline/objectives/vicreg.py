@@ -1,0 +1,100 @@
+"""VICReg: views of a sample agree, dimensions keep their variance and do not repeat each other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline import collectives
+from pipeline.encoders.heads import projector
+from pipeline.objectives.base import (
+    Capabilities,
+    Objective,
+    PairLosses,
+    at_least_float32,
+    without_autocast,
+)
+
+_EPSILON = 1e-4  # under the root of the variance, as in the paper's appendix A
+
+
+class VICRegConfig(BaseModel):
+    """VICReg (Bardes et al., Variance-Invariance-Covariance Regularization, ICLR 2022)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["vicreg"]
+    invariance: Annotated[float, Field(ge=0, description="weight of the views' distance")] = 25.0
+    variance: Annotated[
+        float, Field(ge=0, description="weight of the hinge on deviations, the views' mean")
+    ] = 25.0
+    covariance: Annotated[
+        float, Field(ge=0, description="weight of squared covariances, the views' sum")
+    ] = 1.0
+    projector: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        Field(min_length=1, description="hidden widths and, last, the width of the projection"),
+    ] = (2048, 2048, 2048)
+
+    def build(self, feature_width: int) -> VICReg:
+        """The objective for an encoder of this feature width."""
+        return VICReg(config=self, feature_width=feature_width)
+
+
+class VICReg(Objective):
+    """The three terms over an expander, variance and covariance of the global batch."""
+
+    capabilities = Capabilities(views=2, mining="per_sample", arbitration="per_sample")
+
+    def __init__(self, *, config: VICRegConfig, feature_width: int) -> None:
+        super().__init__()
+        self.feature_width = feature_width
+        self._config = config
+        self.projector = projector(feature_width, config.projector)
+
+    def forward(self, features: Tensor) -> PairLosses:
+        """The terms for (2, B, D) features; both views of a sample have the same pair loss."""
+        views, batch, width = features.shape
+        projected = self.projector(features.reshape(views * batch, width))
+        z_VBD = at_least_float32(projected).view(views, batch, -1)
+        distance = invariance(z_VBD)
+        everyone = [collectives.gather(z_BD) for z_BD in z_VBD]
+        spread = torch.stack([variance_hinge(z_ND) for z_ND in everyone]).mean()
+        redundancy = torch.stack([squared_covariance(z_ND) for z_ND in everyone]).sum()
+        config = self._config
+        return PairLosses(
+            loss=config.invariance * distance.expand(views, batch),
+            evidence=config.invariance * distance.detach(),
+            projections=z_VBD,
+            terms={
+                "variance": config.variance * spread,
+                "covariance": config.covariance * redundancy,
+            },
+        )
+
+
+def invariance(z_VBD: Tensor) -> Tensor:
+    """Mean squared difference of the two views, (B,); the mean is over dimensions (equation 5)."""
+    if len(z_VBD) != 2:
+        raise ValueError(f"VICReg compares 2 views, got {len(z_VBD)}")
+    return (z_VBD[0] - z_VBD[1]).square().mean(dim=-1)
+
+
+def variance_hinge(z_ND: Tensor) -> Tensor:
+    """How far deviations are below 1, the mean over dimensions (equation 1); unbiased variance."""
+    deviation = (z_ND.var(dim=0) + _EPSILON).sqrt()
+    return F.relu(1 - deviation).mean()
+
+
+def squared_covariance(z_ND: Tensor) -> Tensor:
+    """Squares of all covariances of distinct dimensions, over D (equations 3 and 4)."""
+    count, width = z_ND.shape
+    centred = z_ND - z_ND.mean(dim=0)
+    with without_autocast(z_ND):
+        covariance = centred.T @ centred / (count - 1)
+    squares = covariance.square()
+    return (squares.sum() - squares.diagonal().sum()) / width
