@@ -129,8 +129,10 @@ def spread(features: Floats) -> Doubles:
 def dead_dimensions(features: Floats) -> float:
     """Share of dimensions that do not vary: their `spread` is below 1 % of the mean spread.
 
-    If the mean spread itself is below 1e-4 the features are collapsed and all dimensions are dead:
-    what then differs between dimensions is the rounding of float32.
+    Dimensions that stay near zero, as those of dead units do. One that is constant elsewhere still
+    varies on the sphere, with the norm of the others. If the mean spread itself is below 1e-4 the
+    features are collapsed and all dimensions are dead: what then differs between dimensions is the
+    rounding of float32.
 
     Args:
         features: (N, D) floating point, N >= 2.

@@ -46,10 +46,12 @@ def label_free_panel(views: Floats, labels: Labels | None = None, *, seed: int) 
     Raises:
         ValueError: views or labels of another shape or type, or features not finite.
     """
-    count = len(as_views(views))
-    features = views[:, 0]
+    x_NVD = as_views(views)
+    count = len(x_NVD)
     drawn = permutation(count, "label-free panel", seed)[:_DIFFUSION_SAMPLES]
-    diffused = unit_rows(as_views(views)[drawn, 0])
+    diffused = unit_rows(x_NVD[drawn, 0])
+    # In the type they came in, which says how far they are rounded.
+    features = views[:, 0]
     measures = {
         "rankme": rank_me(features),
         "alpha_req": alpha_req(features),
