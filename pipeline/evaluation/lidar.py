@@ -21,11 +21,13 @@ def lidar(views: Floats) -> float:
     Sensing Linear Probing Performance in Joint Embedding SSL Architectures, 2023, equations 1 to
     4). Both covariances are unbiased estimates, as public implementations read the paper: S_b over
     N - 1, S_w over N (V - 1). A common factor of the eigenvalues cancels, so the choice acts only
-    through the weight of the 1e-4, for which the paper prints no value and these implementations
-    agree on. The constant inside the paper's logarithm is left out: 0 log 0 is 0.
+    through the weight of the 1e-4, a value that they chose: some take 1e-6. The constant inside the
+    paper's logarithm is left out: 0 log 0 is 0.
 
-    The paper takes V of 10 to 50 views and N above D. The added constant makes the value depend on
-    the scale of features where the views of a sample differ by about its root or less.
+    The paper takes V of 10 to 50 views and N above D. Directions that tell no sample apart keep
+    eigenvalues of about 1 / V, so at small V views that have nothing in common score high: read it
+    beside `alignment`, and compare only at equal N, V and D. The added constant makes the value
+    depend on the scale of features where the views of a sample differ by about its root or less.
 
     Args:
         views: (N, V, D) floating point; row n holds V >= 2 views of one of N >= 2 samples.
