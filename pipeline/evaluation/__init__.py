@@ -1,1 +1,1 @@
-"""What an encoder is worth: probes on labelled data."""
+"""What an encoder is worth: probes on labelled data, measures of features without labels."""
