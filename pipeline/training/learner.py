@@ -24,6 +24,7 @@ class StepResult:
     """What a step found out about this rank's samples."""
 
     total: Tensor  # scalar with gradient
+    features: Tensor  # (V, B, D) without gradient
     losses: PairLosses
     weights: Tensor  # (V, B)
 
@@ -68,9 +69,15 @@ class Learner(nn.Module):
             sample_id: (B,) int64, the samples' stable ids.
             views: a block for each crop size, the global views first: (B, V, S, S, 3) uint8.
         """
-        losses = self.objective(self.encode(views))
+        features = self.encode(views)
+        losses = self.objective(features)
         weights = uniform_weights(losses)
-        return StepResult(total=weighted_total(losses, weights), losses=losses, weights=weights)
+        return StepResult(
+            total=weighted_total(losses, weights),
+            features=features.detach(),
+            losses=losses,
+            weights=weights,
+        )
 
     def encode(self, views: tuple[Tensor, ...]) -> Tensor:
         """Features (V, B, D) of all views, `micro_batch` samples at once.
