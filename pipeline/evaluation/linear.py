@@ -21,7 +21,8 @@ _VALIDATION_SHARE = 0.2
 _ITERATIONS = 100
 
 # Samples x features x classes up to which L-BFGS fits all samples at once: five fits of 20,000
-# samples with 512 features and 10 classes took a minute on two cores.
+# samples with 512 features and 10 classes took a minute on two busy cores. By mini-batches a fit
+# costs a fixed number of steps.
 FULL_BATCH_PRODUCTS = 20_000 * 512 * 10
 
 
