@@ -130,6 +130,7 @@ def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Read
             "evaluate.probes",
             "each may be named once",
         ),
+        ("evaluate={train: a, test: b, features: []}", "evaluate.features", "at least one"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(

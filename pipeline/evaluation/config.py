@@ -26,6 +26,9 @@ class FeatureKind(StrEnum):
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    # Not `min_length`: pydantic would also find a list too short for the items that are wrong.
+    if not names:
+        raise ValueError("name at least one")
     if len(set(names)) < len(names):
         raise ValueError("each may be named once")
     return names
@@ -40,12 +43,12 @@ class EvaluateConfig(BaseModel):
     test: Annotated[str, Field(description="labelled shards that they are scored on")]
     probes: Annotated[
         tuple[Probe, ...],
-        Field(min_length=1, description="which probes"),
+        Field(description="which probes"),
         AfterValidator(_each_once),
     ] = tuple(Probe)
     features: Annotated[
         tuple[FeatureKind, ...],
-        Field(min_length=1, description="what they look at; the first is compared with the floors"),
+        Field(description="what they look at; the first is compared with the floors"),
         AfterValidator(_each_once),
     ] = (FeatureKind.pooled,)
     last_layers: Annotated[
