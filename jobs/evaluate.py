@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.output import JsonOption, print_result, reporting_errors
+from jobs.output import JsonOption, print_result, reporting_errors, rows_of_scores
+from pipeline.evaluation.config import FeatureKind, Probe
 
 UriArgument = Annotated[
     str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder.")
@@ -27,15 +28,21 @@ def evaluate(
     uri: UriArgument,
     train: Annotated[Path, typer.Option(help="Labelled shards that probes are fitted on.")],
     test: Annotated[Path, typer.Option(help="Labelled shards that they are scored on.")],
+    probes: Annotated[list[Probe], typer.Option(help="A probe; may be given again.")] = list(Probe),  # noqa: B006
+    features: Annotated[
+        list[FeatureKind],
+        typer.Option(help="What the probes look at; may be given again."),
+    ] = [FeatureKind.pooled],  # noqa: B006
     max_samples: Annotated[int, typer.Option(min=10, help="Samples used of each.")] = 20_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the linear probe's validation part.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of validation parts and of intervals.")] = 0,
     tracking_uri: TrackingOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score an encoder by a kNN and a linear probe, beside raw pixels.
+    """Score an encoder by kNN, linear and naive-Bayes probes, beside raw pixels.
 
     Example: python -m jobs evaluate models:/encoder@candidate --train DIR --test DIR
     """
+    from pipeline.evaluation.score import scores_as_json
     from pipeline.registry.evaluate import evaluate_encoder
 
     with reporting_errors(json):
@@ -43,13 +50,12 @@ def evaluate(
             uri,
             train=str(train),
             test=str(test),
+            probes=list(dict.fromkeys(probes)),
+            features=list(dict.fromkeys(features)),
             max_samples=max_samples,
             seed=seed,
             tracking_uri=tracking_uri,
         )
-        rows = [
-            (probe, f"{scores[probe]:.3f}  (raw pixels {scores[f'{probe}_raw']:.3f})")
-            for probe in ("knn", "linear")
-        ]
-        result = {"encoder": uri, "probes": scores}
+        result = {"encoder": uri, **scores_as_json(scores)}
+        rows = rows_of_scores(result, floors={"raw pixels": "_raw"})
         print_result(result, rows, title=f"Probes of {uri}", as_json=json)

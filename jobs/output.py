@@ -83,6 +83,31 @@ def print_result(
     Console().print(table)
 
 
+def rows_of_scores(
+    result: Mapping[str, Any], *, floors: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Probe scores as a person reads them: a row for each, its floors beside it.
+
+    Args:
+        result: with `probes` and `intervals`.
+        floors: name to suffix of the scores that are floors, not rows.
+    """
+    accuracies, intervals = result["probes"], result["intervals"]
+    rows = []
+    for name, accuracy in accuracies.items():
+        if name.endswith(tuple(floors.values())):
+            continue
+        low, high = intervals[name]
+        beside = [
+            f"{floor} {accuracies[name + suffix]:.3f}"
+            for floor, suffix in floors.items()
+            if name + suffix in accuracies
+        ]
+        floor_text = f"  ({', '.join(beside)})" if beside else ""
+        rows.append((name, f"{accuracy:.3f} [{low:.3f}, {high:.3f}]{floor_text}"))
+    return rows
+
+
 def in_bytes(count: int) -> str:
     """A number of bytes as a person reads it."""
     size = float(count)

@@ -6,7 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.output import JsonOption, only_results_on_stdout, print_result, reporting_errors
+from jobs.output import (
+    JsonOption,
+    only_results_on_stdout,
+    print_result,
+    reporting_errors,
+    rows_of_scores,
+)
 from jobs.plan import OverridesArgument, RecipeArgument
 
 
@@ -58,16 +64,7 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
             f"repeated + {samples['quarantined']} quarantined + {samples['dropped']} dropped",
         ),
     ]
-    for probe in ("knn", "linear"):
-        if probe in result["probes"]:
-            scores = result["probes"]
-            rows.append(
-                (
-                    probe,
-                    f"{scores[probe]:.3f}  (raw pixels {scores[f'{probe}_raw']:.3f}, "
-                    f"untrained {scores[f'{probe}_untrained']:.3f})",
-                )
-            )
+    rows += rows_of_scores(result, floors={"raw pixels": "_raw", "untrained": "_untrained"})
     model = result["model"]
     rows.append(("model", model["uri"] if model else "not registered: tracking.register is null"))
     rows.append(("encoder", f"{result['folder']}/encoder  sha256 {result['encoder_sha256'][:12]}…"))

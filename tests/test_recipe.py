@@ -128,6 +128,17 @@ def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Read
         ("train.workers=two", "train.workers", "or a range"),
         ("encoder.args=[1]", "encoder.args", "valid dictionary"),
         ("name=a b", "name", "should match pattern"),
+        (
+            "evaluate={train: a, test: b, features: [heads]}",
+            "evaluate.features.0",
+            "'pooled', 'patch_average', 'last_layers' or 'projector'",
+        ),
+        (
+            "evaluate={train: a, test: b, probes: [knn, knn]}",
+            "evaluate.probes",
+            "each may be named once",
+        ),
+        ("evaluate={train: a, test: b, features: []}", "evaluate.features", "at least one"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(

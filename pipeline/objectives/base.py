@@ -34,7 +34,7 @@ class Capabilities:
 
 
 class Objective(nn.Module):
-    """An objective with its heads; subclasses state their capabilities and implement `forward`."""
+    """An objective with its heads; subclasses state capabilities and implement both methods."""
 
     capabilities: Capabilities
     feature_width: int  # D of the encoder it was built for
@@ -46,6 +46,10 @@ class Objective(nn.Module):
             features: (V, B, D) the encoder's output for every view of this rank's samples, the
                 local views after the global ones. Every rank calls this with equal shapes.
         """
+        raise NotImplementedError
+
+    def project(self, features: Tensor) -> Tensor:
+        """The head's output for features (B, D): (B, P), before any normalisation."""
         raise NotImplementedError
 
 

@@ -51,7 +51,7 @@ class SimCLR(Objective):
     def forward(self, features: Tensor) -> PairLosses:
         """NT-Xent of (2, B, D) features; `evidence` is the mean over the two directions."""
         views, batch, width = features.shape
-        projected = self.projector(features.reshape(views * batch, width))
+        projected = self.project(features.reshape(views * batch, width))
         z_VBD = F.normalize(at_least_float32(projected), dim=-1).view(views, batch, -1)
         loss = nt_xent(z_VBD, temperature=self.temperature)
         return PairLosses(
@@ -60,6 +60,11 @@ class SimCLR(Objective):
             projections=z_VBD,
             logs={"alignment": (z_VBD[0] - z_VBD[1]).detach().square().sum(-1).mean()},
         )
+
+    def project(self, features: Tensor) -> Tensor:
+        """The projection head's output for features (B, D): (B, P)."""
+        projected: Tensor = self.projector(features)
+        return projected
 
 
 def nt_xent(z_VBD: Tensor, *, temperature: float) -> Tensor:

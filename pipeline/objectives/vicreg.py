@@ -59,7 +59,7 @@ class VICReg(Objective):
     def forward(self, features: Tensor) -> PairLosses:
         """The terms for (2, B, D) features; both views of a sample have the same pair loss."""
         views, batch, width = features.shape
-        projected = self.projector(features.reshape(views * batch, width))
+        projected = self.project(features.reshape(views * batch, width))
         z_VBD = at_least_float32(projected).view(views, batch, -1)
         distance = invariance(z_VBD)
         everyone = [collectives.gather(z_BD) for z_BD in z_VBD]
@@ -75,6 +75,11 @@ class VICReg(Objective):
                 "covariance": config.covariance * redundancy,
             },
         )
+
+    def project(self, features: Tensor) -> Tensor:
+        """The expander's output."""
+        projected: Tensor = self.projector(features)
+        return projected
 
 
 def invariance(z_VBD: Tensor) -> Tensor:

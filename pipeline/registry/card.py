@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.evaluation.score import Score
 from pipeline.registry.package import CONFIG_FILE, WEIGHTS_FILE, PackageConfig
 
 _PROBE_NAMES = {
     "knn": "kNN (k = 20, cosine, weighted)",
     "linear": "linear (logistic regression)",
+    "naive_bayes": "naive Bayes (Gaussian, shared variance)",
+}
+_FEATURE_NAMES = {
+    "pooled": "the encoder's output",
+    "patch_average": "mean over patches",
+    "last_layers": "last layers",
+    "projector": "the head's output",
 }
 
 
 def model_card(
-    config: PackageConfig, *, run: str, recipe_yaml: str, probes: Mapping[str, float]
+    config: PackageConfig, *, run: str, recipe_yaml: str, scores: Mapping[str, Score]
 ) -> str:
     """Markdown: what the encoder is, what it was trained on, what it scores, how to load it.
 
@@ -22,7 +30,7 @@ def model_card(
         config: the package's config, with its provenance.
         run: name of the run.
         recipe_yaml: the resolved recipe.
-        probes: accuracies as `pretrain` reports them; may be empty.
+        scores: of the probes, by name and suffix as `pretrain` reports them; may be empty.
     """
     return "\n".join(
         [
@@ -32,7 +40,7 @@ def model_card(
             f"{config.preprocessing.size} x {config.preprocessing.size} without labels.",
             "",
             *_provenance(config.provenance),
-            *_scores(probes),
+            *_scores(scores),
             "## Load it",
             "",
             "With timm and safetensors alone:",
@@ -66,16 +74,19 @@ def _provenance(facts: Mapping[str, Any]) -> list[str]:
     return ["## Where it comes from", "", *lines, ""]
 
 
-def _scores(probes: Mapping[str, float]) -> list[str]:
-    rows = []
-    for probe, title in _PROBE_NAMES.items():
-        if probe in probes:
-            cells = [probes[probe], probes[f"{probe}_untrained"], probes[f"{probe}_raw"]]
-            rows.append(f"| {title} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |")
-    if not rows:
+def _scores(scores: Mapping[str, Score]) -> list[str]:
+    if not scores:
         return ["## Probes", "", "None were run: the recipe has no `evaluate` section.", ""]
     head = [
-        "| probe (test accuracy) | this encoder | untrained | raw pixels |",
+        "| probe (test accuracy, 95 % interval) | this encoder | untrained | raw pixels |",
         "|---|---|---|---|",
     ]
+    rows = []
+    for probe, title in _PROBE_NAMES.items():
+        if probe in scores:
+            cells = [scores[probe], scores[f"{probe}_untrained"], scores[f"{probe}_raw"]]
+            rows.append(f"| {title} | " + " | ".join(map(str, cells)) + " |")
+        for kind, what in _FEATURE_NAMES.items():
+            if f"{probe}_{kind}" in scores:
+                rows.append(f"| {title}, {what} | {scores[f'{probe}_{kind}']} | | |")
     return ["## Probes", "", *head, *rows, ""]

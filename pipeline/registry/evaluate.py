@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from pipeline.data.manifest import load_manifest
 from pipeline.data.verify import verify
 from pipeline.errors import Problem, UserError
+from pipeline.evaluation.config import FeatureKind, Probe
+from pipeline.evaluation.features import encode_images, problems_of_kinds, raw_pixels
 from pipeline.evaluation.probe_set import load_probe_set
-from pipeline.evaluation.probes import encode_images, probe_scores, raw_pixels
+from pipeline.evaluation.probes import FeatureFunction, contestant_scores
+from pipeline.evaluation.score import Score
 from pipeline.registry.package import PackagedEncoder
 from pipeline.registry.resolve import encoder_folder
-
-_PROBES = ("knn", "linear")
 
 
 def evaluate_encoder(
@@ -18,45 +22,60 @@ def evaluate_encoder(
     *,
     train: str,
     test: str,
+    probes: Sequence[Probe],
+    features: Sequence[FeatureKind],
     max_samples: int,
     seed: int,
     tracking_uri: str | None = None,
-) -> dict[str, float]:
-    """Score an encoder and raw pixels by every probe.
+) -> dict[str, Score]:
+    """Score an encoder and raw pixels.
 
     Args:
         uri_or_path: see `resolve.encoder_folder`.
         train: labelled shards that probes are fitted on.
         test: labelled shards that they are scored on.
+        probes: which of them, at least one.
+        features: what they look at, at least one kind.
         max_samples: largest number of images of each.
-        seed: of the linear probe's validation part.
+        seed: of the linear probe's validation part and of the intervals.
         tracking_uri: MLflow, for a registered encoder.
 
     Returns:
-        `knn`, `linear`, `knn_raw`, `linear_raw`.
+        `knn`, `knn_raw` of the first kind of features, `knn_KIND` of the others, and the same for
+        the other probes.
 
     Raises:
-        UserError: there is no such encoder, or the shards are missing, damaged or without labels.
+        UserError: there is no such encoder, it cannot give such features, or the shards are
+            missing, damaged or without labels.
     """
     problems = verify(train) + verify(test)
     if not problems and load_manifest(train).classes != load_manifest(test).classes:
         problems.append(Problem("--test", "has other classes than --train"))
+    if FeatureKind.projector in features:
+        allowed = "pooled, patch_average, last_layers"
+        problems.append(
+            Problem("--features", f"projector: a packaged encoder has no head; allowed: {allowed}")
+        )
     try:
         with encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder:
             encoder = PackagedEncoder.load(folder)
+        problems += problems_of_kinds(encoder.backbone, features, setting="--features")
     except UserError as error:
         problems = [*error.problems, *problems]
     if problems:
         raise UserError(problems)
     prep = encoder.config.preprocessing
-    fit = load_probe_set(train, size=prep.size, max_samples=max_samples)
-    check = load_probe_set(test, size=prep.size, max_samples=max_samples)
-    scores = probe_scores(
-        lambda images: encode_images(encoder.backbone, images, mean=prep.mean, std=prep.std),
-        fit,
-        check,
-        probes=_PROBES,
+    encode = partial(encode_images, encoder.backbone, mean=prep.mean, std=prep.std)
+    first, *others = features
+    contestants: dict[str, FeatureFunction] = {
+        "": partial(encode, kind=first),
+        **{f"_{kind}": partial(encode, kind=kind) for kind in others},
+        "_raw": raw_pixels,
+    }
+    return contestant_scores(
+        contestants,
+        load_probe_set(train, size=prep.size, max_samples=max_samples),
+        load_probe_set(test, size=prep.size, max_samples=max_samples),
+        probes=probes,
         seed=seed,
     )
-    floor = probe_scores(raw_pixels, fit, check, probes=_PROBES, seed=seed)
-    return scores | {f"{probe}_raw": score for probe, score in floor.items()}

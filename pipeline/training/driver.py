@@ -20,6 +20,7 @@ from pipeline.data import storage
 from pipeline.data.corpus import load_corpus
 from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
 from pipeline.errors import Problem, UserError
+from pipeline.evaluation.score import scores_from_json
 from pipeline.recipe import Recipe
 from pipeline.registry import tracking
 from pipeline.registry.journal import JournalTail, records
@@ -146,19 +147,20 @@ def _deliver(
     """Package, register and close the run; what `pretrain` says of it."""
     if recipe.train.trace is not None:
         join_trace(folder.trace, Path(recipe.train.trace))
-    probes = trained["probes"]
+    scores = scores_from_json(trained)
     delete_folder(folder.package)  # a start that came this far may have left one
     with folder_to_fill(folder.package) as package:
-        encoder_sha256 = package_encoder(recipe, folder, identity, probes, into=package)
-    model = _register(recipe, folder, run, encoder_sha256, probes)
-    _finish_run(run, folder, probes, encoder_sha256)
+        encoder_sha256 = package_encoder(recipe, folder, identity, scores, into=package)
+    model = _register(recipe, folder, run, encoder_sha256, trained["probes"])
+    _finish_run(run, folder, trained["probes"], encoder_sha256)
     return {
         "run": folder.name,
         "run_id": run.run_id,
         "experiment": recipe.tracking.experiment,
         "model": model,
         **_summary(folder),
-        "probes": probes,
+        "probes": trained["probes"],
+        "intervals": trained["intervals"],
         "samples": trained["samples"],
         "encoder_sha256": encoder_sha256,
         "tracking_uri": run.uri,

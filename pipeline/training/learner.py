@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pipeline.encoders.backbone import EncoderConfig, build_backbone, feature_width
+from pipeline.encoders.backbone import build_backbone, feature_width
 from pipeline.encoders.batch_norm import globalise_batch_norm
 from pipeline.objectives.base import Objective, PairLosses
 from pipeline.pairs.weighting import uniform_weights, weighted_total
@@ -148,10 +148,3 @@ def build_learner(recipe: Recipe) -> Learner:
         globalise_batch_norm(learner)
     # Pixels arrive with channels last; convolutions are fastest when the weights lie so too.
     return learner.to(memory_format=torch.channels_last)
-
-
-def initial_encoder(config: EncoderConfig, seed: int) -> nn.Module:
-    """The encoder as `build_learner` makes it, before any step."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(seed, "weights"))
-        return build_backbone(config)

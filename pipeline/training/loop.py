@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 from safetensors.torch import load
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline import collectives
 from pipeline.data import storage
@@ -31,7 +31,7 @@ from pipeline.training.checkpoint_schedule import CheckpointSchedule
 from pipeline.training.clock import Clock
 from pipeline.training.data_state import DataState
 from pipeline.training.finite import FiniteGuard, NotFiniteError
-from pipeline.training.learner import StepResult, build_learner
+from pipeline.training.learner import Learner, StepResult, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
@@ -99,9 +99,9 @@ class TrainingLoop:
         )
 
     @property
-    def encoder(self) -> nn.Module:
-        """The encoder that is being trained."""
-        return self._optimization.learner.encoder
+    def learner(self) -> Learner:
+        """What is being trained."""
+        return self._optimization.learner
 
     def run(self) -> dict[str, int]:
         """Train to the end. Every rank calls this.

@@ -20,6 +20,7 @@ from pipeline.data.streams import StreamPlan
 from pipeline.data.verify import verify
 from pipeline.data.whole_file import cannot_hold
 from pipeline.errors import Problem, UserError
+from pipeline.evaluation.features import problems_of_kinds
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
 from pipeline.training import micro_batch
@@ -224,10 +225,15 @@ def _model_problems(recipe: Recipe) -> list[Problem]:
     if recipe.encoder.args.get("in_chans", 3) != 3:
         return [Problem("encoder.args.in_chans", "must be 3: views are RGB")]
     try:
-        objective = build_learner(recipe).objective
+        learner = build_learner(recipe)
     except UserError as error:
         found += error.problems
     else:
+        objective = learner.objective
+        if recipe.evaluate is not None:
+            found += problems_of_kinds(
+                learner.encoder, recipe.evaluate.features, setting="evaluate.features"
+            )
         needed = objective.capabilities.views
         if recipe.views.count != needed:
             found.append(

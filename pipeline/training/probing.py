@@ -4,39 +4,55 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import nn
-
+from pipeline.evaluation.config import EvaluateConfig, FeatureKind
+from pipeline.evaluation.features import encode_images, raw_pixels
 from pipeline.evaluation.probe_set import load_probe_set
-from pipeline.evaluation.probes import FeatureFunction, encode_images, probe_scores, raw_pixels
+from pipeline.evaluation.probes import FeatureFunction, contestant_scores
+from pipeline.evaluation.score import Score
 from pipeline.recipe import Recipe
-from pipeline.training.learner import initial_encoder
+from pipeline.training.learner import Learner, build_learner
 
 
-def probe_encoder(recipe: Recipe, encoder: nn.Module) -> dict[str, float]:
+def probe_learner(recipe: Recipe, learner: Learner) -> dict[str, Score]:
     """Probe an encoder beside its floors: raw pixels, and itself before the first step.
 
     Args:
         recipe: that trained it.
-        encoder: on the device that is to compute.
+        learner: its encoder and head, on the device that is to compute.
 
     Returns:
-        `knn`, `knn_untrained`, `knn_raw` and the same for `linear`; empty without `evaluate`.
+        `knn`, `knn_untrained`, `knn_raw` of the first kind of features, `knn_KIND` of the others,
+        and the same for the other probes; empty without `evaluate`.
     """
     if recipe.evaluate is None:
         return {}
     size, limit = recipe.views.size, recipe.evaluate.max_samples
-    train = load_probe_set(recipe.evaluate.train, size=size, max_samples=limit)
-    test = load_probe_set(recipe.evaluate.test, size=size, max_samples=limit)
-    device = next(encoder.parameters()).device
-    encode = partial(encode_images, mean=recipe.views.mean, std=recipe.views.std)
-    untrained = initial_encoder(recipe.encoder, recipe.seed).to(device)
+    first, *others = recipe.evaluate.features
+    untrained = build_learner(recipe).to(learner.mean.device)
     contestants: dict[str, FeatureFunction] = {
-        "": partial(encode, encoder),
-        "_untrained": partial(encode, untrained),
+        "": _encode(recipe, recipe.evaluate, learner, first),
+        **{f"_{kind}": _encode(recipe, recipe.evaluate, learner, kind) for kind in others},
+        "_untrained": _encode(recipe, recipe.evaluate, untrained, first),
         "_raw": raw_pixels,
     }
-    scores: dict[str, float] = {}
-    for suffix, features in contestants.items():
-        found = probe_scores(features, train, test, probes=recipe.evaluate.probes, seed=recipe.seed)
-        scores |= {f"{probe}{suffix}": score for probe, score in found.items()}
-    return scores
+    return contestant_scores(
+        contestants,
+        load_probe_set(recipe.evaluate.train, size=size, max_samples=limit),
+        load_probe_set(recipe.evaluate.test, size=size, max_samples=limit),
+        probes=recipe.evaluate.probes,
+        seed=recipe.seed,
+    )
+
+
+def _encode(
+    recipe: Recipe, evaluate: EvaluateConfig, learner: Learner, kind: FeatureKind
+) -> FeatureFunction:
+    return partial(
+        encode_images,
+        learner.encoder,
+        kind=kind,
+        mean=recipe.views.mean,
+        std=recipe.views.std,
+        last_layers=evaluate.last_layers,
+        head=learner.objective,
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.score import Score
 from pipeline.recipe import Recipe
 from pipeline.registry.card import model_card
 from pipeline.registry.package import PackageConfig, Preprocessing, write_package
@@ -28,7 +30,7 @@ def package_encoder(
     recipe: Recipe,
     folder: RunFolder,
     identity: dict[str, Any],
-    probes: dict[str, float],
+    scores: Mapping[str, Score],
     *,
     into: Path,
 ) -> str:
@@ -38,7 +40,7 @@ def package_encoder(
         recipe: of the run.
         folder: of the run.
         identity: of the run.
-        probes: the encoder's scores.
+        scores: of the encoder's probes.
         into: an empty folder.
 
     Returns:
@@ -60,5 +62,5 @@ def package_encoder(
             "started_from_sha256": identity["encoder.init sha256"],
         },
     )
-    card = model_card(config, run=folder.name, recipe_yaml=recipe.to_yaml(), probes=probes)
+    card = model_card(config, run=folder.name, recipe_yaml=recipe.to_yaml(), scores=scores)
     return write_package(into, config=config, weights=learner.encoder.state_dict(), card=card)

@@ -15,10 +15,11 @@ from pipeline.data.manifest import StoreAwayError
 from pipeline.data.ray_ingest import ray_data
 from pipeline.data.streams import workers_that_train
 from pipeline.errors import UserError
+from pipeline.evaluation.score import scores_as_json
 from pipeline.recipe import Recipe
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.preemption import PreemptionNotice
-from pipeline.training.probing import probe_encoder
+from pipeline.training.probing import probe_learner
 from pipeline.training.run_folder import RunFolder, write_json
 
 
@@ -32,8 +33,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
         config: `recipe` resolved, `run` the run's folder.
 
     Returns:
-        On rank 0 `samples`, the account, and `probes`, the scores; else None, and at once on ranks
-        that are too many to divide the streams.
+        On rank 0 `samples`, the account, and `probes` and `intervals`, the scores; else None, and
+        at once on ranks that are too many to divide the streams.
     """
     folder = RunFolder(config["run"])
     if storage.exists(folder.failure):
@@ -57,7 +58,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
         samples = loop.run()
         if collectives.rank() != 0:
             return None
-        return {"samples": samples, "probes": probe_encoder(recipe, loop.encoder)}
+        scores = probe_learner(recipe, loop.learner)
+        return {"samples": samples, **scores_as_json(scores)}
     except StoreAwayError:
         raise  # restarts may mend it
     except UserError as error:

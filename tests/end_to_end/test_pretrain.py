@@ -131,8 +131,13 @@ def test_the_result_says_what_was_done(undisturbed: Path) -> None:
     assert result["images_per_second"] > 0
     assert 0 <= result["data_wait"] <= 1
     assert set(result["probes"]) == {
-        f"{probe}{suffix}" for probe in ("knn", "linear") for suffix in ("", "_raw", "_untrained")
+        f"{probe}{suffix}"
+        for probe in ("knn", "linear", "naive_bayes")
+        for suffix in ("", "_raw", "_untrained")
     }
+    assert result["intervals"].keys() == result["probes"].keys()
+    for name, (low, high) in result["intervals"].items():
+        assert 0 <= low <= result["probes"][name] <= high <= 1
     assert result["model"] == {"name": "clipart", "version": 1, "uri": "models:/clipart/1"}
 
 

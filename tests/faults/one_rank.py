@@ -39,7 +39,7 @@ def main(rank: int, world_size: int, rendezvous: str, recipe: Path, run: Path) -
     )
     loop.run()
     if rank == 0:
-        snapshot(dict(loop.encoder.state_dict())).save(run / "final")
+        snapshot(dict(loop.learner.encoder.state_dict())).save(run / "final")
 
 
 def take(notice: Path) -> bool:

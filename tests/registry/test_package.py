@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.data.decode import decode_image
+from pipeline.evaluation.score import Score
 from pipeline.registry.card import model_card
 from pipeline.registry.package import (
     PackageConfig,
@@ -36,11 +37,11 @@ CONFIG = PackageConfig(
     preprocessing=Preprocessing(size=24, mean=MEAN, std=STD),
     provenance={"run": "simclr-1", "data_fingerprint": "abc"},
 )
-PROBES = {
-    f"{probe}{suffix}": score
-    for probe in ("knn", "linear")
-    for suffix, score in (("", 0.8125), ("_untrained", 0.5), ("_raw", 0.25))
-}
+SCORES = {
+    f"{probe}{suffix}": Score(accuracy, accuracy - 0.1, accuracy + 0.1)
+    for probe in ("knn", "linear", "naive_bayes")
+    for suffix, accuracy in (("", 0.8124), ("_untrained", 0.5), ("_raw", 0.25))
+} | {"knn_last_layers": Score(0.7, 0.6, 0.8)}
 
 
 def trained_weights(seed: int = 0) -> dict[str, Tensor]:
@@ -56,7 +57,7 @@ def trained_weights(seed: int = 0) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package") / "encoder"
-    card = model_card(CONFIG, run="simclr-1", recipe_yaml="seed: 0\n", probes=PROBES)
+    card = model_card(CONFIG, run="simclr-1", recipe_yaml="seed: 0\n", scores=SCORES)
     write_package(folder, config=CONFIG, weights=trained_weights(), card=card)
     return folder
 
@@ -199,14 +200,17 @@ def test_the_code_on_the_card_runs_and_gives_the_features(
 
 def test_the_card_tells_scores_provenance_and_recipe(folder: Path) -> None:
     card = (folder / "README.md").read_text()
-    assert "| kNN (k = 20, cosine, weighted) | 0.812 | 0.500 | 0.250 |" in card
-    assert "| linear (logistic regression) | 0.812 | 0.500 | 0.250 |" in card
+    cells = "0.812 [0.712, 0.912] | 0.500 [0.400, 0.600] | 0.250 [0.150, 0.350]"
+    assert f"| kNN (k = 20, cosine, weighted) | {cells} |" in card
+    assert "| kNN (k = 20, cosine, weighted), last layers | 0.700 [0.600, 0.800] | | |" in card
+    assert f"| linear (logistic regression) | {cells} |" in card
+    assert f"| naive Bayes (Gaussian, shared variance) | {cells} |" in card
     assert "- data fingerprint: `abc`" in card
     assert "```yaml\nseed: 0\n```" in card
     assert "24 x 24" in card
 
 
 def test_a_card_without_probes_says_so() -> None:
-    card = model_card(CONFIG, run="simclr-1", recipe_yaml="seed: 0\n", probes={})
+    card = model_card(CONFIG, run="simclr-1", recipe_yaml="seed: 0\n", scores={})
     assert "None were run" in card
     assert "|" not in card
