@@ -15,6 +15,8 @@ from jobs.output import (
 )
 from jobs.plan import OverridesArgument, RecipeArgument
 
+_PANEL = ("rankme", "lidar", "alpha_req", "uniformity", "alignment")
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the verb."""
@@ -64,6 +66,13 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
             f"repeated + {samples['quarantined']} quarantined + {samples['dropped']} dropped",
         ),
     ]
+    if result["panel"]:
+        shown = ("rankme", "lidar", "alpha_req", "uniformity", "alignment")
+        figures = [
+            f"{name} {result['panel'][name]:.3g}" for name in shown if name in result["panel"]
+        ]
+        rows.append(("label-free", "  ".join(figures)))
+    rows.append(("evaluation", f"{result['evaluation_share']:.1%} of the training's time"))
     rows += rows_of_scores(result, floors={"raw pixels": "_raw", "untrained": "_untrained"})
     model = result["model"]
     rows.append(("model", model["uri"] if model else "not registered: tracking.register is null"))

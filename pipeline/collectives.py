@@ -72,6 +72,26 @@ def gather(local: Tensor) -> Tensor:
     return local if world_size() == 1 else _Gather.apply(local)
 
 
+def gather_rows(local: Tensor) -> Tensor:
+    """Concatenate every rank's rows on the CPU, without gradient. Every rank calls this.
+
+    Args:
+        local: (B, ...) on the CPU; B may differ between ranks, all else may not.
+
+    Returns:
+        (sum of B, ...), rank-major.
+    """
+    if world_size() == 1:
+        return local
+    counts = gather_json(len(local))
+    padded = local.new_zeros((max(counts), *local.shape[1:]))
+    padded[: len(local)] = local
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    received = [torch.empty_like(padded, device=device) for _ in counts]
+    dist.all_gather(received, padded.to(device))
+    return torch.cat([rows[:count].cpu() for rows, count in zip(received, counts, strict=True)])
+
+
 def all_sum(local: Tensor) -> Tensor:
     """Sum a tensor over ranks, with gradient. Every rank calls this, with equal shapes."""
     return local if world_size() == 1 else _Sum.apply(local)

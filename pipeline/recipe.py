@@ -44,8 +44,13 @@ class Recipe(BaseModel):
     encoder: EncoderConfig
     objective: Annotated[SimCLRConfig | VICRegConfig, Field(discriminator="kind")] = SimCLRConfig()
     train: TrainConfig
-    evaluate: EvaluateConfig | None = None
+    evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @field_validator("evaluate", mode="before")
+    @classmethod
+    def _nothing_if_null(cls, value: Any) -> Any:
+        return {"snapshot_samples": 0} if value is None else value
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -61,9 +66,9 @@ class Recipe(BaseModel):
             init = absolute(init)
         trace = self.train.trace
         evaluate = self.evaluate
-        if evaluate is not None:
-            folders = {"train": absolute(evaluate.train), "test": absolute(evaluate.test)}
-            evaluate = evaluate.model_copy(update=folders)
+        if evaluate.sets is not None:
+            train, test = map(absolute, evaluate.sets)
+            evaluate = evaluate.model_copy(update={"train": train, "test": test})
         return self.model_copy(
             update={
                 "data": self.data.with_absolute_paths(),

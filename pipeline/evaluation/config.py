@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class Probe(StrEnum):
@@ -34,13 +34,23 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+class OnCollapse(StrEnum):
+    """What follows when features or projections collapse."""
+
+    warn = "warn"
+    tag = "tag"
+    stop = "stop"
+
+
 class EvaluateConfig(BaseModel):
-    """Probes of the finished encoder on labelled shards."""
+    """What is found out about the encoder, while it is trained and at the end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train: Annotated[str, Field(description="labelled shards that probes are fitted on")]
-    test: Annotated[str, Field(description="labelled shards that they are scored on")]
+    train: Annotated[
+        str | None, Field(description="labelled shards that probes are fitted on; null: no probes")
+    ] = None
+    test: Annotated[str | None, Field(description="labelled shards that they are scored on")] = None
     probes: Annotated[
         tuple[Probe, ...],
         Field(description="which probes"),
@@ -57,3 +67,34 @@ class EvaluateConfig(BaseModel):
     max_samples: Annotated[
         int, Field(ge=10, description="samples used of each set, the first ones of its shuffle")
     ] = 20_000
+    every: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="epochs between snapshots that are evaluated aside while training "
+            "goes on; null: one at the end",
+        ),
+    ] = None
+    snapshot_samples: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="samples of each set in a snapshot, fewer if they cost more than 2 % of "
+            "training; 0: no snapshots, no label-free panel",
+        ),
+    ] = 1000
+    on_collapse: Annotated[
+        OnCollapse,
+        Field(description="warn: a line; tag: and a tag of the MLflow run; stop: and end the run"),
+    ] = OnCollapse.tag
+
+    @property
+    def sets(self) -> tuple[str, str] | None:
+        """The labelled shards that probes are fitted and scored on, if there are."""
+        return (self.train, self.test) if self.train and self.test else None
+
+    @model_validator(mode="after")
+    def _both_sets(self) -> EvaluateConfig:
+        if (self.train is None) != (self.test is None):
+            raise ValueError("give both train and test, or neither")
+        return self

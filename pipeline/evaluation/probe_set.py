@@ -1,7 +1,8 @@
-"""The labelled images that probes look at: unaugmented, bounded in number, decoded once."""
+"""The images that probes and panel look at: bounded in number, decoded once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,50 +15,111 @@ from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.manifest import load_manifest, manifest_path
 from pipeline.data.shard_reader import ShardReader, read_labels
 from pipeline.errors import Problem, UserError
-from pipeline.views.opencv import render_probe_view
+from pipeline.views.opencv import render_probe_view, render_views
+from pipeline.views.parameters import ImageViews
 
 _READ_TOGETHER = 512
+_PANEL_VIEWS = 2
+
+Images = npt.NDArray[np.uint8]
+Share = tuple[int, int]  # this rank and the number of ranks
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSet:
     """Labelled images."""
 
-    images: npt.NDArray[np.uint8]  # (N, S, S, 3)
+    images: Images  # (N, S, S, 3)
     labels: npt.NDArray[np.int64]  # (N,)
 
 
-def load_probe_set(folder: str, *, size: int, max_samples: int) -> ProbeSet:
+@dataclass(frozen=True, kw_only=True)
+class PanelSet:
+    """Augmented views of images, the same ones each time."""
+
+    views: Images  # (N, 2, S, S, 3)
+    labels: npt.NDArray[np.int64]  # (N,), -1 without one
+
+
+def load_probe_set(folder: str, *, size: int, max_samples: int, share: Share = (0, 1)) -> ProbeSet:
     """Decode the first samples of labelled shards.
 
     Args:
         folder: the shards; they are shuffled, so the first ones are a random part.
         size: side of the images in pixels.
         max_samples: largest number of images.
+        share: decode only this part of them, as one of so many ranks.
 
     Raises:
         UserError: the shards have no labels, or no image can be decoded.
     """
-    manifest = load_manifest(folder)
-    if not manifest.labelled:
+    if not load_manifest(folder).labelled:
         raise UserError(Problem(manifest_path(folder), "has no labels, a probe needs them"))
+    render = partial(_probe_view, size=size)
+    images, labels = _rendered(folder, render, max_samples=max_samples, share=share)
+    return ProbeSet(images=images, labels=labels)
+
+
+def load_panel_set(
+    folder: str, *, views: ImageViews, seed: int, max_samples: int, share: Share = (0, 1)
+) -> PanelSet:
+    """Two augmented views of the first samples of shards, drawn by their ids.
+
+    Args:
+        folder: the shards.
+        views: the augmentations; of its views the first two are taken, or drawn.
+        seed: of the draws.
+        max_samples: largest number of samples.
+        share: decode only this part of them, as one of so many ranks.
+
+    Raises:
+        UserError: no image can be decoded.
+    """
+    pair = views.model_copy(update={"count": _PANEL_VIEWS, "local": None, "executor": "cpu"})
+    render = partial(_panel_views, views=pair, seed=seed)
+    images, labels = _rendered(folder, render, max_samples=max_samples, share=share)
+    return PanelSet(views=images, labels=labels)
+
+
+def _rendered(
+    folder: str, render: Callable[[Images, int], Images], *, max_samples: int, share: Share
+) -> tuple[Images, npt.NDArray[np.int64]]:
+    """What `render` makes of decoded images and their ids, and their labels, -1 without one."""
+    manifest = load_manifest(folder)
     count = min(max_samples, manifest.samples)
-    images: list[npt.NDArray[np.uint8] | None] = []
+    rank, ranks = share
+    first, last = count * rank // ranks, count * (rank + 1) // ranks
+    rendered: list[Images | None] = []
     corpus = load_corpus((folder,))
+
+    def make(data: bytes, sample_id: int) -> Images | None:
+        try:
+            return render(decode_image(data), sample_id)
+        except BadSample:
+            return None
+
     with ShardReader(corpus) as reader, ThreadPoolExecutor() as pool:
-        for start in range(0, count, _READ_TOGETHER):
-            encoded = reader.read(np.arange(start, min(start + _READ_TOGETHER, count)))
-            images += pool.map(partial(_decode, size=size), encoded)
-    labels = read_labels(corpus, at_most=count)
-    good = [image for image in images if image is not None]
+        for start in range(first, last, _READ_TOGETHER):
+            ids = np.arange(start, min(start + _READ_TOGETHER, last))
+            rendered += pool.map(make, reader.read(ids), ids)
+    labels = np.full(count, -1, dtype=np.int64)
+    if manifest.labelled:
+        labels = read_labels(corpus, at_most=count)
+    kept = np.array([image is not None for image in rendered], dtype=bool)
+    good = [image for image in rendered if image is not None]
     if not good:
         raise UserError(Problem(folder, "not one image can be decoded"))
-    kept = np.array([image is not None for image in images])
-    return ProbeSet(images=np.stack(good), labels=labels[kept])
+    return np.stack(good), labels[first:last][kept]
 
 
-def _decode(data: bytes, *, size: int) -> npt.NDArray[np.uint8] | None:
-    try:
-        return render_probe_view(decode_image(data), size)
-    except BadSample:
-        return None
+def _probe_view(image: Images, sample_id: int, *, size: int) -> Images:
+    return render_probe_view(image, size)
+
+
+def _panel_views(image: Images, sample_id: int, *, views: ImageViews, seed: int) -> Images:
+    row = np.zeros((1, views.row_bytes), dtype=np.uint8)
+    ids = np.array([sample_id], dtype=np.int64)
+    render_views({0: image}, row, config=views, seed=seed, epoch=0, sample_ids=ids)
+    (block,) = views.split(row)
+    drawn: Images = block[0]
+    return drawn

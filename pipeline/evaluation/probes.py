@@ -11,6 +11,7 @@ from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images
 from pipeline.evaluation.knn import knn_predictions
 from pipeline.evaluation.linear import linear_predictions
+from pipeline.evaluation.linear_classifier import Labels
 from pipeline.evaluation.naive_bayes import naive_bayes_predictions
 from pipeline.evaluation.probe_set import ProbeSet
 from pipeline.evaluation.score import Score, score_of
@@ -36,16 +37,33 @@ def probe_scores(
         seed: of the linear probe's validation part and of the intervals.
     """
     fit, check = features(train.images), features(test.images)
-    scores: dict[str, Score] = {}
-    for probe in probes:
-        if probe == Probe.knn:
-            predicted = knn_predictions(fit, torch.from_numpy(train.labels), check).numpy()
-        elif probe == Probe.linear:
-            predicted = linear_predictions(fit.numpy(), train.labels, check.numpy(), seed=seed)
-        else:
-            predicted = naive_bayes_predictions(fit.numpy(), train.labels, check.numpy())
-        scores[str(probe)] = score_of(predicted == test.labels, seed=seed)
-    return scores
+    return {
+        str(probe): score_of(
+            predictions(probe, fit, train.labels, check, seed=seed) == test.labels, seed=seed
+        )
+        for probe in probes
+    }
+
+
+def predictions(probe: Probe, train: Tensor, labels: Labels, test: Tensor, *, seed: int) -> Labels:
+    """Labels that a probe gives to test features.
+
+    Args:
+        probe: which.
+        train: (N, D) float32, what it is fitted on.
+        labels: (N,) of `train`.
+        test: (M, D) float32.
+        seed: of the linear probe.
+
+    Returns:
+        (M,) int64.
+    """
+    if probe == Probe.knn:
+        found: Labels = knn_predictions(train, torch.from_numpy(labels), test).numpy()
+        return found
+    if probe == Probe.linear:
+        return linear_predictions(train.numpy(), labels, test.numpy(), seed=seed)
+    return naive_bayes_predictions(train.numpy(), labels, test.numpy())
 
 
 def contestant_scores(

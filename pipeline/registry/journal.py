@@ -25,6 +25,7 @@ class Journal:
         """
         self._log = open_log(location)
         self._last_step = last_step(location)
+        self._evaluated = {r["step"] for r in records(location) if r["kind"] == "evaluation"}
 
     def metrics(self, step: int, values: dict[str, float]) -> bool:
         """Note metrics of a step, unless the step was noted before.
@@ -38,6 +39,25 @@ class Journal:
         plain = {name: float(value) for name, value in values.items()}
         self._append({"kind": "metrics", "step": step, "metrics": plain})
         return True
+
+    def has_evaluation(self, step: int) -> bool:
+        """Whether the figures of a step's snapshot are noted."""
+        return step in self._evaluated
+
+    def evaluation(
+        self, step: int, values: dict[str, float], intervals: dict[str, list[float]]
+    ) -> None:
+        """Note what was found out about the snapshot of a step; steps may lie behind.
+
+        Args:
+            step: of the snapshot.
+            values: by metric.
+            intervals: [low, high] of those that have one.
+        """
+        self._evaluated.add(step)
+        self._append(
+            {"kind": "evaluation", "step": step, "metrics": values, "intervals": intervals}
+        )
 
     def event(self, name: str, **facts: Any) -> None:
         """Note that something happened."""

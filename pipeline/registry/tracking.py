@@ -199,16 +199,22 @@ class Forwarder:
         self._run = run
         self._sent = run.last_steps()
         self._unsent: list[Metric] = []
+        self._tags: dict[str, str] = {}
 
     def forward(self) -> None:
-        """Send what is new in the journal.
+        """Send what is new in the journal: metrics, and a collapse as a tag if it asks for one.
 
         Raises:
             MlflowException: the server does not take it; the metrics wait for the next call.
         """
         for record in self._tail.read():
-            if record["kind"] == "metrics":
+            if record["kind"] in ("metrics", "evaluation"):
                 self._unsent += self._new_metrics(record)
+            elif record.get("event") == "collapse" and record["action"] != "warn":
+                self._tags["collapse"] = f"{record['message']}, at step {record['step']}"
+        if self._tags:
+            self._run.tag(self._tags)
+            self._tags = {}
         while self._unsent:
             part = self._unsent[:_METRICS_PER_CALL]
             self._run.send(part)

@@ -256,6 +256,21 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         "images_per_second": round(sum(m["images_per_second"] for m in timed) / count, 1),
         "data_wait": round(sum(m["data_wait"] for m in timed) / count, 4),
         "loss": metrics[-1]["loss"],
+        "evaluation_share": metrics[-1]["evaluation_share"],
+        "panel": _panel(folder),
+    }
+
+
+def _panel(folder: RunFolder) -> dict[str, float]:
+    """The label-free panel of the last snapshot; empty without snapshots."""
+    evaluations = [r for r in records(folder.journal) if r["kind"] == "evaluation"]
+    if not evaluations:
+        return {}
+    last = max(evaluations, key=lambda record: record["step"])
+    return {
+        name.removeprefix("eval/"): value
+        for name, value in last["metrics"].items()
+        if name not in last["intervals"]
     }
 
 

@@ -6,6 +6,9 @@ from pipeline.data.corpus import load_corpus
 from pipeline.data.streams import StreamPlan, divide_streams
 from pipeline.recipe import Recipe
 
+SNAPSHOT_SHARE = 0.02
+"""Of the samples trained on, those that may be looked at."""
+
 
 def stream_plan(recipe: Recipe) -> StreamPlan:
     """The cut of the recipe's data."""
@@ -26,6 +29,28 @@ def _sources(recipe: Recipe, samples: tuple[int, ...]) -> tuple[tuple[int, int],
         count if weight is None else weight for weight, count in zip(given, samples, strict=True)
     ]
     return tuple(zip(samples, divide_streams(recipe.data.streams, weights), strict=True))
+
+
+def snapshot_steps(recipe: Recipe, plan: StreamPlan) -> int | None:
+    """Steps between snapshots; None: one at the end."""
+    if recipe.evaluate.every is None:
+        return None
+    return max(1, round(recipe.evaluate.every * plan.steps_per_epoch))
+
+
+def snapshot_samples(recipe: Recipe, plan: StreamPlan) -> int:
+    """Samples of each set in a snapshot, so many that it costs at most 2 % of the training.
+
+    A step on a sample passes forward and backward, three times a forward pass, each of its two or
+    more views; a snapshot passes forward a sample's two views for the panel, and one of each set of
+    the probes. So as many samples may be looked at as are 2 % of those trained on meanwhile, and a
+    third is left for what passes do not account for.
+    """
+    wanted = recipe.evaluate.snapshot_samples
+    steps = snapshot_steps(recipe, plan)
+    if steps is None:  # it comes when the training is over
+        return wanted
+    return min(wanted, int(SNAPSHOT_SHARE * steps * plan.global_batch))
 
 
 def total_steps(recipe: Recipe, plan: StreamPlan) -> int:

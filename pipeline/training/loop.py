@@ -24,18 +24,23 @@ from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import slices
 from pipeline.encoders.backbone import load_weights
 from pipeline.errors import UserError
+from pipeline.evaluation.collapse import CollapseAlarm
+from pipeline.evaluation.config import OnCollapse
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.checkpoint_schedule import CheckpointSchedule
 from pipeline.training.clock import Clock
 from pipeline.training.data_state import DataState
+from pipeline.training.evaluator import Fit
 from pipeline.training.finite import FiniteGuard, NotFiniteError
 from pipeline.training.learner import Learner, StepResult, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
-from pipeline.training.stops import not_finite, too_many_bad, unknown_metric
+from pipeline.training.snapshots import Snapshots
+from pipeline.training.step_metrics import step_metrics
+from pipeline.training.stops import collapsed, not_finite, too_many_bad, unknown_metric
 from pipeline.training.trace import Trace
 from pipeline.views.batched import finish_views
 
@@ -51,6 +56,7 @@ class TrainingLoop:
         device: torch.device,
         ingest: Ingest,
         notice: Callable[[], bool] | None = None,
+        fit: Fit | None = None,
     ) -> None:
         """Build everything and take up the newest checkpoint. Every rank calls this.
 
@@ -62,6 +68,7 @@ class TrainingLoop:
             notice: whether it became known since the last call that a rank will be taken away;
                 asked every `train.log_every` steps, and rank 0's answer counts. On all ranks or
                 none.
+            fit: evaluates a saved snapshot, aside; None: a thread of this process.
         """
         self._recipe = recipe
         self._folder = folder
@@ -78,7 +85,12 @@ class TrainingLoop:
         )
         self._store.register("optimization", self._optimization)
         self._store.register("data", self._data)
+        self._alarm = CollapseAlarm()
+        self._store.register("collapse", self._alarm)
         self._journal = Journal(folder.journal) if collectives.rank() == 0 else None
+        self._snapshots = Snapshots(
+            recipe, folder, self._plan, learner=self.learner, journal=self._journal, fit=fit
+        )
         self._trace = Trace(folder.trace) if recipe.train.trace is not None else None
         self._guard = FiniteGuard(device)
         self._metrics: dict[str, float] = {}
@@ -143,7 +155,9 @@ class TrainingLoop:
         tables = self._ingest(reader, pieces, cpus=self._recipe.data.ingest_cpus)
         try:
             self._train(assembler, assembler.batches(tables))
+            self._snapshots.finish(self._total_steps)
         finally:
+            self._snapshots.close()
             self._store.wait()
             if self._journal:
                 self._journal.flush()
@@ -196,6 +210,7 @@ class TrainingLoop:
             if step % config.log_every == 0 or last:
                 self._report(step, result, clock, assembler)
                 clock = Clock()
+            self._snapshots.take_if_due(step)
             announced = self._schedule.loss_is_announced(step)
             if last or announced or self._schedule.is_due(step):
                 self._checkpoint(step, assembler)
@@ -234,22 +249,32 @@ class TrainingLoop:
         self._check_finite()
         if self._trace:
             self._trace.flush()
-        local = {"loss": _number(result.total)}
-        local |= {name: _number(value) for name, value in result.losses.logs.items()}
-        everyone = collectives.gather_json(local)
-        means = {name: sum(rank[name] for rank in everyone) / len(everyone) for name in local}
         self._data.collect(assembler)
         self._metrics = {
-            **means,
+            **step_metrics(result),
             "epoch": step / self._plan.steps_per_epoch,
             "learning_rate": self._optimization.learning_rate,
             "gradient_norm": _number(self._optimization.gradient_norm),
             "quarantined": len(self._data.ledger()),
+            "evaluation_share": self._snapshots.share,
             **clock.rates(),
         }
         if self._journal:
             self._journal.metrics(step, self._metrics)
+        self._snapshots.note()
+        self._check_collapse(step)
         self._check_budget()
+
+    def _check_collapse(self, step: int) -> None:
+        """Say it in the journal, and stop if the recipe wants that. On every rank alike."""
+        found = self._alarm.look(self._metrics)
+        if not found:
+            return
+        message, action = "; ".join(found), self._recipe.evaluate.on_collapse
+        if self._journal:
+            self._journal.event("collapse", step=step, message=message, action=action)
+        if action == OnCollapse.stop:
+            raise UserError(collapsed(message, step=step))
 
     def _check_finite(self) -> None:
         """Stop before anything that is not a number is kept. Every rank calls this."""
@@ -294,6 +319,7 @@ class TrainingLoop:
 
     def _save_records(self, ledger: list[LedgerEntry]) -> None:
         """Bring to storage what a resumed run would not write again."""
+        self._snapshots.flush()
         if self._journal:
             self._journal.flush()
         write_ledger(self._folder.ledger, ledger)

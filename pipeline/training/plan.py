@@ -13,7 +13,7 @@ import torch
 
 from pipeline.data import ingest, storage, streams
 from pipeline.data.corpus import load_corpus
-from pipeline.data.manifest import Ids, load_manifest
+from pipeline.data.manifest import Ids
 from pipeline.data.order import write_order
 from pipeline.data.shard_reader import read_labels
 from pipeline.data.streams import StreamPlan
@@ -23,7 +23,7 @@ from pipeline.errors import Problem, UserError
 from pipeline.evaluation.features import problems_of_kinds
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
-from pipeline.training import micro_batch
+from pipeline.training import evaluation_plan, micro_batch
 from pipeline.training.initial_weights import initial_weights
 from pipeline.training.learner import build_learner
 from pipeline.training.length import stream_plan, total_steps
@@ -164,7 +164,7 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
         found += _data_problems(recipe)
     found += _elastic_problems(recipe)
     found += micro_batch.problems(recipe)
-    found += _evaluation_problems(recipe)
+    found += evaluation_plan.problems(recipe)
     if not blamed & {"encoder", "encoder.name"}:
         found += _model_problems(recipe)
     if recipe.train.trace is not None and (fault := cannot_hold(Path(recipe.train.trace))):
@@ -197,29 +197,6 @@ def _elastic_problems(recipe: Recipe) -> list[Problem]:
     return [Problem("data.ingest", f"a range of train.workers needs inline: {remedy}")]
 
 
-def _evaluation_problems(recipe: Recipe) -> list[Problem]:
-    if recipe.evaluate is None:
-        return []
-    found = []
-    classes = []
-    for field in ("train", "test"):
-        folder = getattr(recipe.evaluate, field)
-        faults = verify(folder)
-        found += faults
-        if not faults:
-            manifest = load_manifest(folder)
-            classes.append(manifest.classes)
-            if not manifest.labelled:
-                found.append(
-                    Problem(f"evaluate.{field}", f"{folder} has no labels, a probe needs them")
-                )
-    if len(classes) == 2 and classes[0] != classes[1]:
-        found.append(
-            Problem("evaluate", "train and test have other classes; shard them from one source")
-        )
-    return found
-
-
 def _model_problems(recipe: Recipe) -> list[Problem]:
     found = []
     if recipe.encoder.args.get("in_chans", 3) != 3:
@@ -230,10 +207,9 @@ def _model_problems(recipe: Recipe) -> list[Problem]:
         found += error.problems
     else:
         objective = learner.objective
-        if recipe.evaluate is not None:
-            found += problems_of_kinds(
-                learner.encoder, recipe.evaluate.features, setting="evaluate.features"
-            )
+        found += problems_of_kinds(
+            learner.encoder, recipe.evaluate.features, setting="evaluate.features"
+        )
         needed = objective.capabilities.views
         if recipe.views.count != needed:
             found.append(
@@ -288,8 +264,8 @@ def _warnings(recipe: Recipe, encoder: torch.nn.Module) -> Iterator[str]:
         if manifest.labelled and _sorted(read_labels(corpus, number, at_most=_LABELS_LOOKED_AT)):
             yield f"{where}: the samples are sorted by label; batches will lack negatives"
     yield from micro_batch.warnings(recipe, encoder)
-    if recipe.evaluate is None:
-        yield "evaluate: not given, so the encoder will have no probe scores"
+    if recipe.evaluate.test is None:
+        yield "evaluate.train, evaluate.test: not given, so the encoder will have no probe scores"
     elif storage.absolute(recipe.evaluate.test) in map(storage.absolute, recipe.data.manifests):
         yield "evaluate.test: the same shards as data.shards; the scores will flatter"
 

@@ -22,10 +22,11 @@ def probe_learner(recipe: Recipe, learner: Learner) -> dict[str, Score]:
 
     Returns:
         `knn`, `knn_untrained`, `knn_raw` of the first kind of features, `knn_KIND` of the others,
-        and the same for the other probes; empty without `evaluate`.
+        and the same for the other probes; empty without labelled sets.
     """
-    if recipe.evaluate is None:
+    if recipe.evaluate.sets is None:
         return {}
+    train, test = recipe.evaluate.sets
     size, limit = recipe.views.size, recipe.evaluate.max_samples
     first, *others = recipe.evaluate.features
     untrained = build_learner(recipe).to(learner.mean.device)
@@ -37,8 +38,8 @@ def probe_learner(recipe: Recipe, learner: Learner) -> dict[str, Score]:
     }
     return contestant_scores(
         contestants,
-        load_probe_set(recipe.evaluate.train, size=size, max_samples=limit),
-        load_probe_set(recipe.evaluate.test, size=size, max_samples=limit),
+        load_probe_set(train, size=size, max_samples=limit),
+        load_probe_set(test, size=size, max_samples=limit),
         probes=recipe.evaluate.probes,
         seed=recipe.seed,
     )

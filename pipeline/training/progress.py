@@ -26,12 +26,15 @@ class _Line:
         self._total = 0
         self._from: tuple[int, float] | None = None
         self.text = "starting workers"
+        self.warnings: list[str] = []  # not shown yet
 
     def take(self, record: dict[str, Any]) -> None:
         if record["kind"] == "event" and record["event"] == "training":
             self._total = record["total_steps"]
             self._from = (record["step"], record["time"])
             self.text = f"step {record['step']}/{self._total}  {len(record['workers'])} workers"
+        elif record.get("event") == "collapse":
+            self.warnings.append(f"warning: {record['message']}, at step {record['step']}")
         elif record["kind"] == "metrics":
             self.text = self._describe(record["step"], record["time"], record["metrics"])
 
@@ -65,6 +68,8 @@ def showing_progress(tail: JournalTail) -> Iterator[None]:
             return False
         for record in records:
             line.take(record)
+        while line.warnings:
+            console.print(line.warnings.pop(0), markup=False, highlight=False, soft_wrap=True)
         return bool(records)
 
     def live() -> None:

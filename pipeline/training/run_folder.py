@@ -57,6 +57,7 @@ class RunFolder:
         self.initial_weights = storage.join(location, "init.safetensors")
         self.package = storage.join(location, "encoder")
         self.trace = storage.join(location, "trace")
+        self.snapshots = storage.join(location, "snapshots")
         self.ledger = storage.join(location, "ledger.parquet")
         self.failure = storage.join(location, "failure.json")
         self.result = storage.join(location, "result.json")

@@ -23,6 +23,15 @@ def not_finite(error: NotFiniteError, *, journal: str) -> Problem:
     )
 
 
+def collapsed(message: str, *, step: int) -> Problem:
+    """What the collapse alarm said, in a run that is to stop for it."""
+    return Problem(
+        "evaluate.on_collapse",
+        f"stop: {message}, at step {step}; checkpoints from before it are kept; look at the "
+        "objective's terms against collapse, or allow it with warn or tag",
+    )
+
+
 def too_many_bad(
     ledger: Sequence[LedgerEntry], *, samples: int, allowed: float, location: str
 ) -> Problem:

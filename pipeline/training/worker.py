@@ -6,6 +6,7 @@ import logging
 from functools import partial
 from typing import Any
 
+import ray
 import ray.train.torch
 
 from pipeline import collectives
@@ -16,11 +17,24 @@ from pipeline.data.ray_ingest import ray_data
 from pipeline.data.streams import workers_that_train
 from pipeline.errors import UserError
 from pipeline.evaluation.score import scores_as_json
+from pipeline.evaluation.snapshot import Evaluation
 from pipeline.recipe import Recipe
+from pipeline.training.evaluator import Fit
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.preemption import PreemptionNotice
 from pipeline.training.probing import probe_learner
 from pipeline.training.run_folder import RunFolder, write_json
+from pipeline.training.snapshots import evaluation_of
+
+
+@ray.remote(num_cpus=0)
+def _evaluate(fit: Fit, location: str) -> Evaluation:
+    return fit(location)
+
+
+def _fit_aside(fit: Fit, location: str) -> Evaluation:
+    """Evaluate in a process of Ray's, which waits for no CPU that trainers and readers have."""
+    return Evaluation(*ray.get(_evaluate.remote(fit, location)))
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -54,6 +68,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             if recipe.data.ingest == "inline"
             else partial(ray_data, alone=training == 1),
             notice=notice,
+            fit=partial(_fit_aside, evaluation_of(recipe)),
         )
         samples = loop.run()
         if collectives.rank() != 0:

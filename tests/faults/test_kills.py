@@ -26,7 +26,7 @@ from pipeline.training.trace import join_trace
 Variant = dict[str, Any]
 Undisturbed = Callable[[int, Variant], Path]
 
-STEPS = 240
+STEPS = 120
 RESNET = {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}}
 VIT = {
     "name": "vit_tiny_patch16_224",
@@ -85,7 +85,7 @@ def test_other_numbers_of_ranks_see_the_same_batches(
 ) -> None:
     write_recipe(clipart_shards, tmp_path / "recipe.json", variant)
     # Of three ranks two train and one waits; then one trains alone, then two again.
-    for ranks, until in ((3, 60), (1, 120)):
+    for ranks, until in ((3, 30), (1, 60)):
         with running(tmp_path, "elastic", ranks) as processes:
             wait_for(tmp_path / "elastic", until, processes[: 1 if ranks == 1 else 2])
     with running(tmp_path, "elastic", 2) as processes:

@@ -26,6 +26,8 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Any]]:
         cluster.shutdown()
 
 
+# In the short form the test of a preemption loses a node too.
+@pytest.mark.slow
 def test_the_run_goes_on_with_the_workers_that_are_left(
     two_nodes: tuple[Cluster, Any], clipart_shards: Path, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def store() -> Iterator[Store]:
     server.go_away()
 
 
+@pytest.mark.slow
 def test_a_short_outage_is_waited_out_and_a_longer_one_stops_the_run_resumably(
     store: Store,
     undisturbed: tuple[Pretraining, dict[str, Any]],
