@@ -124,7 +124,7 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(
         "parameters": encoder + projector,
         "encoder_parameters": encoder,
         "feature_width": 32,
-        "warnings": ["evaluate: not given, so the encoder will have no probe scores"],
+        "warnings": ["evaluate: no labelled shards given, so the encoder will have no probe scores"],
     }
     memory = plan.pop("memory_bytes")
     assert plan == expected
@@ -138,7 +138,7 @@ def test_plan_takes_overrides_and_prints_a_table_for_people(run: Run, recipe: Pa
     assert "samples 240 in 4 shards" in text
     assert "steps 10 = 1.429 epochs of 7" in text
     assert "workers 1, each with 32 samples of a batch" in text
-    assert "warning evaluate: not given" in text
+    assert "warning evaluate: no labelled shards given" in text
 
 
 def test_plan_warns_of_a_test_set_that_was_trained_on(

@@ -53,7 +53,7 @@ def _problems_of_snapshots(recipe: Recipe) -> list[Problem]:
     return [
         Problem(
             "evaluate.every",
-            f"{config.every:g} epochs: of the samples trained on meanwhile {SNAPSHOT_SHARE:.0%} are "
+            f"{config.every:g} epochs: {SNAPSHOT_SHARE:.0%} of the samples in between are "
             f"{snapshot_samples(recipe, plan)}, too few; allowed: {least:g} or more, or null for "
             "once at the end",
         )

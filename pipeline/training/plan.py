@@ -265,7 +265,7 @@ def _warnings(recipe: Recipe, encoder: torch.nn.Module) -> Iterator[str]:
             yield f"{where}: the samples are sorted by label; batches will lack negatives"
     yield from micro_batch.warnings(recipe, encoder)
     if recipe.evaluate.test is None:
-        yield "evaluate.train, evaluate.test: not given, so the encoder will have no probe scores"
+        yield "evaluate: no labelled shards given, so the encoder will have no probe scores"
     elif storage.absolute(recipe.evaluate.test) in map(storage.absolute, recipe.data.manifests):
         yield "evaluate.test: the same shards as data.shards; the scores will flatter"
 

@@ -133,6 +133,31 @@ def test_the_journal_is_forwarded_as_it_grows(server: Server, path: Path) -> Non
     assert run.last_steps() == {"loss": 4, "rate": 4, "odd": 4}
 
 
+def test_what_was_found_out_later_is_forwarded_at_the_step_it_is_about(
+    server: Server, path: Path
+) -> None:
+    run = server.run()
+    journal = Journal(str(path))
+    for step in (10, 20):
+        journal.metrics(step, {"loss": 1.0})
+    journal.evaluation(10, {"eval/knn": 0.5}, {"eval/knn": [0.4, 0.6]})
+    Forwarder(str(path), run).forward()
+    journal.evaluation(20, {"eval/knn": 0.75}, {})
+    Forwarder(str(path), run).forward()
+    assert server.history(run, "eval/knn") == [(10, 0.5), (20, 0.75)]
+
+
+@pytest.mark.parametrize(("action", "tagged"), [("warn", False), ("tag", True), ("stop", True)])
+def test_a_collapse_is_a_tag_if_the_recipe_wants_that(
+    action: str, tagged: bool, server: Server, path: Path
+) -> None:
+    run = server.run()
+    Journal(str(path)).event("collapse", step=30, message="complete collapse", action=action)
+    Forwarder(str(path), run).forward()
+    tags = server.client.get_run(run.run_id).data.tags
+    assert tags.get("collapse") == ("complete collapse, at step 30" if tagged else None)
+
+
 def test_a_new_forwarder_over_the_same_journal_sends_nothing_twice(
     server: Server, path: Path
 ) -> None:

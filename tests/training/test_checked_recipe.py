@@ -287,7 +287,7 @@ def test_settings_beside_a_wrong_one_are_still_checked(problems: Checker) -> Non
         ("train.epochs=0", "train.epochs"),
         ("train={epochs: 3, steps: 3, workers: 3, global_batch: 32}", "train"),
         ("views.crop_scale=[0.5]", "views.crop_scale"),
-        ("evaluate={train: a}", "evaluate.test"),
+        ("evaluate={train: a}", "evaluate"),
     ],
 )
 def test_settings_beside_a_wrong_length_are_still_checked(

@@ -219,7 +219,7 @@ def test_snapshots_that_would_be_too_small_are_refused(
     recipe = recipe_for(clipart_shards, every=2, snapshot_samples=1000)
     (problem,) = evaluation_plan.problems(recipe)
     assert problem.where == "evaluate.every"
-    assert "2% are 9, too few;" in problem.message
+    assert "2% of the samples in between are 9, too few;" in problem.message
     least = float(problem.message.partition("allowed: ")[2].split()[0])
     mended = recipe_for(clipart_shards, every=least, snapshot_samples=1000)
     assert evaluation_plan.problems(mended) == []
