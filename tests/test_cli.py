@@ -27,6 +27,7 @@ OPTIONS = {
     "shard": "--format --labels --images --test-fraction --samples-per-shard --seed --json",
     "plan": "--order --epoch --json",
     "pretrain": "--fresh --verbose --json",
+    "report": "--json",
     "evaluate": "--train --test --probes --features --max-samples --seed --tracking-uri --json",
     "fetch": "--tracking-uri --json",
 }

@@ -59,6 +59,7 @@ class RunFolder:
         self.trace = storage.join(location, "trace")
         self.ledger = storage.join(location, "ledger.parquet")
         self.failure = storage.join(location, "failure.json")
+        self.report = storage.join(location, "report.html")
         self.result = storage.join(location, "result.json")
         self.ray = storage.join(location, "ray")
 
