@@ -19,6 +19,7 @@ class _Chart:
     names: tuple[str, ...]  # metrics, each a line
     labels: tuple[str, ...] = ("",)
     percent: bool = False
+    from_zero: bool = False
     about: str = ""
 
 
@@ -26,22 +27,30 @@ _OF_BOTH = ("features", "projections")
 _CHARTS = (
     _Chart(title="Loss", ylabel="loss", names=("loss",)),
     _Chart(title="Learning rate", ylabel="learning rate", names=("learning_rate",)),
-    _Chart(title="Gradient norm", ylabel="L2 norm of the gradient", names=("gradient_norm",)),
-    _Chart(title="Speed", ylabel="images/s", names=("images_per_second",)),
-    _Chart(title="Waiting for data", ylabel="% of the time", names=("data_wait",), percent=True),
+    _Chart(title="Gradient norm", ylabel="gradient's L2 norm", names=("gradient_norm",)),
+    _Chart(title="Speed", ylabel="images/s", names=("images_per_second",), from_zero=True),
+    _Chart(
+        title="Waiting for data",
+        ylabel="% of the time",
+        names=("data_wait",),
+        percent=True,
+        from_zero=True,
+    ),
     _Chart(
         title="Spread of a batch",
-        ylabel="RMS distance from the mean",
+        ylabel="RMS distance",
         names=("feature_spread", "projection_spread"),
         labels=_OF_BOTH,
-        about="Of L2-normalised rows: near 1 they point everywhere, at 0 all are equal, which is "
-        "complete collapse.",
+        from_zero=True,
+        about="Distance of L2-normalised rows from their mean: near 1 they point everywhere, at 0 "
+        "all are equal, which is complete collapse.",
     ),
     _Chart(
         title="Effective rank of a batch",
         ylabel="directions",
         names=("feature_rank", "projection_rank"),
         labels=_OF_BOTH,
+        from_zero=True,
         about="How many directions rows differ in: near 1 is dimensional collapse.",
     ),
     _Chart(
@@ -49,6 +58,7 @@ _CHARTS = (
         ylabel="standard deviation",
         names=("feature_deviation", "projection_deviation"),
         labels=_OF_BOTH,
+        from_zero=True,
         about="Mean over dimensions: towards 0 the rows become equal.",
     ),
 )
@@ -85,6 +95,7 @@ def _drawn(run: RunFacts, charts: Sequence[_Chart]) -> Iterator[tuple[_Chart, Ma
             ylabel=chart.ylabel,
             alt=f"{chart.title} over steps; {_last_values(known)}",
             marks=run.resumed_at,
+            from_zero=chart.from_zero,
         )
         yield chart, picture, [text for series, label in known for text in _gaps(series, label)]
 

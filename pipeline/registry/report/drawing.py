@@ -57,6 +57,10 @@ _STYLE = {
     "lines.solid_joinstyle": "round",
 }
 _POINTS = 600
+_CHART_INCHES = (3.5, 2.0)
+# Left, bottom, width and height of the axes: charts in a grid line up, and no layout is searched.
+_ALONE = (0.23, 0.22, 0.74, 0.72)
+_BESIDE_LABELS = (0.23, 0.22, 0.54, 0.72)
 _LABEL_GAP = 0.09  # of the axes' height, between labels at the ends of lines
 
 
@@ -76,37 +80,37 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def empty_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes, without a window system or global state.
-
-    Args:
-        width: in inches, of which a page has some seven.
-        height: in inches.
-    """
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
 def line_chart(
-    lines: Sequence[Line], *, ylabel: str, alt: str, marks: Sequence[int] = ()
+    lines: Sequence[Line],
+    *,
+    ylabel: str,
+    alt: str,
+    marks: Sequence[int] = (),
+    from_zero: bool = False,
 ) -> Markup:
     """Lines over steps, as SVG.
 
     Args:
         lines: at most two.
-        ylabel: what is drawn, with its unit.
+        ylabel: what is drawn, with its unit; some twenty letters fit.
         alt: what the picture shows, for those who do not see it.
         marks: steps with a thin vertical line.
+        from_zero: show how far values are from zero.
     """
     with figure_style():
-        figure, axes = empty_figure(3.5, 2.1)
+        figure = Figure(figsize=_CHART_INCHES)
+        axes = figure.add_axes(_BESIDE_LABELS if any(line.label for line in lines) else _ALONE)
         for line, colour in zip(lines, COLOURS, strict=False):
             _draw_line(axes, line, colour)
         for step in marks:
             axes.axvline(step, color=FAINT, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
         axes.set_xlabel("step")
         axes.set_ylabel(ylabel)
+        axes.yaxis.set_label_coords(0.07, 0.58, transform=figure.transFigure)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        if from_zero:
+            axes.set_ylim(bottom=0)
         _label_ends(axes, lines)
         return as_svg(figure, alt=alt)
 
@@ -178,8 +182,10 @@ def _label_ends(axes: Axes, lines: Sequence[Line]) -> None:
     ]
     axes.get_ylim()  # settles the limits, which transforms do not
     to_axes = axes.transData + axes.transAxes.inverted()
-    below = float("-inf")
-    for value, label, colour in sorted(labelled):
-        height = max(float(to_axes.transform((0, value))[1]), below + _LABEL_GAP)
-        axes.text(1.02, height, label, color=colour, va="center", transform=axes.transAxes)
-        below = height
+    ceiling = 1.0
+    ends = [(float(to_axes.transform((0, value))[1]), *rest) for value, *rest in labelled]
+    for number, (height, label, colour) in enumerate(sorted(ends, reverse=True)):
+        below = len(ends) - number - 1  # labels that need room under this one
+        place = min(ceiling, max(height, below * _LABEL_GAP))
+        axes.text(1.03, place, label, color=colour, va="center", transform=axes.transAxes)
+        ceiling = place - _LABEL_GAP

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from pipeline.registry.probe_names import FEATURE_NAMES, PROBE_NAMES
 from pipeline.registry.report.drawing import (
@@ -15,7 +16,6 @@ from pipeline.registry.report.drawing import (
     INK,
     Line,
     as_svg,
-    empty_figure,
     figure_style,
     line_chart,
 )
@@ -130,7 +130,9 @@ def probe_title(name: str) -> str:
 def _picture(probes: Sequence[ScoredProbe]) -> Markup:
     rows = [(probe, what) for probe in probes for what in probe.scores]
     with figure_style():
-        figure, axes = empty_figure(7, 0.7 + 0.24 * len(rows) + 0.12 * len(probes))
+        height = 0.7 + 0.24 * len(rows) + 0.12 * len(probes)
+        figure = Figure(figsize=(7, height), layout="constrained")
+        axes = figure.add_subplot()
         ticks: list[float] = []
         labels: list[str] = []
         y = 0.0

@@ -63,7 +63,7 @@ def _cell(blocks: list[Pixels], size: int) -> Pixels:
     lines = []
     for block in blocks:
         tiles = [_tile(view, size) for view in block]
-        in_line = max(1, (_tile_width(size) + _GAP) // (tiles[0].shape[1] + _GAP))
+        in_line = max(1, _tile_width(size) // tiles[0].shape[1])
         lines += [_beside(tiles[at : at + in_line], _GAP) for at in range(0, len(tiles), in_line)]
     return _stacked(lines, _GAP)
 
