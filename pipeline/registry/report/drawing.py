@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup, escape
@@ -32,7 +34,7 @@ _STAND_INS = {
 }
 """Colours that matplotlib writes, and what the page's style makes of them in either theme."""
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and has the page's colour
     "svg.hashsalt": "report",  # the same figure has the same ids, and the page the same bytes
     "font.size": 9,
@@ -123,6 +125,8 @@ def as_svg(figure: Figure, *, alt: str) -> Markup:
     svg = written.getvalue().decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    # Within a page this rule would hold for everything; the page's own style has it.
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL)
     # These ids are the same in every figure of a page, and nothing refers to them.
     svg = re.sub(r' id="[a-zA-Z]+\d*_\d+"', "", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1", svg)
@@ -143,12 +147,8 @@ def thinned(series: Series, *, points: int = _POINTS) -> Series:
     for number in range(stretches):
         stretch = range(count * number // stretches, count * (number + 1) // stretches)
         # A value that is none compares as neither; it must not hide the others.
-        valid = [i for i in stretch if series.values[i] == series.values[i]] or [*stretch]
-        ends = {
-            min(valid, key=series.values.__getitem__),
-            max(valid, key=series.values.__getitem__),
-        }
-        kept += sorted(ends)
+        values = [(series.values[i], i) for i in stretch if not math.isnan(series.values[i])]
+        kept += sorted({min(values)[1], max(values)[1]}) if values else stretch[:1]
     return Series(steps=[series.steps[i] for i in kept], values=[series.values[i] for i in kept])
 
 
@@ -175,15 +175,14 @@ def _draw_line(axes: Axes, line: Line, colour: str) -> None:
 
 def _label_ends(axes: Axes, lines: Sequence[Line]) -> None:
     """Write each line's label at its end, apart from the others."""
-    labelled = [
-        (line.series.finite[-1], line.label, colour)
+    axes.get_ylim()  # settles the limits, which transforms do not
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = [
+        (float(to_axes.transform((0, line.series.finite[-1]))[1]), line.label, colour)
         for line, colour in zip(lines, COLOURS, strict=False)
         if line.label and line.series.finite
     ]
-    axes.get_ylim()  # settles the limits, which transforms do not
-    to_axes = axes.transData + axes.transAxes.inverted()
     ceiling = 1.0
-    ends = [(float(to_axes.transform((0, value))[1]), *rest) for value, *rest in labelled]
     for number, (height, label, colour) in enumerate(sorted(ends, reverse=True)):
         below = len(ends) - number - 1  # labels that need room under this one
         place = min(ceiling, max(height, below * _LABEL_GAP))

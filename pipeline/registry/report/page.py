@@ -27,4 +27,4 @@ SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
 def render_page(run: RunFacts) -> str:
     """The report of a run, as HTML that refers to nothing outside it."""
     sections = [section(run) for section in SECTIONS]
-    return rendered("page.html", title=run.name, heading=heading(run), sections=sections)
+    return str(rendered("page.html", title=run.name, heading=heading(run), sections=sections))
