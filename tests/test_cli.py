@@ -205,6 +205,10 @@ def test_brackets_in_a_path_are_printed(run: Run, clipart: Path) -> None:
     assert "out[v1]" in run("shard", clipart, "out[v1]").stdout
 
 
+def test_report_refuses_a_folder_that_is_no_run(run: Run, tmp_path: Path) -> None:
+    assert refused(run("report", tmp_path / "absent", "--json")) == [f"{tmp_path}/absent"]
+
+
 @pytest.fixture
 def sources(tmp_path: Path, clipart: Path) -> Path:
     folder = tmp_path / "sources"

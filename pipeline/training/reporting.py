@@ -40,12 +40,15 @@ def report_of_folder(location: str) -> str:
     Raises:
         UserError: there is no run, or its folder cannot be read or written.
     """
+    away = storage.unreachable(location)
+    if away is not None:
+        raise UserError(Problem("run", away))
     folder = RunFolder(storage.absolute(location))
+    if not storage.exists(folder.identity):
+        raise UserError(Problem(location, "is not the folder of a run: it has no run.json"))
     try:
-        if not storage.exists(folder.identity):
-            raise UserError(Problem(location, "is not the folder of a run: it has no run.json"))
         return write_report(_stored_recipe(folder), folder)
-    except (OSError, ImportError, ValueError) as error:
+    except OSError as error:
         reason = " ".join(str(error).split())
         raise UserError(Problem(location, f"cannot be read or written: {reason}")) from error
 

@@ -201,9 +201,16 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     for location in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UserError, match="is not the folder of a run"):
             report_of_folder(str(location))
-    with pytest.raises(UserError, match="cannot be read or written"):
+    with pytest.raises(UserError, match="run: nowhere://bucket/run cannot be reached"):
         report_of_folder("nowhere://bucket/run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_is_one_line(folder: RunFolder) -> None:
+    Path(folder.report).mkdir()
+    with pytest.raises(UserError, match="run: cannot be read or written: ") as refused:
+        report_of_folder(folder.location)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_a_finished_run_is_not_lost_for_a_picture(
