@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.data import storage
 from pipeline.data.accounting import read_ledger
+from pipeline.data.corpus import load_corpus
 from pipeline.data.first_views import first_views
 from pipeline.data.slice_reader import SliceReader, UnreadableShardError
 from pipeline.errors import Problem, UserError
@@ -94,13 +95,14 @@ def write_report(
 def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] | None) -> RunFacts:
     if result is None and storage.exists(folder.result):
         result = read_json(folder.result)
+    identity = read_json(folder.identity)["identity"]
     failures = read_json(folder.failure) if storage.exists(folder.failure) else []
     return RunFacts(
         name=folder.name,
-        identity=read_json(folder.identity)["identity"],
+        identity=identity,
         records=list(records(folder.journal)),
         recipe_yaml=storage.read_file(folder.recipe).decode(),
-        views=_views(recipe),
+        views=_views(recipe, fingerprint=identity["data fingerprint"]),
         result=result,
         ledger=_ledger(folder),
         failures=[str(Problem(**problem)) for problem in failures],
@@ -121,13 +123,16 @@ def _ledger(folder: RunFolder) -> Ledger | None:
     return Ledger(entries=[asdict(entry) for entry in entries], total=total)
 
 
-def _views(recipe: Recipe | None) -> FirstViews | str:
+def _views(recipe: Recipe | None, *, fingerprint: str) -> FirstViews | str:
     """The first views as a step of training gets them, or why they cannot be drawn."""
     if recipe is None:
         return "this version of the pipeline does not understand the recipe."
+    manifests = recipe.data.with_absolute_paths().manifests
     try:
+        if load_corpus(manifests).fingerprint != fingerprint:
+            return "the data has changed since the run began, and its order with it."
         reader = SliceReader(
-            manifests=recipe.data.with_absolute_paths().manifests,
+            manifests=manifests,
             plan=stream_plan(recipe),
             views=recipe.views,
             cache_bytes=recipe.data.cache_bytes,

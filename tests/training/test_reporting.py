@@ -13,6 +13,7 @@ import torch
 from pipeline.data import storage
 from pipeline.data.accounting import LedgerEntry, write_ledger
 from pipeline.data.assemble import BatchAssembler
+from pipeline.data.corpus import load_corpus
 from pipeline.data.first_views import first_views
 from pipeline.data.ingest import inline
 from pipeline.data.slice_reader import SliceReader
@@ -50,9 +51,10 @@ def recipe_for(shards: Path | str, **views: Any) -> Recipe:
     )
 
 
-def begun(folder: RunFolder, recipe: Recipe) -> RunFolder:
+def begun(folder: RunFolder, recipe: Recipe, fingerprint: str | None = None) -> RunFolder:
     """A run's folder as the driver and two steps leave it."""
-    identity = run_identity(recipe, fingerprint="fe" * 32, init_sha256=None)
+    fingerprint = fingerprint or load_corpus(recipe.data.manifests).fingerprint
+    identity = run_identity(recipe, fingerprint=fingerprint, init_sha256=None)
     write_json(folder.identity, {"identity": identity, "run_id": "1", "tracking_uri": "none"})
     storage.write_file(folder.recipe, recipe.to_yaml().encode())
     journal = Journal(folder.journal)
@@ -100,7 +102,7 @@ def test_everything_in_the_folder_is_told(folder: RunFolder, drawn: list[RunFact
     report_of_folder(folder.location)
     (facts,) = drawn
     assert facts.name == "run"
-    assert facts.identity["data fingerprint"] == "fe" * 32
+    assert facts.identity["objective.kind"] == "simclr"
     assert facts.metrics["loss"].values == [3.0, 2.0]
     assert facts.result == RESULT
     assert facts.failures == ["data: too many bad samples"]
@@ -180,11 +182,20 @@ def test_first_samples_come_from_all_over_the_data(clipart_shards: Path) -> None
 
 
 def test_shards_that_are_gone_cost_only_the_views(tmp_path: Path, drawn: list[RunFacts]) -> None:
-    folder = begun(RunFolder(str(tmp_path / "run")), recipe_for(tmp_path / "gone"))
+    folder = begun(RunFolder(str(tmp_path / "run")), recipe_for(tmp_path / "gone"), "fe" * 32)
     report_of_folder(folder.location)
     assert isinstance(drawn[0].views, str)
     assert "the shards cannot be read any more" in drawn[0].views
     assert drawn[0].last_step == 2
+
+
+def test_views_of_data_that_has_changed_are_not_passed_off_as_the_run_s(
+    tmp_path: Path, clipart_shards: Path, drawn: list[RunFacts]
+) -> None:
+    recipe = recipe_for(clipart_shards / "train")
+    report_of_folder(begun(RunFolder(str(tmp_path / "run")), recipe, "fe" * 32).location)
+    assert isinstance(drawn[0].views, str)
+    assert "the data has changed" in drawn[0].views
 
 
 def test_a_recipe_of_another_version_costs_only_the_views(

@@ -77,8 +77,10 @@ class Line:
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Draw in the style of the page while the body runs."""
-    with matplotlib.rc_context(_STYLE):
+    """Draw in the style of the page while the body runs, whatever a user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
         yield
 
 
