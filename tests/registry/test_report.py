@@ -447,3 +447,12 @@ def test_charts_take_colours_from_the_page() -> None:
     assert "currentColor" in svg
     written = set(re.findall(r"#[0-9a-fA-F]{6}\b", svg))
     assert written == set()
+
+
+def test_ticks_carry_their_whole_number() -> None:
+    series = Series(steps=[1, 2, 3], values=[1e-5, 2e-5, 3e-5])
+    svg = line_chart([Line(series=series)], ylabel="learning rate", alt="a")
+    ticks = [float(text) for text in re.findall(r">([\d.e+-]+)</text>", svg)]
+    small = [tick for tick in ticks if tick not in (1, 2, 3)]
+    assert len(small) >= 2
+    assert all(1e-5 <= tick <= 3e-5 for tick in small)

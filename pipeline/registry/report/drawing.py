@@ -15,7 +15,7 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipeline.registry.report.facts import Series
 
@@ -43,8 +43,6 @@ _STYLE: Any = {
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.formatter.limits": (-3, 5),
-    "axes.formatter.use_mathtext": False,
     "text.color": INK,
     "text.parse_math": False,  # a name with dollars in it is a name
     "xtick.color": FAINT,
@@ -110,9 +108,11 @@ def line_chart(
             axes.axvline(step, color=FAINT, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
         axes.set_xlabel("step")
         axes.set_ylabel(ylabel)
-        axes.yaxis.set_label_coords(0.07, 0.58, transform=figure.transFigure)
+        axes.yaxis.set_label_coords(0.05, 0.58, transform=figure.transFigure)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
+        # Every tick with all of its number: a common factor would stand above the chart, cut off.
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if from_zero:
             axes.set_ylim(bottom=0)
         _label_ends(axes, lines)

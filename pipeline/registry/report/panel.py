@@ -19,6 +19,7 @@ class Measure:
     title: str
     what: str
     healthy: str
+    from_zero: bool = False  # where its curve begins
 
 
 MEASURES = {
@@ -61,6 +62,7 @@ MEASURES = {
         title="dead dimensions",
         what="share of features that do not vary, 0 to 1",
         healthy="0",
+        from_zero=True,
     ),
     "diffusion_entropy": Measure(
         title="diffusion entropy",
@@ -109,9 +111,13 @@ def _curves(run: RunFacts) -> Iterator[tuple[str, Markup]]:
     for name, measure in MEASURES.items():
         series = run.evaluated.get(name)
         if series is not None and len(series.steps) > 1:
-            alt = f"{measure.title} over steps; {series.values[-1]:.4g} at the end"
-            lines = [Line(series=series)]
             yield (
                 measure.title,
-                line_chart(lines, ylabel=measure.title, alt=alt, marks=run.resumed_at),
+                line_chart(
+                    [Line(series=series)],
+                    ylabel=measure.title,
+                    alt=f"{measure.title} over steps; {series.values[-1]:.4g} at the end",
+                    marks=run.resumed_at,
+                    from_zero=measure.from_zero,
+                ),
             )
