@@ -2,13 +2,14 @@
 
 import typer
 
-from jobs import evaluate, fetch, plan, pretrain, shard
+from jobs import evaluate, fetch, plan, pretrain, report, shard
 
 app = typer.Typer(
     name="python -m jobs",
     help=(
         "Self-supervised pretraining on Ray.\n\n"
-        "shard your images, plan a recipe, pretrain an encoder, evaluate it, fetch it. "
+        "shard your images, plan a recipe, pretrain an encoder, look at its report, "
+        "evaluate it, fetch it. "
         "Each verb explains itself: python -m jobs VERB --help"
     ),
     no_args_is_help=True,
@@ -16,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (shard, plan, pretrain, evaluate, fetch):
+for verb in (shard, plan, pretrain, report, evaluate, fetch):
     verb.add_to(app)
 
 if __name__ == "__main__":

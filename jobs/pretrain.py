@@ -77,5 +77,7 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
     model = result["model"]
     rows.append(("model", model["uri"] if model else "not registered: tracking.register is null"))
     rows.append(("encoder", f"{result['folder']}/encoder  sha256 {result['encoder_sha256'][:12]}…"))
+    if result.get("report"):
+        rows.append(("report", result["report"]))
     rows.append(("MLflow page", f"mlflow ui --backend-store-uri {result['tracking_uri']}"))
     return rows

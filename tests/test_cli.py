@@ -27,6 +27,7 @@ OPTIONS = {
     "shard": "--format --labels --images --test-fraction --samples-per-shard --seed --json",
     "plan": "--order --epoch --json",
     "pretrain": "--fresh --verbose --json",
+    "report": "--json",
     "evaluate": "--train --test --probes --features --max-samples --seed --tracking-uri --json",
     "fetch": "--tracking-uri --json",
 }
@@ -202,6 +203,10 @@ def test_shard_prints_its_figures_as_one_line(run: Run, clipart: Path) -> None:
 
 def test_brackets_in_a_path_are_printed(run: Run, clipart: Path) -> None:
     assert "out[v1]" in run("shard", clipart, "out[v1]").stdout
+
+
+def test_report_refuses_a_folder_that_is_no_run(run: Run, tmp_path: Path) -> None:
+    assert refused(run("report", tmp_path / "absent", "--json")) == [f"{tmp_path}/absent"]
 
 
 @pytest.fixture

@@ -60,3 +60,14 @@ def write_ledger(location: str, entries: Iterable[LedgerEntry]) -> None:
     written = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA), written)
     storage.write_file(location, written.getvalue(), attempts=storage.PATIENT)
+
+
+def read_ledger(location: str, *, at_most: int) -> tuple[list[LedgerEntry], int]:
+    """The first entries of a ledger, and how many it has.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read.
+    """
+    table = pq.read_table(pa.BufferReader(storage.read_file(location)))
+    return [LedgerEntry(**row) for row in table.slice(0, at_most).to_pylist()], len(table)

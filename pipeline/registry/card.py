@@ -7,18 +7,7 @@ from typing import Any
 
 from pipeline.evaluation.score import Score
 from pipeline.registry.package import CONFIG_FILE, WEIGHTS_FILE, PackageConfig
-
-_PROBE_NAMES = {
-    "knn": "kNN (k = 20, cosine, weighted)",
-    "linear": "linear (logistic regression)",
-    "naive_bayes": "naive Bayes (Gaussian, shared variance)",
-}
-_FEATURE_NAMES = {
-    "pooled": "the encoder's output",
-    "patch_average": "mean over patches",
-    "last_layers": "last layers",
-    "projector": "the head's output",
-}
+from pipeline.registry.probe_names import FEATURE_NAMES, PROBE_NAMES
 
 
 def model_card(
@@ -82,11 +71,11 @@ def _scores(scores: Mapping[str, Score]) -> list[str]:
         "|---|---|---|---|",
     ]
     rows = []
-    for probe, title in _PROBE_NAMES.items():
+    for probe, title in PROBE_NAMES.items():
         if probe in scores:
             cells = [scores[probe], scores[f"{probe}_untrained"], scores[f"{probe}_raw"]]
             rows.append(f"| {title} | " + " | ".join(map(str, cells)) + " |")
-        for kind, what in _FEATURE_NAMES.items():
+        for kind, what in FEATURE_NAMES.items():
             if f"{probe}_{kind}" in scores:
                 rows.append(f"| {title}, {what} | {scores[f'{probe}_{kind}']} | | |")
     return ["## Probes", "", *head, *rows, ""]

@@ -32,6 +32,7 @@ from pipeline.training.outages import interrupted_by_outages
 from pipeline.training.plan import checked_recipe
 from pipeline.training.product import package_encoder
 from pipeline.training.progress import showing_progress
+from pipeline.training.reporting import report_or_warning
 from pipeline.training.run_folder import (
     RunFolder,
     differences,
@@ -152,8 +153,7 @@ def _deliver(
     with folder_to_fill(folder.package) as package:
         encoder_sha256 = package_encoder(recipe, folder, identity, scores, into=package)
     model = _register(recipe, folder, run, encoder_sha256, trained["probes"])
-    _finish_run(run, folder, trained["probes"], encoder_sha256)
-    return {
+    result = {
         "run": folder.name,
         "run_id": run.run_id,
         "experiment": recipe.tracking.experiment,
@@ -166,6 +166,9 @@ def _deliver(
         "tracking_uri": run.uri,
         "folder": folder.location,
     }
+    result["report"] = report_or_warning(recipe, folder, result)
+    _finish_run(run, folder, result)
+    return result
 
 
 def _mark_failed(run: TrackedRun) -> None:
@@ -296,12 +299,11 @@ def _register(
     return registered.model_dump()
 
 
-def _finish_run(
-    run: TrackedRun, folder: RunFolder, probes: dict[str, float], encoder_sha256: str
-) -> None:
+def _finish_run(run: TrackedRun, folder: RunFolder, result: dict[str, Any]) -> None:
     last = max(r["step"] for r in records(folder.journal) if r["kind"] == "metrics")
-    run.log_summary(probes, step=last)
-    run.tag({"encoder_sha256": encoder_sha256})
-    for file in (folder.recipe, folder.ledger):
+    run.log_summary(result["probes"], step=last)
+    run.tag({"encoder_sha256": result["encoder_sha256"]})
+    drawn = [folder.report] if result["report"] else []
+    for file in (folder.recipe, folder.ledger, *drawn):
         run.log_file(storage.file_name(file), storage.read_file(file))
     run.finish(failed=False)

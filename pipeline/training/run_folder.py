@@ -60,6 +60,7 @@ class RunFolder:
         self.snapshots = storage.join(location, "snapshots")
         self.ledger = storage.join(location, "ledger.parquet")
         self.failure = storage.join(location, "failure.json")
+        self.report = storage.join(location, "report.html")
         self.result = storage.join(location, "result.json")
         self.ray = storage.join(location, "ray")
 

@@ -116,6 +116,18 @@ def test_one_worker_is_served_what_two_are(
     assert served(tmp_path).equals(served(undisturbed).slice(0, 15 * 24))
 
 
+def test_the_report_is_in_the_folder_and_in_mlflow(undisturbed: Path) -> None:
+    result = json.loads((undisturbed / "result.json").read_text())
+    page = Path(result["report"]).read_text()
+    assert Path(result["report"]) == Path(result["folder"], "report.html")
+    for told in ("finished: 100 steps (10 epochs)", result["run"], result["model"]["uri"]):
+        assert told in page
+    assert f"{result['probes']['knn']:.3f}" in page
+    assert "data:image/png;base64," in page
+    artifacts = MlflowClient(tracking_uri=result["tracking_uri"]).list_artifacts(result["run_id"])
+    assert {"recipe.yaml", "ledger.parquet", "report.html"} <= {file.path for file in artifacts}
+
+
 def test_the_result_says_what_was_done(undisturbed: Path) -> None:
     result = json.loads((undisturbed / "result.json").read_text())
     samples = result["samples"]

@@ -1,0 +1,4 @@
+"""The report of a run: one HTML page that needs nothing else, drawn from plain values.
+
+Each section is a file with a function from `RunFacts` to a `Section`; `page.SECTIONS` lists them.
+"""

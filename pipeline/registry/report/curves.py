@@ -1,0 +1,118 @@
+"""Curves of what the journal noted while training went on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from pipeline.registry.report.drawing import Line, line_chart
+from pipeline.registry.report.facts import RunFacts, Series
+from pipeline.registry.report.section import Section, rendered
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chart:
+    title: str
+    ylabel: str
+    names: tuple[str, ...]  # metrics, each a line
+    labels: tuple[str, ...] = ("",)
+    percent: bool = False
+    from_zero: bool = False
+    about: str = ""
+
+
+_OF_BOTH = ("features", "projections")
+_CHARTS = (
+    _Chart(title="Loss", ylabel="loss", names=("loss",)),
+    _Chart(title="Learning rate", ylabel="learning rate", names=("learning_rate",)),
+    _Chart(title="Gradient norm", ylabel="gradient's L2 norm", names=("gradient_norm",)),
+    _Chart(title="Speed", ylabel="images/s", names=("images_per_second",), from_zero=True),
+    _Chart(
+        title="Waiting for data",
+        ylabel="% of the time",
+        names=("data_wait",),
+        percent=True,
+        from_zero=True,
+    ),
+    _Chart(
+        title="Spread of a batch",
+        ylabel="RMS distance",
+        names=("feature_spread", "projection_spread"),
+        labels=_OF_BOTH,
+        from_zero=True,
+        about="Distance of L2-normalised rows from their mean: near 1 they point everywhere, at 0 "
+        "all are equal, which is complete collapse.",
+    ),
+    _Chart(
+        title="Effective rank of a batch",
+        ylabel="directions",
+        names=("feature_rank", "projection_rank"),
+        labels=_OF_BOTH,
+        from_zero=True,
+        about="How many directions rows differ in: near 1 is dimensional collapse.",
+    ),
+    _Chart(
+        title="Deviation of a batch",
+        ylabel="standard deviation",
+        names=("feature_deviation", "projection_deviation"),
+        labels=_OF_BOTH,
+        from_zero=True,
+        about="Mean over dimensions: towards 0 the rows become equal.",
+    ),
+)
+_NOT_DRAWN = {"epoch", "quarantined"}
+
+
+def curves_section(run: RunFacts) -> Section:
+    """A chart for each figure that the journal has, those of the objective last."""
+    own = [
+        _Chart(title=name, ylabel=name.replace("_", " "), names=(name,))
+        for name in sorted(run.metrics.keys() - _NOT_DRAWN - {n for c in _CHARTS for n in c.names})
+    ]
+    body = rendered(
+        "curves.html",
+        charts=[*_drawn(run, _CHARTS)],
+        own=[*_drawn(run, own)],
+        resumed_at=run.resumed_at,
+    )
+    return Section(anchor="curves", title="Curves", body=body)
+
+
+def _drawn(run: RunFacts, charts: Sequence[_Chart]) -> Iterator[tuple[_Chart, Markup, list[str]]]:
+    """Each chart that there are metrics of, its picture, and what the picture cannot show."""
+    for chart in charts:
+        known = [
+            (_in_percent(run.metrics[name]) if chart.percent else run.metrics[name], label)
+            for name, label in zip(chart.names, chart.labels, strict=True)
+            if name in run.metrics
+        ]
+        if not known:
+            continue
+        picture = line_chart(
+            [Line(series=series, label=label) for series, label in known],
+            ylabel=chart.ylabel,
+            alt=f"{chart.title} over steps; {_last_values(known)}",
+            marks=run.resumed_at,
+            from_zero=chart.from_zero,
+        )
+        yield chart, picture, [text for series, label in known for text in _gaps(series, label)]
+
+
+def _in_percent(series: Series) -> Series:
+    return Series(steps=series.steps, values=[100 * value for value in series.values])
+
+
+def _last_values(known: Sequence[tuple[Series, str]]) -> str:
+    return ", ".join(
+        f"{label or 'value'} {series.values[-1]:.4g} at the end" for series, label in known
+    )
+
+
+def _gaps(series: Series, label: str) -> Iterator[str]:
+    steps = series.not_finite_at
+    if steps:
+        of_what = f" of {label}" if label else ""
+        values = "1 value" if len(steps) == 1 else f"{len(steps)} values"
+        yield f"{values}{of_what} not finite, first at step {steps[0]:,}"

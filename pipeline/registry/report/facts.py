@@ -1,0 +1,111 @@
+"""What a report is drawn from: plain values, gathered by whoever knows where a run's files lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A figure over the steps of a run."""
+
+    steps: list[int]
+    values: list[float]
+
+    @property
+    def finite(self) -> list[float]:
+        """The values that are numbers."""
+        return [value for value in self.values if math.isfinite(value)]
+
+    @property
+    def not_finite_at(self) -> list[int]:
+        """Steps whose value is none."""
+        pairs = zip(self.steps, self.values, strict=True)
+        return [step for step, value in pairs if not math.isfinite(value)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """The first quarantined samples, and how many there are in all."""
+
+    entries: Sequence[Mapping[str, Any]]
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstViews:
+    """Views of the first samples of a run's order."""
+
+    sample_ids: list[int]
+    blocks: tuple[Pixels, ...]  # for each size of crop (n, V, S, S, 3) uint8, the global ones first
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """Everything that a report tells of one run."""
+
+    name: str
+    identity: Mapping[str, Any]
+    records: Sequence[Record]  # of the journal
+    recipe_yaml: str
+    views: FirstViews | str  # or why there are none
+    result: Mapping[str, Any] | None = None  # of a finished run
+    ledger: Ledger | None = None
+    failures: Sequence[str] = field(default=())  # what stopped the run, if it was a mistake
+
+    def events(self, name: str) -> list[Record]:
+        """The journal's events of a name."""
+        return [r for r in self.records if r["kind"] == "event" and r["event"] == name]
+
+    @cached_property
+    def metrics(self) -> dict[str, Series]:
+        """The metrics of training, by name."""
+        return _by_name(r for r in self.records if r["kind"] == "metrics")
+
+    @cached_property
+    def evaluations(self) -> list[Record]:
+        """The evaluations by step; of those noted again after a kill, the last."""
+        found = {r["step"]: r for r in self.records if r["kind"] == "evaluation"}
+        return [found[step] for step in sorted(found)]
+
+    @cached_property
+    def evaluated(self) -> dict[str, Series]:
+        """The metrics of evaluations, by their name without `eval/`."""
+        series = _by_name(self.evaluations)
+        return {name.removeprefix("eval/"): values for name, values in series.items()}
+
+    @property
+    def last_step(self) -> int:
+        """The last step that the journal has metrics of; 0 before that."""
+        return max((r["step"] for r in self.records if r["kind"] == "metrics"), default=0)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps of the whole run; None if no training has begun."""
+        starts = self.events("training")
+        return starts[-1]["total_steps"] if starts else None
+
+    @property
+    def resumed_at(self) -> list[int]:
+        """Steps at which training was taken up again."""
+        return [start["step"] for start in self.events("training")[1:]]
+
+
+def _by_name(records: Iterable[Record]) -> dict[str, Series]:
+    found: dict[str, Series] = {}
+    for record in records:
+        for name, value in record["metrics"].items():
+            series = found.setdefault(name, Series(steps=[], values=[]))
+            series.steps.append(record["step"])
+            series.values.append(float(value))
+    return found

@@ -1,0 +1,30 @@
+"""The page: its sections, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.registry.report.curves import curves_section
+from pipeline.registry.report.facts import RunFacts
+from pipeline.registry.report.heading import heading
+from pipeline.registry.report.panel import panel_section
+from pipeline.registry.report.probes import probes_section
+from pipeline.registry.report.recipe import recipe_section
+from pipeline.registry.report.samples import samples_section
+from pipeline.registry.report.section import Section, rendered
+from pipeline.registry.report.views import views_section
+
+SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
+    curves_section,
+    probes_section,
+    panel_section,
+    views_section,
+    samples_section,
+    recipe_section,
+)
+
+
+def render_page(run: RunFacts) -> str:
+    """The report of a run, as HTML that refers to nothing outside it."""
+    sections = [section(run) for section in SECTIONS]
+    return str(rendered("page.html", title=run.name, heading=heading(run), sections=sections))

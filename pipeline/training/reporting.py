@@ -1,0 +1,163 @@
+"""From a run's folder to its report: gathers what the page is drawn from, and writes the page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.data import storage
+from pipeline.data.accounting import read_ledger
+from pipeline.data.corpus import load_corpus
+from pipeline.data.first_views import first_views
+from pipeline.data.slice_reader import SliceReader, UnreadableShardError
+from pipeline.errors import Problem, UserError
+from pipeline.recipe import Recipe
+from pipeline.registry.journal import records
+from pipeline.registry.report.facts import FirstViews, Ledger, RunFacts
+from pipeline.registry.report.page import render_page
+from pipeline.training.length import stream_plan
+from pipeline.training.run_folder import RunFolder, read_json
+
+log = logging.getLogger(__name__)
+
+_LEDGER_ROWS = 50
+_SAMPLES_SHOWN = 12
+
+
+def report_of_folder(location: str) -> str:
+    """Write the report of any run that has begun, whatever became of it.
+
+    Args:
+        location: folder or URI of the run.
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        UserError: there is no run, or its folder cannot be read or written.
+    """
+    away = storage.unreachable(location)
+    if away is not None:
+        raise UserError(Problem("run", away))
+    folder = RunFolder(storage.absolute(location))
+    if not storage.exists(folder.identity):
+        raise UserError(Problem(location, "is not the folder of a run: it has no run.json"))
+    try:
+        return write_report(_stored_recipe(folder), folder)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(Problem(location, f"cannot be read or written: {reason}")) from error
+
+
+def report_or_warning(recipe: Recipe, folder: RunFolder, result: Mapping[str, Any]) -> str | None:
+    """Write the report of a run that has just ended; None, and a warning, if that fails.
+
+    Whatever goes wrong with a picture, a run that has trained is not lost for it.
+    """
+    try:
+        return write_report(recipe, folder, result)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        log.warning(
+            "report.html could not be written (%s); `python -m jobs report %s` tries again",
+            reason,
+            folder.location,
+        )
+        return None
+
+
+def write_report(
+    recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] | None = None
+) -> str:
+    """Write a run's report into its folder.
+
+    Args:
+        recipe: of the run; None if this version cannot read it.
+        folder: of the run.
+        result: of the run, if it has ended and its folder does not have it yet.
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        OSError: a file of the run cannot be read, or the report not be written.
+    """
+    page = render_page(_facts(recipe, folder, result))
+    storage.write_file(folder.report, page.encode())
+    return folder.report
+
+
+def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] | None) -> RunFacts:
+    if result is None and storage.exists(folder.result):
+        result = read_json(folder.result)
+    identity = read_json(folder.identity)["identity"]
+    failures = read_json(folder.failure) if storage.exists(folder.failure) else []
+    return RunFacts(
+        name=folder.name,
+        identity=identity,
+        records=list(records(folder.journal)),
+        recipe_yaml=storage.read_file(folder.recipe).decode(),
+        views=_views(recipe, fingerprint=identity["data fingerprint"]),
+        result=result,
+        ledger=_ledger(folder),
+        failures=[str(Problem(**problem)) for problem in failures],
+    )
+
+
+def _stored_recipe(folder: RunFolder) -> Recipe | None:
+    try:
+        return Recipe.model_validate(yaml.safe_load(storage.read_file(folder.recipe)))
+    except (yaml.YAMLError, ValidationError):
+        return None  # of a version with other settings; all else can be told
+
+
+def _ledger(folder: RunFolder) -> Ledger | None:
+    if not storage.exists(folder.ledger):
+        return None
+    entries, total = read_ledger(folder.ledger, at_most=_LEDGER_ROWS)
+    return Ledger(entries=[asdict(entry) for entry in entries], total=total)
+
+
+def _views(recipe: Recipe | None, *, fingerprint: str) -> FirstViews | str:
+    """The first views as a step of training gets them, or why they cannot be drawn."""
+    if recipe is None:
+        return "this version of the pipeline does not understand the recipe."
+    manifests = recipe.data.with_absolute_paths().manifests
+    try:
+        if load_corpus(manifests).fingerprint != fingerprint:
+            return "the data has changed since the run began, and its order with it."
+        reader = SliceReader(
+            manifests=manifests,
+            plan=stream_plan(recipe),
+            views=recipe.views,
+            cache_bytes=recipe.data.cache_bytes,
+        )
+        sample_ids, blocks = first_views(reader, count=_SAMPLES_SHOWN)
+    except (UserError, UnreadableShardError) as error:
+        return f"the shards cannot be read any more. {error}"
+    if not len(sample_ids):
+        return "none of the first samples can be decoded."
+    if recipe.views.executor == "device":
+        blocks = _finished(recipe, sample_ids, blocks)
+    return FirstViews(sample_ids=sample_ids.tolist(), blocks=blocks)
+
+
+def _finished(recipe: Recipe, sample_ids: Any, blocks: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What the training device would make of blocks, on the CPU."""
+    import torch
+
+    from pipeline.views.batched import finish_views
+
+    finished = finish_views(
+        tuple(torch.from_numpy(block) for block in blocks),
+        config=recipe.views,
+        seed=recipe.seed,
+        epoch=0,
+        sample_ids=sample_ids,
+    )
+    return tuple(block.numpy() for block in finished)
