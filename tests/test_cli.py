@@ -125,7 +125,9 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(
         "parameters": encoder + projector,
         "encoder_parameters": encoder,
         "feature_width": 32,
-        "warnings": ["evaluate: no labelled shards given, so the encoder will have no probe scores"],
+        "warnings": [
+            "evaluate: no labelled shards given, so the encoder will have no probe scores"
+        ],
     }
     memory = plan.pop("memory_bytes")
     assert plan == expected

@@ -218,10 +218,16 @@ def test_the_resolved_recipe_writes_every_default_out(draft: Reader) -> None:
     recipe = draft().recipe
     assert recipe is not None
     resolved = recipe.resolved()
-    assert resolved["evaluate"] is None
     assert resolved["tracking"]["register"] is None
-    for section in ("data", "views", "encoder", "objective", "train"):
+    for section in ("data", "views", "encoder", "objective", "train", "evaluate"):
         assert len(resolved[section]) == len(type(getattr(recipe, section)).model_fields)
+
+
+def test_null_means_to_evaluate_nothing(draft: Reader) -> None:
+    found = draft("evaluate=null").recipe
+    assert found is not None
+    assert found.evaluate.sets is None
+    assert found.evaluate.snapshot_samples == 0
 
 
 def test_absolute_paths_are_spelt_out_and_uris_are_left(

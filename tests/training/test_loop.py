@@ -101,7 +101,7 @@ def test_a_run_that_crashed_ends_as_the_undisturbed_one(
         loop_for(recipe, tmp_path / "b", crashing_after(1)).run()
     resumed = loop_for(recipe, tmp_path / "b")
     assert resumed.run() == account
-    assert same(undisturbed.encoder.state_dict(), resumed.encoder.state_dict())
+    assert same(undisturbed.learner.encoder.state_dict(), resumed.learner.encoder.state_dict())
     losses = [[m["metrics"]["loss"] for m in metrics_of(tmp_path / run)] for run in ("a", "b")]
     assert losses[0] == losses[1]
     assert account["planned"] == account["served"] - account["repeated"] + account["dropped"]
@@ -175,7 +175,7 @@ def test_a_run_starts_from_the_weights_it_is_given(clipart_shards: Path, tmp_pat
     other = {name: value.contiguous() for name, value in encoder.state_dict().items()}
     (tmp_path / "run").mkdir()
     save_file(other, tmp_path / "run" / "init.safetensors")
-    assert same(loop_for(recipe, tmp_path / "run").encoder.state_dict(), other)
+    assert same(loop_for(recipe, tmp_path / "run").learner.encoder.state_dict(), other)
 
 
 def damaged_copy(shards: Path, folder: Path, count: int) -> Path:

@@ -50,8 +50,8 @@ def test_a_run_in_a_store_that_crashed_ends_as_the_undisturbed_one_on_disk(
         loop_for(clipart_shards, storage.join(runs, "run"), crashing_after(1)).run()
     resumed = loop_for(clipart_shards, storage.join(runs, "run"))
     resumed.run()
-    for name, value in undisturbed.encoder.state_dict().items():
-        assert torch.equal(value, resumed.encoder.state_dict()[name])
+    for name, value in undisturbed.learner.encoder.state_dict().items():
+        assert torch.equal(value, resumed.learner.encoder.state_dict()[name])
     assert metrics_of(str(tmp_path / "run")) == metrics_of(storage.join(runs, "run"))
     folder = RunFolder(storage.join(runs, "run"))
     join_trace(folder.trace, tmp_path / "stored.parquet")
