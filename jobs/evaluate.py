@@ -38,7 +38,7 @@ def evaluate(
     tracking_uri: TrackingOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score an encoder by kNN, linear and naive-Bayes probes, beside raw pixels.
+    """Score an encoder by probes, beside raw pixels, and measure its features without labels.
 
     Example: python -m jobs evaluate models:/encoder@candidate --train DIR --test DIR
     """
@@ -46,7 +46,7 @@ def evaluate(
     from pipeline.registry.evaluate import evaluate_encoder
 
     with reporting_errors(json):
-        scores = evaluate_encoder(
+        found = evaluate_encoder(
             uri,
             train=str(train),
             test=str(test),
@@ -56,6 +56,7 @@ def evaluate(
             seed=seed,
             tracking_uri=tracking_uri,
         )
-        result = {"encoder": uri, **scores_as_json(scores)}
+        result = {"encoder": uri, **scores_as_json(found.scores), "panel": found.panel}
         rows = rows_of_scores(result, floors={"raw pixels": "_raw"})
+        rows += [(name, f"{value:.3g}") for name, value in found.panel.items()]
         print_result(result, rows, title=f"Probes of {uri}", as_json=json)

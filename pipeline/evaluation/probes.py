@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -13,7 +14,8 @@ from pipeline.evaluation.knn import knn_predictions
 from pipeline.evaluation.linear import linear_predictions
 from pipeline.evaluation.linear_classifier import Labels
 from pipeline.evaluation.naive_bayes import naive_bayes_predictions
-from pipeline.evaluation.probe_set import ProbeSet
+from pipeline.evaluation.panel import label_free_panel
+from pipeline.evaluation.probe_set import PanelSet, ProbeSet
 from pipeline.evaluation.score import Score, score_of
 
 FeatureFunction = Callable[[Images], Tensor]
@@ -88,3 +90,31 @@ def contestant_scores(
         found = probe_scores(features, train, test, probes=probes, seed=seed)
         scores |= {f"{probe}{suffix}": score for probe, score in found.items()}
     return scores
+
+
+def panel_of(features: FeatureFunction, panel_set: PanelSet, *, seed: int) -> dict[str, float]:
+    """The label-free panel of a set's features; figures that are no numbers are left out.
+
+    Args:
+        features: images (N, S, S, 3) uint8 to features (N, D).
+        panel_set: the views, and labels if all are known.
+        seed: see `label_free_panel`.
+    """
+    samples, views = panel_set.views.shape[:2]
+    flat = features(panel_set.views.reshape(samples * views, *panel_set.views.shape[2:]))
+    return finite_panel(
+        flat.view(samples, views, -1), torch.from_numpy(panel_set.labels), seed=seed
+    )
+
+
+def finite_panel(features: Tensor, labels: Tensor, *, seed: int) -> dict[str, float]:
+    """`label_free_panel` of features (N, V, D), without figures that are no numbers.
+
+    Args:
+        features: float32.
+        labels: (N,) int64; with a -1 among them they are not used.
+        seed: see `label_free_panel`.
+    """
+    known = labels.numpy() if bool((labels >= 0).all()) else None
+    panel = label_free_panel(features.numpy(), known, seed=seed)
+    return {name: value for name, value in panel.items() if math.isfinite(value)}

@@ -6,7 +6,6 @@ process, which reads the snapshot from storage.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,9 +19,8 @@ from pipeline import collectives
 from pipeline.data import storage
 from pipeline.evaluation.config import EvaluateConfig, FeatureKind, Probe
 from pipeline.evaluation.features import encode_images
-from pipeline.evaluation.panel import label_free_panel
 from pipeline.evaluation.probe_set import PanelSet, ProbeSet, load_panel_set, load_probe_set
-from pipeline.evaluation.probes import predictions
+from pipeline.evaluation.probes import finite_panel, predictions
 from pipeline.evaluation.score import score_of
 from pipeline.objectives.base import Objective
 from pipeline.views.parameters import ImageViews
@@ -142,10 +140,7 @@ def evaluate_snapshot(
     """
     snapshot = load(storage.read_file(location))
     metrics, intervals = {}, {}
-    labels = snapshot["panel labels"].numpy()
-    panel = label_free_panel(
-        snapshot["panel"].numpy(), labels if (labels >= 0).all() else None, seed=seed
-    )
+    panel = finite_panel(snapshot["panel"], snapshot["panel labels"], seed=seed)
     for name, value in panel.items():
         metrics[f"eval/{name}"] = value
     for number, kind in enumerate(kinds if "train labels" in snapshot else ()):
@@ -161,5 +156,4 @@ def evaluate_snapshot(
             name = f"eval/{probe}" if number == 0 else f"eval/{probe}_{kind}"
             metrics[name] = score.accuracy
             intervals[name] = [score.low, score.high]
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    return Evaluation(finite, intervals)
+    return Evaluation(metrics, intervals)

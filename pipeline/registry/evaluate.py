@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 from pipeline.data.manifest import load_manifest
 from pipeline.data.verify import verify
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import FeatureKind, Probe
 from pipeline.evaluation.features import encode_images, problems_of_kinds, raw_pixels
-from pipeline.evaluation.probe_set import load_probe_set
-from pipeline.evaluation.probes import FeatureFunction, contestant_scores
+from pipeline.evaluation.probe_set import load_panel_set, load_probe_set
+from pipeline.evaluation.probes import FeatureFunction, contestant_scores, panel_of
 from pipeline.evaluation.score import Score
 from pipeline.registry.package import PackagedEncoder
 from pipeline.registry.resolve import encoder_folder
+from pipeline.views.parameters import ImageViews
+
+_PANEL_SAMPLES = 1000
+
+
+class EncoderEvaluation(NamedTuple):
+    """What was found out about an encoder."""
+
+    scores: dict[str, Score]
+    panel: dict[str, float]
 
 
 def evaluate_encoder(
@@ -27,8 +38,11 @@ def evaluate_encoder(
     max_samples: int,
     seed: int,
     tracking_uri: str | None = None,
-) -> dict[str, Score]:
-    """Score an encoder and raw pixels.
+) -> EncoderEvaluation:
+    """Score an encoder and raw pixels, and measure its features without labels.
+
+    The label-free panel looks at two views, by the default augmentations, of the first thousand
+    test samples: the same ones for every encoder of images of this size.
 
     Args:
         uri_or_path: see `resolve.encoder_folder`.
@@ -41,8 +55,8 @@ def evaluate_encoder(
         tracking_uri: MLflow, for a registered encoder.
 
     Returns:
-        `knn`, `knn_raw` of the first kind of features, `knn_KIND` of the others, and the same for
-        the other probes.
+        Scores `knn`, `knn_raw` of the first kind of features, `knn_KIND` of the others, and the
+        same for the other probes; the panel of the first kind, see `label_free_panel`.
 
     Raises:
         UserError: there is no such encoder, it cannot give such features, or the shards are
@@ -72,10 +86,14 @@ def evaluate_encoder(
         **{f"_{kind}": partial(encode, kind=kind) for kind in others},
         "_raw": raw_pixels,
     }
-    return contestant_scores(
+    scores = contestant_scores(
         contestants,
         load_probe_set(train, size=prep.size, max_samples=max_samples),
         load_probe_set(test, size=prep.size, max_samples=max_samples),
         probes=probes,
         seed=seed,
     )
+    views = ImageViews(size=prep.size)
+    count = min(max_samples, _PANEL_SAMPLES)
+    panel_set = load_panel_set(test, views=views, seed=seed, max_samples=count)
+    return EncoderEvaluation(scores, panel_of(contestants[""], panel_set, seed=seed))

@@ -43,6 +43,7 @@ from pipeline.training.run_folder import (
     run_name,
     write_json,
 )
+from pipeline.training.summary import summary
 from pipeline.training.trace import join_trace
 from pipeline.training.worker import train_worker
 
@@ -158,7 +159,7 @@ def _deliver(
         "run_id": run.run_id,
         "experiment": recipe.tracking.experiment,
         "model": model,
-        **_summary(folder),
+        **summary(folder),
         "probes": trained["probes"],
         "intervals": trained["intervals"],
         "samples": trained["samples"],
@@ -245,36 +246,6 @@ def _raise_user_errors(folder: RunFolder) -> None:
     """Raise what the workers found to be the user's mistake."""
     if storage.exists(folder.failure):
         raise UserError([Problem(**p) for p in read_json(folder.failure)])
-
-
-def _summary(folder: RunFolder) -> dict[str, Any]:
-    """Length, speed and loss, from the journal."""
-    metrics = [r["metrics"] for r in records(folder.journal) if r["kind"] == "metrics"]
-    steps = [r["step"] for r in records(folder.journal) if r["kind"] == "metrics"]
-    timed = [m for m in metrics if "images_per_second" in m]
-    count = max(1, len(timed))
-    return {
-        "epochs": round(metrics[-1]["epoch"], 3),
-        "steps": steps[-1],
-        "images_per_second": round(sum(m["images_per_second"] for m in timed) / count, 1),
-        "data_wait": round(sum(m["data_wait"] for m in timed) / count, 4),
-        "loss": metrics[-1]["loss"],
-        "evaluation_share": metrics[-1]["evaluation_share"],
-        "panel": _panel(folder),
-    }
-
-
-def _panel(folder: RunFolder) -> dict[str, float]:
-    """The label-free panel of the last snapshot; empty without snapshots."""
-    evaluations = [r for r in records(folder.journal) if r["kind"] == "evaluation"]
-    if not evaluations:
-        return {}
-    last = max(evaluations, key=lambda record: record["step"])
-    return {
-        name.removeprefix("eval/"): value
-        for name, value in last["metrics"].items()
-        if name not in last["intervals"]
-    }
 
 
 def _register(

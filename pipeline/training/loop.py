@@ -25,7 +25,6 @@ from pipeline.data.streams import slices
 from pipeline.encoders.backbone import load_weights
 from pipeline.errors import UserError
 from pipeline.evaluation.collapse import CollapseAlarm
-from pipeline.evaluation.config import OnCollapse
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
 from pipeline.training.checkpoint import CheckpointStore
@@ -33,14 +32,15 @@ from pipeline.training.checkpoint_schedule import CheckpointSchedule
 from pipeline.training.clock import Clock
 from pipeline.training.data_state import DataState
 from pipeline.training.evaluator import Fit
-from pipeline.training.finite import FiniteGuard, NotFiniteError
+from pipeline.training.finite import FiniteGuard
+from pipeline.training.guards import Guards
 from pipeline.training.learner import Learner, StepResult, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.snapshots import Snapshots
 from pipeline.training.step_metrics import step_metrics
-from pipeline.training.stops import collapsed, not_finite, too_many_bad, unknown_metric
+from pipeline.training.stops import unknown_metric
 from pipeline.training.trace import Trace
 from pipeline.views.batched import finish_views
 
@@ -85,14 +85,21 @@ class TrainingLoop:
         )
         self._store.register("optimization", self._optimization)
         self._store.register("data", self._data)
-        self._alarm = CollapseAlarm()
-        self._store.register("collapse", self._alarm)
         self._journal = Journal(folder.journal) if collectives.rank() == 0 else None
+        alarm = CollapseAlarm()
+        self._store.register("collapse", alarm)
+        self._guards = Guards(
+            recipe,
+            folder,
+            samples=self._plan.samples,
+            finite=FiniteGuard(device),
+            alarm=alarm,
+            journal=self._journal,
+        )
         self._snapshots = Snapshots(
             recipe, folder, self._plan, learner=self.learner, journal=self._journal, fit=fit
         )
         self._trace = Trace(folder.trace) if recipe.train.trace is not None else None
-        self._guard = FiniteGuard(device)
         self._metrics: dict[str, float] = {}
         self._schedule = CheckpointSchedule(
             recipe.train, steps_per_epoch=self._plan.steps_per_epoch, notice=notice
@@ -198,7 +205,7 @@ class TrainingLoop:
             waited = time.perf_counter() - asked
             result = self._step(batch)
             step = done + 1
-            self._guard.watch(step, result, self._optimization.gradient_norm, batch.sample_id)
+            self._guards.watch(step, result, self._optimization.gradient_norm, batch.sample_id)
             if self._trace:
                 self._trace.add(step, batch)
             if done == first:
@@ -246,7 +253,7 @@ class TrainingLoop:
         self, step: int, result: StepResult, clock: Clock, assembler: BatchAssembler
     ) -> None:
         """Write a journal line; every rank calls this, because figures are means over ranks."""
-        self._check_finite()
+        self._guards.check_finite()
         if self._trace:
             self._trace.flush()
         self._data.collect(assembler)
@@ -254,7 +261,7 @@ class TrainingLoop:
             **step_metrics(result),
             "epoch": step / self._plan.steps_per_epoch,
             "learning_rate": self._optimization.learning_rate,
-            "gradient_norm": _number(self._optimization.gradient_norm),
+            "gradient_norm": float(self._optimization.gradient_norm),
             "quarantined": len(self._data.ledger()),
             "evaluation_share": self._snapshots.share,
             **clock.rates(),
@@ -262,50 +269,16 @@ class TrainingLoop:
         if self._journal:
             self._journal.metrics(step, self._metrics)
         self._snapshots.note()
-        self._check_collapse(step)
-        self._check_budget()
-
-    def _check_collapse(self, step: int) -> None:
-        """Say it in the journal, and stop if the recipe wants that. On every rank alike."""
-        found = self._alarm.look(self._metrics)
-        if not found:
-            return
-        message, action = "; ".join(found), self._recipe.evaluate.on_collapse
-        if self._journal:
-            self._journal.event("collapse", step=step, message=message, action=action)
-        if action == OnCollapse.stop:
-            raise UserError(collapsed(message, step=step))
-
-    def _check_finite(self) -> None:
-        """Stop before anything that is not a number is kept. Every rank calls this."""
-        try:
-            self._guard.check()
-        except NotFiniteError as error:
-            if self._journal:
-                self._journal.event("not finite", step=error.step, sample_ids=error.sample_ids)
-            raise UserError(not_finite(error, journal=self._folder.journal)) from error
-
-    def _check_budget(self) -> None:
-        ledger, config = self._data.ledger(), self._recipe.data
-        if len(ledger) > config.max_bad_fraction * self._plan.samples:
-            if collectives.rank() == 0:
-                write_ledger(self._folder.ledger, ledger)
-            raise UserError(
-                too_many_bad(
-                    ledger,
-                    samples=self._plan.samples,
-                    allowed=config.max_bad_fraction,
-                    location=self._folder.ledger,
-                )
-            )
+        self._guards.check_collapse(step, self._metrics)
+        self._guards.check_budget(self._data.ledger())
 
     def _checkpoint(self, step: int, assembler: BatchAssembler) -> None:
         """Write a checkpoint; every rank calls this, because each owns some cursors."""
-        self._check_finite()
+        self._guards.check_finite()
         if self._trace:
             self._trace.flush()
         self._data.collect(assembler)
-        self._check_budget()
+        self._guards.check_budget(self._data.ledger())
         best = self._recipe.train.checkpoint.best
         if best and self._metrics and best.metric not in self._metrics:
             raise UserError(unknown_metric(best.metric, known=self._metrics))
@@ -323,7 +296,3 @@ class TrainingLoop:
         if self._journal:
             self._journal.flush()
         write_ledger(self._folder.ledger, ledger)
-
-
-def _number(value: Tensor) -> float:
-    return float(value.detach())

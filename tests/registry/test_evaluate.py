@@ -54,6 +54,8 @@ def test_all_probes_of_the_output_beside_raw_pixels(package: Path, clipart_shard
     for name, accuracy in result["probes"].items():
         low, high = result["intervals"][name]
         assert 0 <= low <= accuracy <= high <= 1
+    assert {"rankme", "lidar", "alignment", "tolerance"} < set(result["panel"])
+    assert result["panel"]["rankme"] <= 16
 
 
 def test_features_and_probes_that_are_named(package: Path, clipart_shards: Path) -> None:
