@@ -44,7 +44,12 @@ def recipe_for(shards: Path, storage: Path | str, **train: Any) -> dict[str, Any
             "trace": "trace.parquet",
             **train,
         },
-        "evaluate": {"train": str(shards / "train"), "test": str(shards / "test")},
+        "evaluate": {
+            "train": str(shards / "train"),
+            "test": str(shards / "test"),
+            "every": 5,
+            "snapshot_samples": 20,  # of the 1,200 that are trained on in between
+        },
         "tracking": {"experiment": "e2e", "register": "clipart", "storage": str(storage)},
     }
 
@@ -166,6 +171,20 @@ def test_mlflow_holds_the_journal_each_step_once(undisturbed: Path) -> None:
     assert sorted(logged) == written
     assert [step for step, _ in written] == list(range(2, 101, 2))
     assert run.data.metrics["knn"] == result["probes"]["knn"]
+
+
+def test_snapshots_are_evaluated_at_their_steps(undisturbed: Path) -> None:
+    result = json.loads((undisturbed / "result.json").read_text())
+    client = MlflowClient(tracking_uri=result["tracking_uri"])
+    found = {r["step"]: r["metrics"] for r in journal_of(result) if r["kind"] == "evaluation"}
+    assert list(found) == [50, 100]
+    for name in ("eval/knn", "eval/rankme"):
+        logged = client.get_metric_history(result["run_id"], name)
+        assert [(point.step, point.value) for point in logged] == [
+            (step, metrics[name]) for step, metrics in found.items()
+        ]
+    assert result["panel"]["rankme"] == found[100]["eval/rankme"]
+    assert 0 < result["evaluation_share"] < 1
 
 
 def test_the_same_command_again_prints_the_result(undisturbed: Path, jobs: Verb) -> None:
