@@ -14,7 +14,7 @@ test: lint .venv/installed  ## what CI runs
 test-fast: .venv/installed  ## the tests that take seconds
 	$(BIN)/pytest -m fast
 
-test-faults: .venv/installed  ## kills and full disks, many times over: a quarter of an hour
+test-faults: .venv/installed  ## kills, losses, outages and full disks, many times over: an hour
 	$(BIN)/pytest tests/faults
 
 lint: .venv/installed

@@ -56,7 +56,9 @@ def load_probe_set(folder: str, *, size: int, max_samples: int, share: Share = (
     if not load_manifest(folder).labelled:
         raise UserError(Problem(manifest_path(folder), "has no labels, a probe needs them"))
     render = partial(_probe_view, size=size)
-    images, labels = _rendered(folder, render, max_samples=max_samples, share=share)
+    images, labels = _rendered(
+        folder, render, shape=(size, size, 3), max_samples=max_samples, share=share
+    )
     return ProbeSet(images=images, labels=labels)
 
 
@@ -77,12 +79,18 @@ def load_panel_set(
     """
     pair = views.model_copy(update={"count": _PANEL_VIEWS, "local": None, "executor": "cpu"})
     render = partial(_panel_views, views=pair, seed=seed)
-    images, labels = _rendered(folder, render, max_samples=max_samples, share=share)
+    (shape,) = pair.shapes
+    images, labels = _rendered(folder, render, shape=shape, max_samples=max_samples, share=share)
     return PanelSet(views=images, labels=labels)
 
 
 def _rendered(
-    folder: str, render: Callable[[Images, int], Images], *, max_samples: int, share: Share
+    folder: str,
+    render: Callable[[Images, int], Images],
+    *,
+    shape: tuple[int, ...],
+    max_samples: int,
+    share: Share,
 ) -> tuple[Images, npt.NDArray[np.int64]]:
     """What `render` makes of decoded images and their ids, and their labels, -1 without one."""
     manifest = load_manifest(folder)
@@ -107,9 +115,10 @@ def _rendered(
         labels = read_labels(corpus, at_most=count)
     kept = np.array([image is not None for image in rendered], dtype=bool)
     good = [image for image in rendered if image is not None]
-    if not good:
+    if not good and ranks == 1:
         raise UserError(Problem(folder, "not one image can be decoded"))
-    return np.stack(good), labels[first:last][kept]
+    images = np.stack(good) if good else np.zeros((0, *shape), dtype=np.uint8)
+    return images, labels[first:last][kept]
 
 
 def _probe_view(image: Images, sample_id: int, *, size: int) -> Images:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from pipeline import collectives
 from pipeline.data.streams import StreamPlan
-from pipeline.evaluation.snapshot import evaluate_snapshot, load_snapshot_images, take_snapshot
+from pipeline.evaluation.snapshot import (
+    SnapshotImages,
+    evaluate_snapshot,
+    load_snapshot_images,
+    take_snapshot,
+)
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
 from pipeline.training.evaluator import Evaluator, Fit
@@ -29,7 +35,7 @@ class Snapshots:
         journal: Journal | None,
         fit: Fit | None,
     ) -> None:
-        """Decode the images that snapshots look at. Every rank calls this.
+        """Begin to decode the images that snapshots look at. Every rank calls this.
 
         Args:
             recipe: of the run.
@@ -43,13 +49,16 @@ class Snapshots:
         self._learner = learner
         self._every = snapshot_steps(recipe, plan)
         self._evaluator: Evaluator | None = None
-        self._images = None
+        self._images: Future[SnapshotImages] | None = None
         self._began = time.perf_counter()
         self._aside = 0.0
         count = snapshot_samples(recipe, plan)
         if not count:
             return
-        self._images = load_snapshot_images(
+        # Not before the first step, for which a run that is taken up again is waiting.
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot-images")
+        self._images = self._loader.submit(
+            load_snapshot_images,
             recipe.evaluate,
             views=recipe.views,
             data=recipe.data.with_absolute_paths().manifests[0],
@@ -75,8 +84,9 @@ class Snapshots:
         if not collectives.gather_json(wanted)[0]:
             return
         began = time.perf_counter()
+        images = self._images.result()
         snapshot = take_snapshot(
-            self._images,
+            images,
             encoder=self._learner.encoder,
             head=self._learner.objective,
             views=self._recipe.views,
@@ -110,6 +120,8 @@ class Snapshots:
 
     def close(self) -> None:
         """Stop evaluating; what is left is for a resumed run."""
+        if self._images is not None:
+            self._loader.shutdown(wait=False)
         if self._evaluator is not None:
             self._evaluator.close()
 
