@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+_FEWEST_SAMPLES = 10
 
 
 class Probe(StrEnum):
@@ -71,6 +73,7 @@ class EvaluateConfig(BaseModel):
         float | None,
         Field(
             gt=0,
+            allow_inf_nan=False,
             description="epochs between snapshots that are evaluated aside while training "
             "goes on; null: one at the end",
         ),
@@ -87,6 +90,13 @@ class EvaluateConfig(BaseModel):
         OnCollapse,
         Field(description="warn: a line; tag: and a tag of the MLflow run; stop: and end the run"),
     ] = OnCollapse.tag
+
+    @field_validator("snapshot_samples")
+    @classmethod
+    def _none_or_some(cls, value: int) -> int:
+        if 0 < value < _FEWEST_SAMPLES:
+            raise ValueError(f"give 0, or {_FEWEST_SAMPLES} at least")
+        return value
 
     @property
     def sets(self) -> tuple[str, str] | None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.errors import Problem
 from pipeline.evaluation.config import FeatureKind
@@ -18,7 +19,7 @@ from pipeline.objectives.base import Objective
 
 Images = npt.NDArray[np.uint8]
 
-_BATCH = 256
+_RAW_SIDE = 32
 
 
 def encode_images(
@@ -30,6 +31,7 @@ def encode_images(
     std: Sequence[float],
     last_layers: int = 4,
     head: Objective | None = None,
+    batch: int = 256,
 ) -> Tensor:
     """Features of images, in eval mode, on the encoder's device.
 
@@ -45,6 +47,7 @@ def encode_images(
         std: RGB deviation.
         last_layers: how many stages or blocks `last_layers` takes, at most as many as there are.
         head: the objective, for `projector`.
+        batch: images encoded at once.
 
     Returns:
         (N, D) float32 on the CPU.
@@ -62,7 +65,7 @@ def encode_images(
                 stack.enter_context(_in_eval_mode(module))
         stack.enter_context(torch.inference_mode())
         encode = _encoding(encoder, kind, last_layers=last_layers, head=head)
-        for part in torch.from_numpy(images).split(_BATCH):
+        for part in torch.from_numpy(images).split(batch):
             pixels = part.to(device).permute(0, 3, 1, 2).float() / 255
             features.append(encode((pixels - shift) / scale).float().cpu())
     return torch.cat(features)
@@ -145,5 +148,15 @@ def _in_eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 def raw_pixels(images: Images) -> Tensor:
-    """Pixels as features, (N, S * S * 3) float32 in [0, 1]."""
-    return torch.from_numpy(images).flatten(1).float() / 255
+    """Pixels as features, (N, s * s * 3) float32 in [0, 1].
+
+    Images of more than 32 pixels a side are averaged down to s = 32: a linear probe on 150,000
+    features of a photograph would take more memory and time than the training.
+    """
+    if images.shape[1] <= _RAW_SIDE:
+        return torch.from_numpy(images).flatten(1).float() / 255
+    reduced = [
+        F.adaptive_avg_pool2d(part.permute(0, 3, 1, 2).float(), _RAW_SIDE).flatten(1)
+        for part in torch.from_numpy(images).split(256)
+    ]
+    return torch.cat(reduced) / 255

@@ -18,6 +18,7 @@ from pipeline.randomness import permutation
 _BATCH = 512
 _STEPS = 2000
 _RATE = 1e-2
+_WIDEST_ROTATION = 4096
 
 
 def minibatch_logistic(
@@ -43,11 +44,11 @@ def minibatch_logistic(
     present, targets = np.unique(labels, return_inverse=True)
     scaler = StandardScaler().fit(features)
     standardised = torch.from_numpy(scaler.transform(features).astype(np.float32))
-    axes = torch.linalg.eigh(standardised.T @ standardised / len(features)).eigenvectors
-    weight, bias = _minimise(
-        standardised @ axes, torch.from_numpy(targets), len(present), strengths, seed
-    )
-    unscaled = (weight @ axes.T).double().numpy() / scaler.scale_
+    axes = _principal_axes(standardised)
+    inputs = standardised if axes is None else standardised @ axes
+    weight, bias = _minimise(inputs, torch.from_numpy(targets), len(present), strengths, seed)
+    weight = weight if axes is None else weight @ axes.T
+    unscaled = weight.double().numpy() / scaler.scale_
     shifted = bias.double().numpy() - unscaled @ scaler.mean_
     models = []
     for own_weight, own_bias in zip(unscaled, shifted, strict=True):
@@ -56,6 +57,15 @@ def minibatch_logistic(
         every_weight[present], every_bias[present] = own_weight, own_bias
         models.append(LinearClassifier(weight=every_weight, bias=every_bias))
     return models
+
+
+def _principal_axes(standardised: Tensor) -> Tensor | None:
+    """(D, D) orthogonal; None of more features than can be decomposed in seconds."""
+    count, width = standardised.shape
+    if width > _WIDEST_ROTATION:
+        return None
+    axes: Tensor = torch.linalg.eigh(standardised.T @ standardised / count).eigenvectors
+    return axes
 
 
 def _minimise(

@@ -27,6 +27,8 @@ from pipeline.views.parameters import ImageViews
 
 Snapshot = dict[str, Tensor]
 
+_LABELS = "train labels"
+
 
 class Evaluation(NamedTuple):
     """What was found out about a snapshot; only figures that are finite."""
@@ -73,6 +75,7 @@ def take_snapshot(
     head: Objective,
     views: ImageViews,
     config: EvaluateConfig,
+    batch: int,
 ) -> Snapshot:
     """Features of the images, of all ranks. Every rank calls this.
 
@@ -82,10 +85,12 @@ def take_snapshot(
         head: the objective, for features of its projector.
         views: for the mean and deviation of the pixels.
         config: which features.
+        batch: images encoded at once.
 
     Returns:
         By name: `panel` (N, 2, D) and `panel labels` (N,), -1 without a label; with labelled sets
-        `train KIND`, `test KIND` (N, D) and `train labels`, `test labels` (N,).
+        `train NUMBER KIND`, `test NUMBER KIND` (N, D), in the order of the recipe's features, and
+        `train labels`, `test labels` (N,).
     """
 
     def encode(pixels: np.ndarray, kind: FeatureKind) -> Tensor:
@@ -97,6 +102,7 @@ def take_snapshot(
             std=views.std,
             last_layers=config.last_layers,
             head=head,
+            batch=batch,
         )
 
     count, both = images.panel.views.shape[:2]
@@ -104,12 +110,12 @@ def take_snapshot(
         images.panel.views.reshape(count * both, *images.panel.views.shape[2:]), config.features[0]
     )
     local = {
-        "panel": flat.view(count, both, -1),
+        "panel": flat.view(count, both, flat.shape[1]),  # of a rank whose share is empty too
         "panel labels": torch.from_numpy(images.panel.labels),
     }
     for name, probe_set in images.probes.items():
-        for kind in config.features:
-            local[f"{name} {kind}"] = encode(probe_set.images, kind)
+        for number, kind in enumerate(config.features):
+            local[f"{name} {number} {kind}"] = encode(probe_set.images, kind)
         local[f"{name} labels"] = torch.from_numpy(probe_set.labels)
     return {name: collectives.gather_rows(values) for name, values in local.items()}
 
@@ -120,18 +126,16 @@ def save_snapshot(snapshot: Snapshot, location: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    storage.write_file(location, save({n: t.contiguous() for n, t in snapshot.items()}))
+    data = save({name: values.contiguous() for name, values in snapshot.items()})
+    storage.write_file(location, data, attempts=storage.PATIENT)
 
 
-def evaluate_snapshot(
-    location: str, *, probes: Sequence[str], kinds: Sequence[str], seed: int
-) -> Evaluation:
+def evaluate_snapshot(location: str, *, probes: Sequence[str], seed: int) -> Evaluation:
     """Fit the probes and work out the panel; seconds to minutes on one core.
 
     Args:
         location: of a saved snapshot.
         probes: which to fit, if the snapshot has labelled sets.
-        kinds: of features that they look at, as the snapshot was taken with.
         seed: of the linear probe, of intervals and of the panel.
 
     Returns:
@@ -143,17 +147,18 @@ def evaluate_snapshot(
     panel = finite_panel(snapshot["panel"], snapshot["panel labels"], seed=seed)
     for name, value in panel.items():
         metrics[f"eval/{name}"] = value
-    for number, kind in enumerate(kinds if "train labels" in snapshot else ()):
+    for features in (name for name in snapshot if name.startswith("train ") and name != _LABELS):
+        _, number, kind = features.split()
         for probe in map(Probe, probes):
             predicted = predictions(
                 probe,
-                snapshot[f"train {kind}"],
-                snapshot["train labels"].numpy(),
-                snapshot[f"test {kind}"],
+                snapshot[features],
+                snapshot[_LABELS].numpy(),
+                snapshot[f"test {number} {kind}"],
                 seed=seed,
             )
             score = score_of(predicted == snapshot["test labels"].numpy(), seed=seed)
-            name = f"eval/{probe}" if number == 0 else f"eval/{probe}_{kind}"
+            name = f"eval/{probe}" if number == "0" else f"eval/{probe}_{kind}"
             metrics[name] = score.accuracy
             intervals[name] = [score.low, score.high]
     return Evaluation(metrics, intervals)

@@ -25,7 +25,9 @@ class Journal:
         """
         self._log = open_log(location)
         self._last_step = last_step(location)
-        self._evaluated = {r["step"] for r in records(location) if r["kind"] == "evaluation"}
+        known = list(records(location))
+        self._evaluated = {r["step"] for r in known if r["kind"] == "evaluation"}
+        self._events = {(r["event"], r["step"]) for r in known if "event" in r and "step" in r}
 
     def metrics(self, step: int, values: dict[str, float]) -> bool:
         """Note metrics of a step, unless the step was noted before.
@@ -58,6 +60,12 @@ class Journal:
         self._append(
             {"kind": "evaluation", "step": step, "metrics": values, "intervals": intervals}
         )
+
+    def event_once(self, name: str, *, step: int, **facts: Any) -> None:
+        """Note that something happened at a step, unless a start before this one has."""
+        if (name, step) not in self._events:
+            self._events.add((name, step))
+            self.event(name, step=step, **facts)
 
     def event(self, name: str, **facts: Any) -> None:
         """Note that something happened."""

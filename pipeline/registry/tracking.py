@@ -158,9 +158,9 @@ class TrackedRun:
 
     def log_summary(self, values: Mapping[str, float], *, step: int) -> None:
         """Log the run's final figures at a step, once however often this is called."""
-        known = self.last_steps()
+        known = self.steps()
         now = int(time.time() * 1000)
-        new = {name: value for name, value in values.items() if known.get(name, -1) < step}
+        new = {name: v for name, v in values.items() if max(known.get(name, {-1})) < step}
         self.send([Metric(name, value, now, step) for name, value in new.items()])
 
     def log_file(self, name: str, data: bytes) -> None:
@@ -170,11 +170,11 @@ class TrackedRun:
             path.write_bytes(data)
             self._client.log_artifact(self.run_id, str(path))
 
-    def last_steps(self) -> dict[str, int]:
-        """For each metric the last step that MLflow has."""
+    def steps(self) -> dict[str, set[int]]:
+        """For each metric the steps that MLflow has."""
         latest = self._client.get_run(self.run_id).data.metrics
         return {
-            key: max(point.step for point in self._client.get_metric_history(self.run_id, key))
+            key: {point.step for point in self._client.get_metric_history(self.run_id, key)}
             for key in latest
         }
 
@@ -197,7 +197,9 @@ class Forwarder:
     def __init__(self, journal: str, run: TrackedRun) -> None:
         self._tail = JournalTail(journal)
         self._run = run
-        self._sent = run.last_steps()
+        steps = run.steps()
+        self._sent = {key: max(noted) for key, noted in steps.items()}
+        self._evaluated = {(key, step) for key, noted in steps.items() for step in noted}
         self._unsent: list[Metric] = []
         self._tags: dict[str, str] = {}
 
@@ -208,8 +210,10 @@ class Forwarder:
             MlflowException: the server does not take it; the metrics wait for the next call.
         """
         for record in self._tail.read():
-            if record["kind"] in ("metrics", "evaluation"):
+            if record["kind"] == "metrics":
                 self._unsent += self._new_metrics(record)
+            elif record["kind"] == "evaluation":
+                self._unsent += self._new_figures(record)
             elif record.get("event") == "collapse" and record["action"] != "warn":
                 self._tags["collapse"] = f"{record['message']}, at step {record['step']}"
         if self._tags:
@@ -224,6 +228,13 @@ class Forwarder:
         for key, value in record["metrics"].items():
             if record["step"] > self._sent.get(key, -1):
                 self._sent[key] = record["step"]
+                yield Metric(key, value, int(record["time"] * 1000), record["step"])
+
+    def _new_figures(self, record: dict[str, Any]) -> Iterator[Metric]:
+        """Of a snapshot, which may be of an earlier step than the one evaluated before it."""
+        for key, value in record["metrics"].items():
+            if (key, record["step"]) not in self._evaluated:
+                self._evaluated.add((key, record["step"]))
                 yield Metric(key, value, int(record["time"] * 1000), record["step"])
 
 

@@ -45,6 +45,8 @@ def _problems_of_snapshots(recipe: Recipe) -> list[Problem]:
     if config.every is None or any(verify(path) for path in recipe.data.manifests):
         return []
     plan = stream_plan(recipe)
+    if not plan.steps_per_epoch:
+        return []  # which is another problem
     wanted = min(config.snapshot_samples, _FEWEST_SAMPLES)
     if snapshot_samples(recipe, plan) >= wanted:
         return []

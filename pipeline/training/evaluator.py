@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 from pipeline.data import storage
 from pipeline.evaluation.snapshot import Evaluation, Snapshot, save_snapshot
@@ -37,9 +38,10 @@ class Evaluator:
         self._fitter = ThreadPoolExecutor(1, thread_name_prefix="evaluation")
         self._written: list[Future[None]] = []
         self._pending: dict[int, Future[Evaluation]] = {}
+        self._noted: list[int] = []
         for step in self._steps_there():
             if journal.has_evaluation(step):
-                storage.delete_file(self._location(step))
+                self._noted.append(step)
             else:
                 self._pending[step] = self._fitter.submit(fit, self._location(step))
 
@@ -51,7 +53,11 @@ class Evaluator:
         """
         if self._journal.has_evaluation(step) or step in self._pending:
             return False
-        return last or len(self._pending) < _AT_ONCE
+        busy = sum(not evaluation.done() for evaluation in self._pending.values())
+        if busy < _AT_ONCE or last:
+            return True
+        self._journal.event_once("evaluation left out", step=step)
+        return False
 
     def submit(self, step: int, snapshot: Snapshot) -> None:
         """Evaluate a snapshot in the background."""
@@ -75,18 +81,33 @@ class Evaluator:
             self._written.pop(0).result()
 
     def note(self) -> None:
-        """Write the figures that are ready into the journal, at the steps of their snapshots."""
+        """Write the figures that are ready into the journal, at the steps of their snapshots.
+
+        A snapshot that cannot be evaluated is noted as such: no training is lost for a probe. One
+        that could not be read or written is left for a resumed run.
+        """
         for step in [step for step, evaluation in self._pending.items() if evaluation.done()]:
-            found = self._pending.pop(step).result()
+            try:
+                found = self._pending.pop(step).result()
+            except Exception as error:
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                self._journal.event("evaluation failed", step=step, message=reason)
+                if isinstance(error, OSError):
+                    continue
+                found = Evaluation({}, {})
             self._journal.evaluation(step, found.metrics, found.intervals)
-            self._journal.flush()
-            storage.delete_file(self._location(step))
+            self._noted.append(step)
 
     def finish(self) -> None:
         """Wait for all figures and note them."""
-        for evaluation in list(self._pending.values()):
-            evaluation.result()
+        wait(self._pending.values())
         self.note()
+
+    def forget(self) -> None:
+        """Delete snapshots whose figures are noted, once the journal is in storage."""
+        while self._noted:
+            with suppress(OSError):  # the next start finds it, and tries again
+                storage.delete_file(self._location(self._noted.pop(0)))
 
     def close(self) -> None:
         """Give up what has not begun; a resumed run takes it up."""

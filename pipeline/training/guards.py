@@ -77,7 +77,7 @@ class Guards:
             return
         message, action = "; ".join(found), self._recipe.evaluate.on_collapse
         if self._journal:
-            self._journal.event("collapse", step=step, message=message, action=action)
+            self._journal.event_once("collapse", step=step, message=message, action=action)
         if action == OnCollapse.stop:
             raise UserError(collapsed(message, step=step))
 

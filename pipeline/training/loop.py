@@ -168,6 +168,7 @@ class TrainingLoop:
             self._store.wait()
             if self._journal:
                 self._journal.flush()
+            self._snapshots.forget()
         return asdict(self._data.account(self._plan))
 
     def _settle(self) -> None:
@@ -217,7 +218,9 @@ class TrainingLoop:
             if step % config.log_every == 0 or last:
                 self._report(step, result, clock, assembler)
                 clock = Clock()
-            self._snapshots.take_if_due(step)
+            if self._snapshots.is_due(step):
+                self._guards.check_finite()
+                self._snapshots.take(step)
             announced = self._schedule.loss_is_announced(step)
             if last or announced or self._schedule.is_due(step):
                 self._checkpoint(step, assembler)
@@ -295,4 +298,5 @@ class TrainingLoop:
         self._snapshots.flush()
         if self._journal:
             self._journal.flush()
+        self._snapshots.forget()
         write_ledger(self._folder.ledger, ledger)

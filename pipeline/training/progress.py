@@ -35,6 +35,10 @@ class _Line:
             self.text = f"step {record['step']}/{self._total}  {len(record['workers'])} workers"
         elif record.get("event") == "collapse":
             self.warnings.append(f"warning: {record['message']}, at step {record['step']}")
+        elif record.get("event") == "evaluation failed":
+            self.warnings.append(
+                f"warning: no figures for step {record['step']}: {record['message']}"
+            )
         elif record["kind"] == "metrics":
             self.text = self._describe(record["step"], record["time"], record["metrics"])
 

@@ -52,6 +52,9 @@ class Snapshots:
         self._images: Future[SnapshotImages] | None = None
         self._began = time.perf_counter()
         self._aside = 0.0
+        # No more at once than training itself holds.
+        share = plan.global_batch // collectives.world_size()
+        self._batch = min(share, recipe.train.micro_batch or share)
         count = snapshot_samples(recipe, plan)
         if not count:
             return
@@ -72,10 +75,13 @@ class Snapshots:
                 fit=fit or evaluation_of(recipe),
             )
 
-    def take_if_due(self, step: int) -> None:
-        """Take a snapshot after a step that calls for one. Every rank calls this."""
-        if self._every is not None and step % self._every == 0:
-            self._take(step, last=False)
+    def is_due(self, step: int) -> bool:
+        """Whether a step calls for a snapshot; the last one does so in any case."""
+        return self._images is not None and self._every is not None and step % self._every == 0
+
+    def take(self, step: int) -> None:
+        """Take a snapshot after a step, unless it is there already. Every rank calls this."""
+        self._take(step, last=False)
 
     def _take(self, step: int, *, last: bool) -> None:
         if self._images is None:
@@ -91,6 +97,7 @@ class Snapshots:
             head=self._learner.objective,
             views=self._recipe.views,
             config=self._recipe.evaluate,
+            batch=self._batch,
         )
         if self._evaluator is not None:
             self._evaluator.submit(step, snapshot)
@@ -106,6 +113,11 @@ class Snapshots:
         """Return when all snapshots are in storage."""
         if self._evaluator is not None:
             self._evaluator.flush()
+
+    def forget(self) -> None:
+        """Delete snapshots whose figures are in the journal, which is in storage."""
+        if self._evaluator is not None:
+            self._evaluator.forget()
 
     def note(self) -> None:
         """Write what has been found out meanwhile into the journal."""
@@ -131,6 +143,5 @@ def evaluation_of(recipe: Recipe) -> Fit:
     return partial(
         evaluate_snapshot,
         probes=recipe.evaluate.probes,
-        kinds=recipe.evaluate.features,
         seed=recipe.seed,
     )

@@ -11,7 +11,6 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from pipeline.evaluation import features as module
 from pipeline.evaluation.config import FeatureKind
 from pipeline.evaluation.features import encode_images, problems_of_kinds, raw_pixels
 from pipeline.objectives.base import Objective
@@ -159,13 +158,11 @@ def test_the_batch_size_does_not_matter(
     resnet: nn.Module,
     kind: FeatureKind,
     make: Callable[[nn.Module], nn.Module],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     encoder = make(resnet)
     head = SimCLRConfig(projector=(16, 8)).build(encoder.num_features).eval()
     whole = encoded(encoder, images(7), kind, head=head)
-    monkeypatch.setattr(module, "_BATCH", 3)
-    torch.testing.assert_close(encoded(encoder, images(7), kind, head=head), whole)
+    torch.testing.assert_close(encoded(encoder, images(7), kind, head=head, batch=3), whole)
     assert len(whole) == 7
 
 
@@ -183,3 +180,11 @@ def test_an_encoder_without_maps_is_found_out() -> None:
 def test_raw_pixels_are_scaled_to_one() -> None:
     pixels = images(4, size=6)
     assert torch.equal(raw_pixels(pixels), torch.from_numpy(pixels.reshape(4, -1)) / 255)
+
+
+def test_raw_pixels_of_photographs_are_averaged_down() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    expected = images.reshape(3, 32, 2, 32, 2, 3).mean(axis=(2, 4)).transpose(0, 3, 1, 2) / 255
+    np.testing.assert_allclose(raw_pixels(images), expected.reshape(3, -1), rtol=1e-5)
+    small = images[:, :32, :32]
+    np.testing.assert_allclose(raw_pixels(small), small.reshape(3, -1) / 255, rtol=1e-6)

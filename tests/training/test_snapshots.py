@@ -135,6 +135,25 @@ def test_training_does_not_wait_for_a_slow_probe(clipart_shards: Path, tmp_path:
     assert order.index(8) < order.index(24) < len(order) - order[::-1].index(8) - 1
 
 
+def test_a_probe_that_fails_costs_its_figures_and_no_training(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    def failing(location: str) -> Evaluation:
+        if Path(location).stem.endswith("16"):
+            raise ValueError("features hold NaN")
+        return Evaluation({"eval/knn": 0.5}, {})
+
+    loop_for(recipe_for(clipart_shards), tmp_path, failing).run()
+    found = evaluations(tmp_path)
+    assert {step: record["metrics"] for step, record in found.items()} == {
+        step: {} if step == 16 else {"eval/knn": 0.5} for step in (8, 16, 24, 25)
+    }
+    journal = list(records(RunFolder(str(tmp_path)).journal))
+    (event,) = [r for r in journal if r.get("event") == "evaluation failed"]
+    assert (event["step"], event["message"]) == (16, "ValueError: features hold NaN")
+    assert not any((tmp_path / "snapshots").iterdir())
+
+
 class Crash(Exception):
     """Stands for a machine that goes away."""
 
@@ -148,7 +167,7 @@ def test_what_a_crash_cut_short_is_evaluated_by_the_resumed_run(
 
     def never(location: str) -> Evaluation:
         held.wait()
-        raise Crash
+        raise OSError("the machine is gone")
 
     loop = loop_for(recipe, tmp_path / "disturbed", never)
     steps = iter(range(1000))
@@ -223,5 +242,7 @@ def test_snapshots_that_would_be_too_small_are_refused(
     least = float(problem.message.partition("allowed: ")[2].split()[0])
     mended = recipe_for(clipart_shards, every=least, snapshot_samples=1000)
     assert evaluation_plan.problems(mended) == []
+    nothing = recipe.train.model_copy(update={"global_batch": 256})
+    assert evaluation_plan.problems(recipe.model_copy(update={"train": nothing})) == []
     below = recipe_for(clipart_shards, every=least - 0.2, snapshot_samples=1000)
     assert len(evaluation_plan.problems(below)) == 1
