@@ -51,6 +51,7 @@ class Pretraining:
             "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
             "objective": {"kind": "simclr", "projector": [16]},
             "train": {"device": "cpu", "log_every": 2, "trace": "trace.parquet", **train},
+            "evaluate": None,
             "tracking": {
                 "experiment": "faults",
                 "storage": str(folder / "runs"),

@@ -142,6 +142,7 @@ def write_recipe(shards: Path, path: Path, variant: Variant) -> None:
                 "checkpoint": {"every_steps": 7},
                 "trace": "joined by the test",
             },
+            "evaluate": None,
         }
     )
     path.write_text(json.dumps(recipe.resolved()))

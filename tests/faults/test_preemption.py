@@ -39,7 +39,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 # With two CPUs on the node that is lost there are three workers, of which two train, because three
-# do not divide four streams. The other node is lost long before its time.
+# do not divide eight streams. The other node is lost long before its time.
 @pytest.mark.parametrize(
     ("cpus", "announced", "lost"), [(2, 8, 8), pytest.param(1, 3600, 0, marks=pytest.mark.slow)]
 )
@@ -94,7 +94,7 @@ def recipe_for(shards: Path, folder: Path, workers: int) -> dict[str, Any]:
         "name": "warned",
         "data": {
             "shards": str(shards / "train"),
-            "streams": 4,
+            "streams": 8,
             "shuffle_window": 64,
             "ingest": "inline",
         },
@@ -110,6 +110,7 @@ def recipe_for(shards: Path, folder: Path, workers: int) -> dict[str, Any]:
             "max_failures": 0,
             "checkpoint": {"every_steps": 1_000_000},
         },
+        "evaluate": None,
         "tracking": {"experiment": "loss", "storage": str(folder / "runs")},
     }
 
