@@ -62,7 +62,7 @@ _CHARTS = (
         about="Mean over dimensions: towards 0 the rows become equal.",
     ),
 )
-_NOT_DRAWN = {"epoch", "quarantined"}
+_NOT_DRAWN = {"epoch", "quarantined", "evaluation_share"}
 
 
 def curves_section(run: RunFacts) -> Section:
