@@ -144,7 +144,7 @@ def assert_mlflow_has_the_journal(run: Pretraining, result: Mapping[str, Any]) -
     written = Counter(
         (key, record["step"], value)
         for record in run.records()
-        if record["kind"] == "metrics"
+        if record["kind"] in ("metrics", "evaluation")
         for key, value in record["metrics"].items()
     )
     assert logged == written
