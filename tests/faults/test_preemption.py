@@ -40,9 +40,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 # With two CPUs on the node that is lost there are three workers, of which two train, because three
 # do not divide eight streams. The other node is lost long before its time.
-@pytest.mark.parametrize(
-    ("cpus", "announced", "lost"), [(2, 8, 8), pytest.param(1, 3600, 0, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("cpus", "announced", "lost"), [(2, 8, 8), (1, 3600, 0)])
 def test_a_run_goes_on_from_the_step_at_which_it_heard_of_the_loss(
     cluster: Cluster, cpus: int, announced: int, lost: int, clipart_shards: Path, tmp_path: Path
 ) -> None:

@@ -15,9 +15,11 @@ from tests.faults.pretraining import STEPS, TRAIN, Pretraining, assert_mlflow_ha
 
 
 @pytest.mark.parametrize(
-    ("workers", "ingest"), [(1, "inline"), pytest.param(10, "ray", marks=pytest.mark.slow)]
+    ("drivers", "workers", "ingest"),
+    [(1, 1, "inline"), pytest.param(2, 10, "ray", marks=pytest.mark.slow)],
 )
-def test_the_driver_killed_twice_and_workers_at_random_change_nothing(
+def test_drivers_and_workers_killed_at_random_change_nothing(
+    drivers: int,
     workers: int,
     ingest: str,
     undisturbed: tuple[Pretraining, dict[str, Any]],
@@ -27,7 +29,7 @@ def test_the_driver_killed_twice_and_workers_at_random_change_nothing(
     whole, expected = undisturbed
     run = Pretraining(tmp_path, data={"shards": str(shards), "ingest": ingest}, train=TRAIN)
     chance = random.SystemRandom()
-    kills = ["driver"] * 2 + ["worker"] * workers
+    kills = ["driver"] * drivers + ["worker"] * workers
     chance.shuffle(kills)
     with ExitStack() as commands:
         process = commands.enter_context(run.started())

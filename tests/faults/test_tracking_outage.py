@@ -68,6 +68,7 @@ def server(tmp_path: Path) -> Iterator[TrackingServer]:
     server.kill()
 
 
+@pytest.mark.slow
 def test_training_goes_on_and_what_the_server_missed_arrives_later(
     server: TrackingServer, clipart_shards: Path, tmp_path: Path
 ) -> None:
