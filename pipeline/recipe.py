@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from pipeline.data.config import DataConfig
@@ -19,8 +18,9 @@ from pipeline.data.storage import absolute
 from pipeline.encoders.backbone import EncoderConfig
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
+from pipeline.objectives.composite import CompositeConfig
 from pipeline.objectives.simclr import SimCLRConfig
-from pipeline.objectives.vicreg import VICRegConfig
+from pipeline.objectives.single import SingleObjectiveConfig
 from pipeline.registry.config import TrackingConfig
 from pipeline.training.config import TrainConfig
 from pipeline.views.parameters import ImageViews
@@ -42,7 +42,9 @@ class Recipe(BaseModel):
     data: DataConfig
     views: ImageViews = ImageViews()
     encoder: EncoderConfig
-    objective: Annotated[SimCLRConfig | VICRegConfig, Field(discriminator="kind")] = SimCLRConfig()
+    objective: Annotated[SingleObjectiveConfig | CompositeConfig, Field(discriminator="kind")] = (
+        SimCLRConfig()
+    )
     train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -195,7 +197,7 @@ def _mend(raw: dict[str, Any], errors: Iterable[ErrorDetails]) -> dict[str, Any]
     """The recipe without what is wrong in it, with stand-ins for what it cannot do without."""
     mended = deepcopy(raw)
     for details in errors:
-        loc = _untagged(details["loc"])
+        loc = _place(details["loc"]).loc
         if details["type"] == "missing" and loc in _STAND_INS:
             *parents, last = loc
             section = mended
@@ -223,19 +225,16 @@ def _remove(raw: dict[str, Any], loc: Iterable[int | str]) -> None:
 
 
 def _explain(details: ErrorDetails) -> Problem:
-    where = ".".join(str(part) for part in _untagged(details["loc"])) or "recipe"
+    where = ".".join(str(part) for part in _place(details["loc"]).loc) or "recipe"
     if details["type"] == "extra_forbidden":
-        allowed = sorted(_fields_at(details["loc"][:-1]))
+        allowed = _settings(_place(details["loc"][:-1]).model)
         near = difflib.get_close_matches(str(details["loc"][-1]), allowed, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
         return Problem(where, f"is not a setting; {hint}")
     if details["type"] == "missing":
         return Problem(where, "is missing")
-    if details["type"] == "union_tag_invalid":
-        kind = details["input"]["kind"]
-        near = difflib.get_close_matches(str(kind), _KINDS[where], n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(_KINDS[where])}"
-        return Problem(f"{where}.kind", f"{kind!r} is wrong; {hint}")
+    if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _explain_kind(details["input"], where, _place(details["loc"]).kinds)
     message = details["msg"].removeprefix("Value error, ")
     given = details["input"]
     if isinstance(given, Mapping):
@@ -243,43 +242,54 @@ def _explain(details: ErrorDetails) -> Problem:
     return Problem(where, f"{given!r} is wrong: {message[:1].lower()}{message[1:]}")
 
 
-def _fields_at(loc: Iterable[int | str]) -> set[str]:
-    model: type[BaseModel] = Recipe
-    models: Mapping[str, type[BaseModel]] = {}
+def _explain_kind(given: Any, where: str, kinds: Iterable[str]) -> Problem:
+    allowed = f"allowed: {', '.join(kinds)}"
+    if not isinstance(given, Mapping):
+        return Problem(where, f"{given!r} is not a section with a kind; {allowed}")
+    if "kind" not in given:
+        return Problem(f"{where}.kind", f"is missing; {allowed}")
+    near = difflib.get_close_matches(str(given["kind"]), kinds, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else allowed
+    return Problem(f"{where}.kind", f"{given['kind']!r} is wrong; {hint}")
+
+
+def _settings(model: type[BaseModel] | None) -> list[str]:
+    fields = model.model_fields if model else {}
+    return sorted(field.alias or name for name, field in fields.items())
+
+
+class _Place(NamedTuple):
+    """What a location of pydantic's means: it names the kind between a section and its setting."""
+
+    loc: tuple[int | str, ...]  # in the user's file
+    model: type[BaseModel] | None  # of the section that is there
+    kinds: Mapping[str, type[BaseModel]]  # that the section may be of
+
+
+def _place(loc: Iterable[int | str]) -> _Place:
+    untagged: list[int | str] = []
+    model: type[BaseModel] | None = Recipe
+    kinds: Mapping[str, type[BaseModel]] = {}
     for key in loc:
-        if key in models:  # the kind that a section is of
-            model, models = models[str(key)], {}
+        if key in kinds:
+            model, kinds = kinds[str(key)], {}
             continue
+        untagged.append(key)
         if isinstance(key, int):  # an item of a list, whose type the list's annotation names
             continue
-        field = next((f for name, f in model.model_fields.items() if key in (name, f.alias)), None)
-        if field is None:
-            return set()
-        nested = _models_in(field)
-        if not nested:
-            return set()
-        model = nested[0]
-        models = _by_kind(nested) if field.discriminator else {}
-    return {field.alias or name for name, field in model.model_fields.items()}
+        fields = model.model_fields if model else {}
+        field = next((f for name, f in fields.items() if key in (name, f.alias)), None)
+        nested = _models_in(field.annotation) if field else []
+        kinds = _by_kind(nested) if field and field.discriminator else {}
+        model = nested[0] if nested else None
+    return _Place(tuple(untagged), model, kinds)
 
 
-def _models_in(field: FieldInfo) -> list[type[BaseModel]]:
-    kinds = [field.annotation, *get_args(field.annotation)]
-    return [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _by_kind(models: Iterable[type[BaseModel]]) -> dict[str, type[BaseModel]]:
     return {get_args(model.model_fields["kind"].annotation)[0]: model for model in models}
-
-
-_KINDS = {
-    name: _by_kind(_models_in(field))
-    for name, field in Recipe.model_fields.items()
-    if field.discriminator
-}
-"""Sections of which there are several kinds."""
-
-
-def _untagged(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where a setting is in the user's file, which has no kind between section and setting."""
-    return loc[:1] + loc[2:] if loc and loc[0] in _KINDS else loc

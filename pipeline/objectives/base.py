@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+from pipeline.encoders.ema import EMAConfig
+from pipeline.encoders.heads import by_view
+from pipeline.errors import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedViews:
+    """What an objective is given of a step."""
+
+    features: Tensor  # (V, B, D) of the encoder; local views after the global ones
+    targets: Tensor | None = None  # (G, B, D) of its EMA twin for the global views, no gradient
+    progress: float = 0.0  # share of the run's steps that are done, in [0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,30 +42,92 @@ class PairLosses:
 class Capabilities:
     """What an objective allows; `plan` refuses what it forbids."""
 
-    views: int  # distinct global views it needs, at least
+    views: int  # global views it works on
     local_views: bool = False  # whether it also takes local views
     mining: Literal["per_sample", "none"]
     arbitration: Literal["per_view", "per_sample", "none"]
 
 
+class ObjectiveConfig(BaseModel):
+    """An objective's section of the recipe; subclasses add `kind` and settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+
+    def build(self, feature_width: int, *, global_batch: int) -> Objective:
+        """The objective for an encoder of this feature width, and so many samples in a step."""
+        raise NotImplementedError
+
+    @property
+    def twin(self) -> EMAConfig | None:
+        """How the encoder's twin follows, if targets are of one."""
+        return getattr(self, "ema", None)
+
+    def problems(self, *, global_batch: int) -> list[Problem]:
+        """Settings that do not go with the global batch; places are within this section."""
+        return []
+
+
 class Objective(nn.Module):
-    """An objective with its heads; subclasses state capabilities and implement both methods."""
+    """An objective with its heads; subclasses state capabilities and implement `forward`."""
 
     capabilities: Capabilities
-    feature_width: int  # D of the encoder it was built for
+    ema: EMAConfig | None = None
+    """How the twin that gives targets follows the encoder; None: there is no twin."""
 
-    def forward(self, features: Tensor) -> PairLosses:
-        """Score a batch.
+    def __init__(self, *, feature_width: int, projector: nn.Module) -> None:
+        """Keep the head.
 
         Args:
-            features: (V, B, D) the encoder's output for every view of this rank's samples, the
-                local views after the global ones. Every rank calls this with equal shapes.
+            feature_width: D of the encoder it is for.
+            projector: from features (B, D) to (B, P).
         """
+        super().__init__()
+        self.feature_width = feature_width
+        self.projector = projector
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """Score a batch. Every rank calls this with equal shapes."""
         raise NotImplementedError
 
     def project(self, features: Tensor) -> Tensor:
         """The head's output for features (B, D): (B, P), before any normalisation."""
-        raise NotImplementedError
+        projected: Tensor = self.projector(features)
+        return projected
+
+    def project_views(self, features: Tensor) -> Tensor:
+        """The same for features (V, B, D), all views one batch: (V, B, P), at least float32."""
+        return at_least_float32(by_view(self.project, features))
+
+    def negative_weights(self, cosines: Tensor, progress: float) -> Tensor:
+        """How hard a step pushes each of an anchor's negatives away, up to a factor for the anchor.
+
+        The derivative of the loss by a pair's similarity (Wang et al., Multi-Similarity Loss, 2019,
+        section 3.1). Objectives that decorrelate dimensions push by the similarity itself, since
+        the squared norm of the correlations of dimensions is that of the similarities of samples
+        (Tao et al., Exploring the Equivalence of Siamese SSL, 2022), and so do, by way of their
+        predictor, those without negatives.
+
+        Args:
+            cosines: (M, K) of M anchors with K negatives each, float32.
+            progress: as the step was given it.
+
+        Returns:
+            (M, K), none below 0.
+        """
+        return cosines.abs()
+
+    def after_step(self, progress: float) -> None:
+        """Move what follows the weights: twins of heads, queues. Every rank calls this.
+
+        Args:
+            progress: as the step was given it.
+        """
+
+    def constant_rate_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters whose learning rate stays at its peak."""
+        yield from ()
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -5,27 +5,30 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.encoders.heads import projector
+from pipeline.encoders.heads import Widths, mlp
 from pipeline.objectives.base import (
     Capabilities,
+    EncodedViews,
     Objective,
+    ObjectiveConfig,
     PairLosses,
-    at_least_float32,
     without_autocast,
 )
 
 _EPSILON = 1e-4  # under the root of the variance, as in the paper's appendix A
 
 
-class VICRegConfig(BaseModel):
-    """VICReg (Bardes et al., Variance-Invariance-Covariance Regularization, ICLR 2022)."""
+class VICRegConfig(ObjectiveConfig):
+    """VICReg (Bardes et al., Variance-Invariance-Covariance Regularization, ICLR 2022).
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The hinges of the two views are averaged, as in the paper and the official code; solo-learn adds
+    them up, so that its weight of 25 is 50 here.
+    """
 
     kind: Literal["vicreg"]
     invariance: Annotated[float, Field(ge=0, description="weight of the views' distance")] = 25.0
@@ -35,12 +38,9 @@ class VICRegConfig(BaseModel):
     covariance: Annotated[
         float, Field(ge=0, description="weight of squared covariances, the views' sum")
     ] = 1.0
-    projector: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...],
-        Field(min_length=1, description="hidden widths and, last, the width of the projection"),
-    ] = (2048, 2048, 2048)
+    projector: Widths = (2048, 2048, 2048)
 
-    def build(self, feature_width: int) -> VICReg:
+    def build(self, feature_width: int, *, global_batch: int) -> VICReg:
         """The objective for an encoder of this feature width."""
         return VICReg(config=self, feature_width=feature_width)
 
@@ -51,23 +51,21 @@ class VICReg(Objective):
     capabilities = Capabilities(views=2, mining="per_sample", arbitration="per_sample")
 
     def __init__(self, *, config: VICRegConfig, feature_width: int) -> None:
-        super().__init__()
-        self.feature_width = feature_width
+        super().__init__(
+            feature_width=feature_width, projector=mlp(feature_width, config.projector)
+        )
         self._config = config
-        self.projector = projector(feature_width, config.projector)
 
-    def forward(self, features: Tensor) -> PairLosses:
-        """The terms for (2, B, D) features; both views of a sample have the same pair loss."""
-        views, batch, width = features.shape
-        projected = self.project(features.reshape(views * batch, width))
-        z_VBD = at_least_float32(projected).view(views, batch, -1)
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """The terms for two views; both of a sample have the same pair loss."""
+        z_VBD = self.project_views(views.features)
         distance = invariance(z_VBD)
         everyone = [collectives.gather(z_BD) for z_BD in z_VBD]
         spread = torch.stack([variance_hinge(z_ND) for z_ND in everyone]).mean()
         redundancy = torch.stack([squared_covariance(z_ND) for z_ND in everyone]).sum()
         config = self._config
         return PairLosses(
-            loss=config.invariance * distance.expand(views, batch),
+            loss=config.invariance * distance.expand(z_VBD.shape[:2]),
             evidence=config.invariance * distance.detach(),
             projections=z_VBD,
             terms={
@@ -75,11 +73,6 @@ class VICReg(Objective):
                 "covariance": config.covariance * redundancy,
             },
         )
-
-    def project(self, features: Tensor) -> Tensor:
-        """The expander's output."""
-        projected: Tensor = self.projector(features)
-        return projected
 
 
 def invariance(z_VBD: Tensor) -> Tensor:

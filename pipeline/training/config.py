@@ -25,6 +25,9 @@ class OptimizerConfig(BaseModel):
     lr: Annotated[float, Field(gt=0, description="peak learning rate, as it is")] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd and lars")] = 0.9
+    clip_norm: Annotated[
+        float | None, Field(gt=0, description="bound of the gradient's norm; null: none")
+    ] = None
     warmup: Annotated[
         float, Field(ge=0, lt=1, description="share of the steps with a rising rate; then cosine")
     ] = 0.1

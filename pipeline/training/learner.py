@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pipeline.encoders.backbone import build_backbone, feature_width
+from pipeline.encoders.backbone import build_backbone, feature_width, load_weights
 from pipeline.encoders.batch_norm import globalise_batch_norm
-from pipeline.objectives.base import Objective, PairLosses
+from pipeline.encoders.ema import EMATwin
+from pipeline.objectives.base import EncodedViews, Objective, PairLosses
 from pipeline.pairs.weighting import uniform_weights, weighted_total
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
@@ -54,23 +55,38 @@ class Learner(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.objective = objective
+        self.twin = EMATwin(encoder) if objective.ema else None
         self._micro_batch = micro_batch
         self.register_buffer("mean", torch.tensor(views.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(views.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
-        """DDP's way in; the same as `step`."""
-        return self.step(sample_id, views)
+    def load_encoder(self, weights: dict[str, Tensor]) -> None:
+        """Start from these weights, the twin too.
 
-    def step(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
+        Raises:
+            UserError: a tensor is missing, unexpected or of another shape.
+        """
+        load_weights(self.encoder, weights)
+        if self.twin:
+            load_weights(self.twin.module, weights)
+
+    def forward(self, sample_id: Tensor, views: tuple[Tensor, ...], progress: float) -> StepResult:
+        """DDP's way in; the same as `step`."""
+        return self.step(sample_id, views, progress)
+
+    def step(
+        self, sample_id: Tensor, views: tuple[Tensor, ...], progress: float = 0.0
+    ) -> StepResult:
         """Encode a batch, score its pairs, weigh them. Every rank calls this with equal shapes.
 
         Args:
             sample_id: (B,) int64, the samples' stable ids.
             views: a block for each crop size, the global views first: (B, V, S, S, 3) uint8.
+            progress: share of the run's steps that are done, in [0, 1).
         """
         features = self.encode(views)
-        losses = self.objective(features)
+        targets = self._encode_targets(views[0])
+        losses = self.objective(EncodedViews(features=features, targets=targets, progress=progress))
         weights = uniform_weights(losses)
         return StepResult(
             total=weighted_total(losses, weights),
@@ -78,6 +94,16 @@ class Learner(nn.Module):
             losses=losses,
             weights=weights,
         )
+
+    def after_step(self, progress: float) -> None:
+        """Move what follows the weights, once they are updated. Every rank calls this.
+
+        Args:
+            progress: as the step was given it.
+        """
+        if self.twin and self.objective.ema:
+            self.twin.follow(self.encoder, self.objective.ema.momentum(progress))
+        self.objective.after_step(progress)
 
     def encode(self, views: tuple[Tensor, ...]) -> Tensor:
         """Features (V, B, D) of all views, `micro_batch` samples at once.
@@ -107,8 +133,18 @@ class Learner(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _encode_at_once(self, views: Tensor) -> Tensor:
+        return self._features(self.encoder, views)
+
+    def _encode_targets(self, views: Tensor) -> Tensor | None:
+        """The twin's features (G, B, D) of the global views, `micro_batch` samples at once."""
+        if self.twin is None:
+            return None
+        parts = views.split(self._micro_batch or len(views))
+        return torch.cat([self._features(self.twin, part) for part in parts], dim=1)
+
+    def _features(self, encoder: nn.Module, views: Tensor) -> Tensor:
         batch, count = views.shape[:2]
-        features: Tensor = self.encoder(self._normalise(views))
+        features: Tensor = encoder(self._normalise(views))
         return features.view(count, batch, -1)
 
     def _normalise(self, views: Tensor) -> Tensor:
@@ -137,7 +173,9 @@ def build_learner(recipe: Recipe) -> Learner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(recipe.seed, "weights"))
         encoder = build_backbone(recipe.encoder)
-        objective = recipe.objective.build(feature_width(encoder, recipe.views.size))
+        objective = recipe.objective.build(
+            feature_width(encoder, recipe.views.size), global_batch=recipe.train.global_batch
+        )
         learner = Learner(
             encoder=encoder,
             objective=objective,

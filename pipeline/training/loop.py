@@ -22,7 +22,6 @@ from pipeline.data.assemble import Batch, BatchAssembler
 from pipeline.data.ingest import Ingest, batches_per_slice
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import slices
-from pipeline.encoders.backbone import load_weights
 from pipeline.errors import UserError
 from pipeline.evaluation.collapse import CollapseAlarm
 from pipeline.recipe import Recipe
@@ -108,7 +107,7 @@ class TrainingLoop:
     def _build_optimization(self) -> Optimization:
         learner = build_learner(self._recipe)
         if storage.exists(self._folder.initial_weights):
-            load_weights(learner.encoder, load(storage.read_file(self._folder.initial_weights)))
+            learner.load_encoder(load(storage.read_file(self._folder.initial_weights)))
         return Optimization(
             learner,
             config=self._recipe.train,
@@ -261,7 +260,7 @@ class TrainingLoop:
             self._trace.flush()
         self._data.collect(assembler)
         self._metrics = {
-            **step_metrics(result),
+            **step_metrics(result, self.learner.objective, (step - 1) / self._total_steps),
             "epoch": step / self._plan.steps_per_epoch,
             "learning_rate": self._optimization.learning_rate,
             "gradient_norm": float(self._optimization.gradient_norm),

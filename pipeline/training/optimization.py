@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -32,10 +32,20 @@ def learning_rate(config: OptimizerConfig, *, step: int, total_steps: int) -> fl
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer; biases, norms and scalars (temperatures) get no weight decay."""
+def build_optimizer(config: OptimizerConfig, learner: Learner) -> torch.optim.Optimizer:
+    """The optimizer; biases, norms and scalars (temperatures) get no weight decay.
+
+    Groups of parameters that keep their peak rate have `constant_rate`.
+    """
+    constant = {id(weight) for weight in learner.objective.constant_rate_parameters()}
+    groups = []
+    for group in param_groups_weight_decay(learner, config.weight_decay):
+        for kept in (False, True):
+            weights = [w for w in group["params"] if (id(w) in constant) == kept]
+            if weights:
+                groups.append({**group, "params": weights, "constant_rate": kept})
     return create_optimizer_v2(
-        module,
+        groups,
         opt=config.kind,
         lr=config.lr,
         weight_decay=config.weight_decay,
@@ -96,7 +106,7 @@ class Optimization:
             return
         before = {name: value.clone() for name, value in self.learner.state_dict().items()}
         for _ in range(2):
-            self._forward(sample_id, views).total.backward()
+            self._forward(sample_id, views, progress=0.0).total.backward()
             self._optimizer.zero_grad()
         self.learner.load_state_dict(before)
 
@@ -109,17 +119,25 @@ class Optimization:
         """
         rate = self.learning_rate
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._config.optimizer.lr if group["constant_rate"] else rate
         # Dropout and drop-path may differ between ranks, but not between a run and its resumption.
         torch.manual_seed(seed_for(self._seed, "noise", self.step_count, collectives.rank()))
-        result = self._forward(sample_id, views)
+        result = self._forward(sample_id, views, progress=self.progress)
         self._optimizer.zero_grad()
         result.total.backward()
         gradients = [w.grad for w in self.learner.parameters() if w.grad is not None]
         self.gradient_norm = nn.utils.get_total_norm(gradients)
+        if (most := self._config.optimizer.clip_norm) is not None:
+            nn.utils.clip_grads_with_norm_(self.learner.parameters(), most, self.gradient_norm)
         self._optimizer.step()
+        self.learner.after_step(self.progress)
         self.step_count += 1
         return result
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's steps that are done."""
+        return self.step_count / self._total_steps
 
     @property
     def learning_rate(self) -> float:
@@ -128,9 +146,11 @@ class Optimization:
             self._config.optimizer, step=self.step_count, total_steps=self._total_steps
         )
 
-    def _forward(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
+    def _forward(
+        self, sample_id: Tensor, views: tuple[Tensor, ...], *, progress: float
+    ) -> StepResult:
         with self._autocast():
-            result: StepResult = self._module(sample_id, views)
+            result: StepResult = self._module(sample_id, views, progress)
         return result
 
     def _autocast(self) -> AbstractContextManager[object]:

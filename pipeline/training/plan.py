@@ -164,6 +164,10 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
         found += _data_problems(recipe)
     found += _elastic_problems(recipe)
     found += micro_batch.problems(recipe)
+    found += [
+        Problem(f"objective.{where}", message)
+        for where, message in recipe.objective.problems(global_batch=recipe.train.global_batch)
+    ]
     found += evaluation_plan.problems(recipe)
     if not blamed & {"encoder", "encoder.name"}:
         found += _model_problems(recipe)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pipeline import collectives
 from pipeline.evaluation.collapse import collapse_signs
+from pipeline.evaluation.pair_signs import pair_signs
+from pipeline.objectives.base import Objective
 from pipeline.training.learner import StepResult
 
 
-def step_metrics(result: StepResult) -> dict[str, float]:
+def step_metrics(result: StepResult, objective: Objective, progress: float) -> dict[str, float]:
     """Figures of a step, equal on all ranks. Every rank calls this.
 
     Args:
         result: of this rank.
+        objective: that gave its losses.
+        progress: as the step was given it.
 
     Returns:
-        `loss`, the objective's terms and logs by their names, and the signs of `collapse_signs`.
+        `loss`, the objective's terms and logs by their names, and the signs of `collapse_signs` and
+        `pair_signs`.
     """
+    projections = result.losses.projections.detach()
     found = {"loss": result.total, **result.losses.terms, **result.losses.logs}
-    found |= collapse_signs(result.features[0], result.losses.projections[0].detach())
+    found |= collapse_signs(result.features[0], projections[0])
+    found |= pair_signs(
+        projections, negative_weights=partial(objective.negative_weights, progress=progress)
+    )
     local = {name: float(value.detach()) for name, value in found.items()}
     everyone = collectives.gather_json(local)
     return {name: sum(rank[name] for rank in everyone) / len(everyone) for name in local}

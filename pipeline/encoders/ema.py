@@ -1,0 +1,78 @@
+"""The EMA twin: a copy of a module whose weights follow an average of the module's."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class EMAConfig(BaseModel):
+    """How a twin follows: w_twin <- m * w_twin + (1 - m) * w, after every step."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: Annotated[float, Field(ge=0, le=1, description="m of the first step")] = 0.99
+    end: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="m of the last, half a cosine later; null: as at the start"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _moves(self) -> EMAConfig:
+        if self.start == 1:
+            raise ValueError("start must be below 1: a twin that never moves teaches nothing")
+        return self
+
+    def momentum(self, progress: float) -> float:
+        """Momentum m by BYOL's schedule (Grill et al., 2020, section 3.3).
+
+        Args:
+            progress: share of the run's steps that are done, 0 to 1.
+        """
+        end = self.start if self.end is None else self.end
+        return end - (end - self.start) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class EMATwin(nn.Module):
+    """Gives targets without gradient.
+
+    Batch normalisation in it normalises as in the module itself, by the batch, and keeps running
+    statistics of its own; dropout and drop-path are off, since a target should not be noisy.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = deepcopy(module).requires_grad_(False)
+        self.train(module.training)
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the module would give, with the averaged weights."""
+        outputs: Tensor = self.module(inputs)
+        return outputs
+
+    def train(self, mode: bool = True) -> Any:
+        """Only batch normalisation is ever in training mode."""
+        super().train(False)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.training = mode
+        return self
+
+    @torch.no_grad()
+    def follow(self, module: nn.Module, momentum: float) -> None:
+        """Move towards the module's weights.
+
+        Args:
+            module: of the same structure as the one that the twin was made of.
+            momentum: m; 0 copies the weights.
+        """
+        own: list[Tensor] = list(self.module.parameters())
+        theirs: list[Tensor] = list(module.parameters())
+        torch._foreach_lerp_(own, theirs, 1 - momentum)

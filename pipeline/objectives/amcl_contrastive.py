@@ -1,0 +1,169 @@
+"""AMCL over SimCLR and MoCo."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline import collectives
+from pipeline.encoders.ema import EMAConfig, EMATwin
+from pipeline.encoders.heads import by_view
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    PairLosses,
+    at_least_float32,
+    without_autocast,
+)
+from pipeline.objectives.contrast import GLOBAL_VIEWS, mean_over_partners, similarities
+from pipeline.objectives.key_queue import KeyQueue
+from pipeline.objectives.pair_temperature import (
+    AdaptiveObjective,
+    AdaptiveParts,
+    temperature_logs,
+)
+
+
+class AdaptiveContrast(AdaptiveObjective):
+    """Positives against the most similar negatives, in every head (AMCL, table 1).
+
+    For each head -s+ / tau+ + mean_k(s_k / tau_k) + beta (omega(tau+) - mean_k omega(tau_k)), with
+    k over the `top_k` negatives of the highest cosine; heads add up.
+    """
+
+    capabilities = Capabilities(
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+    )
+
+    def __init__(self, parts: AdaptiveParts, *, top_k: int) -> None:
+        super().__init__(parts)
+        self._top_k = top_k
+
+    def negative_weights(self, cosines: Tensor, progress: float) -> Tensor:
+        """The most similar ones alike, since their temperatures are not known here."""
+        count = min(self._top_k, cosines.shape[1])
+        bound = cosines.topk(count, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
+        return (cosines >= bound).to(cosines.dtype)
+
+    def positive_loss(self, cosines: Tensor, temperatures: Tensor) -> Tensor:
+        """Of positives of any shape."""
+        return -cosines / temperatures + self.cost(temperatures)
+
+    def negative_loss(self, cosines_MK: Tensor, scores_MK: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the most similar of each anchor's negatives: losses (M,), temperatures (M, top_k)."""
+        cosines, chosen = cosines_MK.topk(self._top_k, dim=1, sorted=False)
+        temperatures = self.pair_temperature.between(scores_MK.gather(1, chosen))
+        return (cosines / temperatures - self.cost(temperatures)).mean(dim=1), temperatures
+
+    def summed_up(
+        self,
+        losses_VB: list[Tensor],
+        z_VBCD: Tensor,
+        positive: list[Tensor],
+        negative: list[Tensor],
+    ) -> PairLosses:
+        """The heads' losses added up, with all heads' vectors side by side as projections."""
+        loss = torch.stack(losses_VB).sum(dim=0)
+        return PairLosses(
+            loss=loss,
+            evidence=loss.detach().mean(dim=0),
+            projections=F.normalize(z_VBCD.flatten(2), dim=-1),
+            logs=temperature_logs("positive", positive) | temperature_logs("negative", negative),
+        )
+
+
+class AMCLSimCLR(AdaptiveContrast):
+    """Negatives are the keys of all other samples of the global batch."""
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """The loss of all views; `evidence` is their mean."""
+        z_VBCD = unit(by_view(self.projector, views.features))
+        keys_GNCD = torch.stack([collectives.gather(z) for z in z_VBCD[:GLOBAL_VIEWS]])
+        losses, positive, negative = [], [], []
+        for z_VBD, keys_GND in zip(z_VBCD.unbind(2), keys_GNCD.unbind(2), strict=True):
+            own, others = similarities(z_VBD, keys_GND, temperature=1.0)
+            own_scores, other_scores = similarities(
+                self.pair_temperature.embed(z_VBD),
+                self.pair_temperature.embed(keys_GND),
+                temperature=1.0,
+            )
+            temperatures = self.pair_temperature.between(own_scores)
+            pull = mean_over_partners(self.positive_loss(own, temperatures))
+            push, chosen = self.negative_loss(
+                others.flatten(0, 1).flatten(1), other_scores.flatten(0, 1).flatten(1)
+            )
+            losses.append(pull + push.view_as(pull))
+            positive.append(temperatures)
+            negative.append(chosen)
+        return self.summed_up(losses, z_VBCD, positive, negative)
+
+
+class AMCLMoCo(AdaptiveContrast):
+    """Negatives are each head's past keys of an EMA twin.
+
+    Of the authors' two directions this is query to key, for both views; the other one moves queries
+    by their positives alone.
+    """
+
+    ema: EMAConfig
+
+    def __init__(self, parts: AdaptiveParts, *, top_k: int, queue: int, ema: EMAConfig) -> None:
+        super().__init__(parts, top_k=top_k)
+        self.ema = ema
+        self.target_projector = EMATwin(self.projector)
+        heads = len(parts.heads.heads)
+        self.queue = KeyQueue(
+            views=GLOBAL_VIEWS, size=queue, width=heads * parts.width, heads=heads
+        )
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """The loss of all views; `evidence` is their mean."""
+        assert views.targets is not None
+        q_VBCD = unit(by_view(self.projector, views.features))
+        k_GBCD = unit(by_view(self.target_projector, views.targets))
+        queue_GKCD = self.queue.keys.unflatten(2, q_VBCD.shape[2:]).to(q_VBCD.dtype)
+        losses, positive, negative = [], [], []
+        for q_VBD, k_GBD, queue_GKD in zip(
+            q_VBCD.unbind(2), k_GBCD.unbind(2), queue_GKCD.unbind(2), strict=True
+        ):
+            own, temperatures = self._own(q_VBD, k_GBD)
+            push = []
+            for queue_KD in queue_GKD:
+                found, chosen = self._pushed(q_VBD, queue_KD)
+                push.append(found)
+                negative.append(chosen)
+            pairs = self.positive_loss(own, temperatures) + torch.stack(push, dim=1)
+            losses.append(mean_over_partners(pairs))
+            positive.append(temperatures)
+        self.queue.offer(k_GBCD.flatten(2))
+        return self.summed_up(losses, q_VBCD, positive, negative)
+
+    def _own(self, q_VBD: Tensor, k_GBD: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and temperatures (V, G, B) of queries with their samples' keys."""
+        embed = self.pair_temperature.embed
+        with without_autocast(q_VBD):
+            cosines = torch.einsum("vbd,gbd->vgb", q_VBD, k_GBD)
+            embedded = embed(q_VBD), embed(k_GBD)
+            scores = torch.einsum("vbd,gbd->vgb", *embedded)
+        return cosines, self.pair_temperature.between(scores)
+
+    def _pushed(self, q_VBD: Tensor, queue_KD: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses (V, B) of queries with a queue's keys, and temperatures (V * B, top_k)."""
+        q_MD = q_VBD.flatten(0, 1)
+        embed = self.pair_temperature.embed
+        with without_autocast(q_VBD):
+            losses, temperatures = self.negative_loss(
+                q_MD @ queue_KD.T, embed(q_MD) @ embed(queue_KD).T
+            )
+        return losses.view(q_VBD.shape[:2]), temperatures
+
+    def after_step(self, progress: float) -> None:
+        """Move the key heads and the queue."""
+        self.target_projector.follow(self.projector, self.ema.momentum(progress))
+        self.queue.advance()
+
+
+def unit(z_VBCD: Tensor) -> Tensor:
+    """Each head's rows at length 1, at least float32."""
+    return F.normalize(at_least_float32(z_VBCD), dim=-1)

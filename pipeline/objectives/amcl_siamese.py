@@ -1,0 +1,118 @@
+"""AMCL over SimSiam and Barlow Twins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline import collectives
+from pipeline.encoders.heads import MultiHead, by_view, mlp
+from pipeline.objectives.amcl_contrastive import unit
+from pipeline.objectives.barlow import standardise
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    PairLosses,
+    at_least_float32,
+    without_autocast,
+)
+from pipeline.objectives.contrast import GLOBAL_VIEWS, mean_over_partners
+from pipeline.objectives.pair_temperature import (
+    AdaptiveObjective,
+    AdaptiveParts,
+    temperature_logs,
+)
+
+
+class AMCLSimSiam(AdaptiveObjective):
+    """Predictions against projections without gradient, in every head (AMCL, table 2).
+
+    For each head and direction -cos / tau + 2 beta omega(tau), of which the mean over directions
+    counts; heads add up.
+    """
+
+    capabilities = Capabilities(
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+    )
+
+    def __init__(self, parts: AdaptiveParts, *, predictor: Sequence[int]) -> None:
+        super().__init__(parts)
+        width = parts.width
+        self.predictor = MultiHead(mlp(width, (*predictor, width)) for _ in parts.heads.heads)
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """The loss of all views; `evidence` is their mean."""
+        z_VBCD = at_least_float32(by_view(self.projector, views.features))
+        p_VBCD = unit(by_view(self.predictor, z_VBCD))
+        targets_GBCD = unit(z_VBCD[:GLOBAL_VIEWS].detach())
+        cosines = torch.einsum("vbcd,gbcd->cvgb", p_VBCD, targets_GBCD)
+        embed = self.pair_temperature.embed
+        scores = torch.einsum("vbcd,gbcd->cvgb", embed(p_VBCD), embed(targets_GBCD))
+        temperatures = self.pair_temperature.between(scores)
+        pairs = (-cosines / temperatures + 2 * self.cost(temperatures)).sum(dim=0)
+        loss = mean_over_partners(pairs)
+        return PairLosses(
+            loss=loss,
+            evidence=loss.detach().mean(dim=0),
+            projections=F.normalize(z_VBCD.flatten(2), dim=-1),
+            logs=temperature_logs("positive", [temperatures]),
+        )
+
+    def constant_rate_parameters(self) -> Iterator[nn.Parameter]:
+        """The predictors', as in SimSiam."""
+        yield from self.predictor.parameters()
+
+
+class AMCLBarlow(AdaptiveObjective):
+    """Dimensions of two views compared, each pair with a temperature (AMCL, table 2).
+
+    For each head sum_l (1 - C_ll / tau_ll)^2 + lambda sum_{l != m} C_lm^2 / tau_lm
+    + beta (sum_l omega(tau_ll) - sum_{l != m} omega(tau_lm)). C is the cosine of dimensions,
+    standardised over the global batch; the map of temperatures sees the same vectors, where the
+    authors' sees them before standardisation.
+    """
+
+    capabilities = Capabilities(views=2, mining="none", arbitration="none")
+
+    def __init__(self, parts: AdaptiveParts, *, redundancy: float) -> None:
+        super().__init__(parts)
+        self._redundancy = redundancy
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """All parts as terms, since no pair owns them; every pair's loss is 0. Every rank."""
+        z_VBCD = at_least_float32(by_view(self.projector, views.features))
+        found = [self._of_head(z_VBD) for z_VBD in z_VBCD.unbind(2)]
+        names = ("invariance", "redundancy", "temperatures")
+        terms = {name: torch.stack([head[name] for head in found]).sum() for name in names}
+        positive = [head["positive"] for head in found]
+        negative = [head["negative"] for head in found]
+        nothing = z_VBCD.new_zeros(z_VBCD.shape[:2])
+        return PairLosses(
+            loss=nothing,
+            evidence=nothing[0],
+            projections=F.normalize(z_VBCD.flatten(2), dim=-1),
+            terms=terms,
+            logs=temperature_logs("positive", positive) | temperature_logs("negative", negative),
+        )
+
+    def _of_head(self, z_VBD: Tensor) -> dict[str, Tensor]:
+        first, second = (collectives.gather(standardise(z_BD)) for z_BD in z_VBD)
+        count, width = first.shape
+        vectors = first.T / count**0.5, second.T / count**0.5
+        with without_autocast(first):
+            correlation = vectors[0] @ vectors[1].T
+        temperature = self.pair_temperature
+        temperatures = temperature.of_all(*map(temperature.embed, vectors))
+        diagonal = temperatures.diagonal()
+        others = ~torch.eye(width, dtype=torch.bool, device=first.device)
+        apart = temperatures[others]
+        return {
+            "invariance": (1 - correlation.diagonal() / diagonal).square().sum(),
+            "redundancy": self._redundancy * (correlation[others].square() / apart).sum(),
+            "temperatures": self.cost(diagonal).sum() - self.cost(apart).sum(),
+            "positive": diagonal,
+            "negative": apart,
+        }

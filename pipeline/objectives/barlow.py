@@ -1,0 +1,107 @@
+"""Barlow Twins: dimensions agree between views and do not repeat each other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pipeline import collectives
+from pipeline.encoders.heads import Widths, mlp
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    Objective,
+    ObjectiveConfig,
+    PairLosses,
+    without_autocast,
+)
+
+_EPSILON = 1e-5  # of the official batch normalisation
+
+
+class BarlowConfig(ObjectiveConfig):
+    """Barlow Twins (Zbontar et al., Self-Supervised Learning via Redundancy Reduction, ICML 2021).
+
+    No pair owns a part of this loss, so that pairs cannot be weighted.
+    """
+
+    kind: Literal["barlow"]
+    redundancy: Annotated[float, Field(ge=0, description="lambda, weight of other dimensions")] = (
+        0.0051
+    )
+    scale: Annotated[float, Field(gt=0, description="factor of the whole loss")] = 1.0
+    projector: Widths = (8192, 8192, 8192)
+
+    def build(self, feature_width: int, *, global_batch: int) -> Barlow:
+        """The objective for an encoder of this feature width."""
+        return Barlow(config=self, feature_width=feature_width)
+
+
+class Barlow(Objective):
+    """The cross-correlation of two views' projections over the global batch."""
+
+    capabilities = Capabilities(views=2, mining="none", arbitration="none")
+
+    def __init__(self, *, config: BarlowConfig, feature_width: int) -> None:
+        super().__init__(
+            feature_width=feature_width, projector=mlp(feature_width, config.projector)
+        )
+        self._config = config
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """Both parts as terms, since no pair owns them; every pair's loss is 0."""
+        z_VBD = self.project_views(views.features)
+        invariance, redundancy = cross_correlation_losses(z_VBD)
+        config = self._config
+        nothing = z_VBD.new_zeros(z_VBD.shape[:2])
+        return PairLosses(
+            loss=nothing,
+            evidence=nothing[0],
+            projections=z_VBD,
+            terms={
+                "invariance": config.scale * invariance,
+                "redundancy": config.scale * config.redundancy * redundancy,
+            },
+        )
+
+
+def standardise(z_BD: Tensor) -> Tensor:
+    """Dimensions with mean 0 and biased variance 1 over the global batch. Every rank calls this."""
+    count = len(z_BD) * collectives.world_size()
+    mean = collectives.all_sum(z_BD.sum(dim=0)) / count
+    centred = z_BD - mean
+    variance = collectives.all_sum(centred.square().sum(dim=0)) / count
+    return centred * torch.rsqrt(variance + _EPSILON)
+
+
+def cross_correlation(z_VBD: Tensor) -> Tensor:
+    """C (D, D) of two views over the global batch (equation 2), equal on all ranks.
+
+    Every rank calls this, with equal shapes. The sum over ranks carries gradient, in contrast to
+    the official code's, whose gradient is 1/W of this one's.
+
+    Args:
+        z_VBD: (2, B, D) projections of this rank's samples, float32 or float64.
+    """
+    if len(z_VBD) != 2:
+        raise ValueError(f"Barlow Twins compares 2 views, got {len(z_VBD)}")
+    first, second = map(standardise, z_VBD)
+    count = len(first) * collectives.world_size()
+    with without_autocast(z_VBD):
+        products = first.T @ second
+    return collectives.all_sum(products) / count
+
+
+def cross_correlation_losses(z_VBD: Tensor) -> tuple[Tensor, Tensor]:
+    """Squares of C's distance from the identity, on and off the diagonal (equation 1).
+
+    Args:
+        z_VBD: as for `cross_correlation`.
+    """
+    correlation = cross_correlation(z_VBD)
+    diagonal = correlation.diagonal()
+    on_diagonal = (diagonal - 1).square().sum()
+    return on_diagonal, correlation.square().sum() - diagonal.square().sum()

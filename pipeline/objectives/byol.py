@@ -1,0 +1,86 @@
+"""BYOL: each view predicts what the EMA twin makes of the other."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.encoders.ema import EMAConfig, EMATwin
+from pipeline.encoders.heads import HiddenWidths, Widths, by_view, mlp
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    Objective,
+    ObjectiveConfig,
+    PairLosses,
+    at_least_float32,
+)
+from pipeline.objectives.contrast import mean_over_partners
+
+_GLOBAL_VIEWS = 2
+
+
+class BYOLConfig(ObjectiveConfig):
+    """BYOL (Grill et al., Bootstrap Your Own Latent, NeurIPS 2020)."""
+
+    kind: Literal["byol"]
+    ema: EMAConfig = EMAConfig(start=0.99, end=1.0)
+    projector: Widths = (4096, 256)
+    predictor: HiddenWidths = (4096,)
+
+    def build(self, feature_width: int, *, global_batch: int) -> BYOL:
+        """The objective for an encoder of this feature width."""
+        return BYOL(config=self, feature_width=feature_width)
+
+
+class BYOL(Objective):
+    """Predictions of the encoder's projections against the twin's."""
+
+    capabilities = Capabilities(
+        views=_GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+    )
+    ema: EMAConfig
+
+    def __init__(self, *, config: BYOLConfig, feature_width: int) -> None:
+        super().__init__(
+            feature_width=feature_width, projector=mlp(feature_width, config.projector)
+        )
+        self.ema = config.ema
+        width = config.projector[-1]
+        self.predictor = mlp(width, (*config.predictor, width))
+        self.target_projector = EMATwin(self.projector)
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """Each view's distance from the targets of the global views other than itself."""
+        assert views.targets is not None
+        z_VBD = self.project_views(views.features)
+        predictions = at_least_float32(by_view(self.predictor, z_VBD))
+        targets = at_least_float32(by_view(self.target_projector, views.targets))
+        loss = 2 + 2 * negative_cosine(predictions, targets)
+        return PairLosses(
+            loss=loss,
+            evidence=loss.detach().mean(dim=0),
+            projections=F.normalize(z_VBD, dim=-1),
+        )
+
+    def after_step(self, progress: float) -> None:
+        """Move the twin's head."""
+        self.target_projector.follow(self.projector, self.ema.momentum(progress))
+
+
+def negative_cosine(predictions_VBD: Tensor, targets_GBD: Tensor) -> Tensor:
+    """-cos of predictions and targets: BYOL's equation 2 is 2 + 2 times it, SimSiam's 1 is it.
+
+    Args:
+        predictions_VBD: of this rank's samples, the G global views first.
+        targets_GBD: of the same samples; no gradient flows through them.
+
+    Returns:
+        (V, B), the mean over the global views other than the predicting one.
+    """
+    p_VBD = F.normalize(predictions_VBD, dim=-1)
+    t_GBD = F.normalize(targets_GBD.detach(), dim=-1)
+    return mean_over_partners(-torch.einsum("vbd,gbd->vgb", p_VBD, t_GBD))

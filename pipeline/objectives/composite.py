@@ -1,0 +1,163 @@
+"""Several objectives on one encoding of the views."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.errors import Problem
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    Objective,
+    ObjectiveConfig,
+    PairLosses,
+)
+from pipeline.objectives.single import SingleObjectiveConfig
+
+
+class PartConfig(BaseModel):
+    """One of the objectives, with its weight."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: Annotated[float, Field(gt=0, description="of all its losses and terms")] = 1.0
+    objective: SingleObjectiveConfig
+
+
+class CompositeConfig(ObjectiveConfig):
+    """A weighted sum of objectives; each view is encoded once, and each objective has its heads."""
+
+    kind: Literal["composite"]
+    parts: Annotated[tuple[PartConfig, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _one_twin(self) -> CompositeConfig:
+        twins = {part.objective.twin for part in self.parts} - {None}
+        if len(twins) > 1:
+            raise ValueError(
+                "parts have different ema settings, but there is one twin of the encoder; give "
+                "them the same"
+            )
+        return self
+
+    def build(self, feature_width: int, *, global_batch: int) -> Composite:
+        """The objectives for an encoder of this feature width."""
+        return Composite(
+            names=self.names,
+            weights=[part.weight for part in self.parts],
+            objectives=[
+                part.objective.build(feature_width, global_batch=global_batch)
+                for part in self.parts
+            ],
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Of the parts in metrics: their kinds, numbered where a kind comes twice."""
+        kinds = [part.objective.kind for part in self.parts]
+        often = Counter(kinds)
+        return [
+            kind if often[kind] == 1 else f"{kind}{number}" for number, kind in enumerate(kinds)
+        ]
+
+    def problems(self, *, global_batch: int) -> list[Problem]:
+        """Those of the parts."""
+        return [
+            Problem(f"parts.{number}.objective.{where}", message)
+            for number, part in enumerate(self.parts)
+            for where, message in part.objective.problems(global_batch=global_batch)
+        ]
+
+
+class Composite(Objective):
+    """The sum of its parts, for pairs and for terms alike.
+
+    Weights of pairs reach those parts whose loss pairs own, and only their losses are evidence.
+    """
+
+    def __init__(
+        self, *, names: Sequence[str], weights: Sequence[float], objectives: Sequence[Objective]
+    ) -> None:
+        super().__init__(
+            feature_width=objectives[0].feature_width, projector=_Projections(objectives)
+        )
+        self._names = list(names)
+        self._weights = list(weights)
+        self.capabilities = _common([part.capabilities for part in objectives])
+        self.ema = next((part.ema for part in objectives if part.ema), None)
+
+    @property
+    def parts(self) -> Sequence[Objective]:
+        """The objectives."""
+        return list(self.projector.parts)  # type: ignore[arg-type]
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """The weighted sum; each part's loss, terms and logs are logged under its name."""
+        found = [part(views) for part in self.parts]
+        terms: dict[str, Tensor] = {}
+        logs: dict[str, Tensor] = {}
+        for name, weight, losses in zip(self._names, self._weights, found, strict=True):
+            logs[f"{name}/loss"] = losses.loss.detach().mean()
+            logs |= {f"{name}/{log}": value for log, value in losses.logs.items()}
+            terms |= {f"{name}/{term}": weight * value for term, value in losses.terms.items()}
+        return PairLosses(
+            loss=_weighted([losses.loss for losses in found], self._weights),
+            evidence=_weighted([losses.evidence for losses in found], self._weights),
+            projections=torch.cat(
+                [F.normalize(losses.projections, dim=-1) for losses in found], dim=-1
+            ),
+            terms=terms,
+            logs=logs,
+        )
+
+    def negative_weights(self, cosines: Tensor, progress: float) -> Tensor:
+        """The parts' shares, each with its weight."""
+        shares = [
+            F.normalize(part.negative_weights(cosines, progress), p=1, dim=1) for part in self.parts
+        ]
+        return _weighted(shares, self._weights)
+
+    def after_step(self, progress: float) -> None:
+        """Move what the parts move."""
+        for part in self.parts:
+            part.after_step(progress)
+
+    def constant_rate_parameters(self) -> Iterator[nn.Parameter]:
+        """The parts'."""
+        for part in self.parts:
+            yield from part.constant_rate_parameters()
+
+
+class _Projections(nn.Module):
+    """The parts; their unit projections side by side."""
+
+    def __init__(self, parts: Sequence[Objective]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.cat(
+            [F.normalize(part.project(features), dim=-1) for part in self.parts],  # type: ignore[operator]
+            dim=-1,
+        )
+
+
+def _common(parts: Sequence[Capabilities]) -> Capabilities:
+    weighted = any(part.mining == "per_sample" for part in parts)
+    return Capabilities(
+        views=max(part.views for part in parts),
+        local_views=all(part.local_views for part in parts),
+        mining="per_sample" if weighted else "none",
+        arbitration="per_sample" if weighted else "none",
+    )
+
+
+def _weighted(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    return torch.stack([w * value for w, value in zip(weights, values, strict=True)]).sum(dim=0)

@@ -1,0 +1,101 @@
+"""The hard contrastive loss: only an anchor's most similar negatives count."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline import collectives
+from pipeline.encoders.heads import Widths, mlp
+from pipeline.objectives.base import Capabilities, EncodedViews, ObjectiveConfig, PairLosses
+from pipeline.objectives.contrast import (
+    GLOBAL_VIEWS,
+    ContrastiveObjective,
+    cross_entropy,
+    mean_over_partners,
+    similarities,
+)
+from pipeline.objectives.temperature import TemperatureConfig
+
+
+class HardContrastiveConfig(ObjectiveConfig):
+    """Explicit hard negatives (Wang & Liu, Understanding the Behaviour of Contrastive Loss, 2021).
+
+    In its two-view form: negatives are those of SimCLR. With `hardest: 1` it is SimCLR.
+    """
+
+    kind: Literal["hard_contrastive"]
+    temperature: TemperatureConfig = TemperatureConfig(start=0.3)
+    hardest: Annotated[
+        float, Field(gt=0, le=1, description="alpha, share of an anchor's negatives that count")
+    ] = 0.0819
+    projector: Widths = (2048, 256)
+
+    def build(self, feature_width: int, *, global_batch: int) -> HardContrastive:
+        """The objective for an encoder of this feature width."""
+        return HardContrastive(config=self, feature_width=feature_width)
+
+
+class HardContrastive(ContrastiveObjective):
+    """NT-Xent with each anchor's negatives from a quantile of its similarities on."""
+
+    capabilities = Capabilities(
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+    )
+
+    def __init__(self, *, config: HardContrastiveConfig, feature_width: int) -> None:
+        super().__init__(
+            feature_width=feature_width,
+            projector=mlp(feature_width, config.projector),
+            temperature=config.temperature,
+        )
+        self._hardest = config.hardest
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """The loss of all views; `evidence` is their mean."""
+        z_VBD = F.normalize(self.project_views(views.features), dim=-1)
+        temperature = self.temperature(views.progress)
+        loss = hard_nt_xent(z_VBD, temperature=temperature, hardest=self._hardest)
+        return self.pair_losses(loss, z_VBD, temperature=temperature)
+
+    def negative_weights(self, cosines: Tensor, progress: float) -> Tensor:
+        """The share of each negative among the hardest; none for the others."""
+        bound = _quantile(cosines, self._hardest)
+        logits = cosines / self.temperature(progress)
+        return logits.masked_fill(cosines < bound, float("-inf")).softmax(dim=1)
+
+
+def hard_nt_xent(z_VBD: Tensor, *, temperature: Tensor | float, hardest: float) -> Tensor:
+    """NT-Xent of which only the most similar negatives are left (Wang & Liu, 2021).
+
+    An anchor's negatives are the keys of all other samples of the global batch, 2 (N - 1) of them;
+    the ceil(hardest * 2 (N - 1)) most similar count, and those that equal the last of them. Every
+    rank calls this.
+
+    Args:
+        z_VBD: (V, B, D) unit vectors of this rank's samples, two global views first, float32 or
+            float64.
+        temperature: tau.
+        hardest: alpha.
+
+    Returns:
+        (V, B) losses.
+    """
+    keys_GND = torch.stack([collectives.gather(z_BD) for z_BD in z_VBD[:GLOBAL_VIEWS]])
+    own_VGB, others = similarities(z_VBD, keys_GND, temperature=temperature)
+    logits = others.flatten(2)
+    real = logits.shape[2] - GLOBAL_VIEWS  # two are the anchor's own, and -inf
+    bound = _quantile(logits.detach(), hardest, of=real)
+    negatives_VB = logits.masked_fill(logits < bound, float("-inf")).logsumexp(dim=2)
+    return mean_over_partners(cross_entropy(own_VGB, negatives_VB[:, None]))
+
+
+def _quantile(values: Tensor, share: float, *, of: int | None = None) -> Tensor:
+    """The least of the largest `share` of each row's values: (..., 1)."""
+    count = math.ceil(share * (of or values.shape[-1]))
+    return values.topk(count, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)

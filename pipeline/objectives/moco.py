@@ -1,0 +1,121 @@
+"""MoCo: keys of an EMA twin, negatives out of a queue of past ones."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.encoders.ema import EMAConfig, EMATwin
+from pipeline.encoders.heads import Widths, by_view, mlp
+from pipeline.errors import Problem
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    ObjectiveConfig,
+    PairLosses,
+    at_least_float32,
+    without_autocast,
+)
+from pipeline.objectives.contrast import (
+    GLOBAL_VIEWS,
+    ContrastiveObjective,
+    cross_entropy,
+    mean_over_partners,
+)
+from pipeline.objectives.key_queue import KeyQueue, queue_problems
+from pipeline.objectives.temperature import TemperatureConfig
+
+
+class MoCoConfig(ObjectiveConfig):
+    """MoCo v2 (Chen et al., Improved Baselines with Momentum Contrastive Learning, 2020).
+
+    Both views are queries and keys, as in solo-learn and the authors' CIFAR notebook; a queue holds
+    the past keys of each. Shuffled batch normalisation is not needed: with `train.batch_norm: sync`
+    query and key statistics are of the whole batch.
+    """
+
+    kind: Literal["moco"]
+    temperature: TemperatureConfig = TemperatureConfig(start=0.2)
+    queue: Annotated[
+        int, Field(ge=1, description="past keys, a multiple of train.global_batch")
+    ] = 65536
+    ema: EMAConfig = EMAConfig(start=0.999)
+    projector: Widths = (2048, 128)
+
+    def build(self, feature_width: int, *, global_batch: int) -> MoCo:
+        """The objective for an encoder of this feature width."""
+        return MoCo(config=self, feature_width=feature_width)
+
+    def problems(self, *, global_batch: int) -> list[Problem]:
+        """A queue that a step's keys do not fill evenly."""
+        return queue_problems(self.queue, global_batch=global_batch)
+
+
+class MoCo(ContrastiveObjective):
+    """Queries of the encoder against their keys of the twin and the queue.
+
+    In `negative_weights` other samples of the batch stand in for the queue.
+    """
+
+    capabilities = Capabilities(
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+    )
+    ema: EMAConfig
+
+    def __init__(self, *, config: MoCoConfig, feature_width: int) -> None:
+        super().__init__(
+            feature_width=feature_width,
+            projector=mlp(feature_width, config.projector, hidden_norm=False),
+            temperature=config.temperature,
+        )
+        self.ema = config.ema
+        self.target_projector = EMATwin(self.projector)
+        self.queue = KeyQueue(views=GLOBAL_VIEWS, size=config.queue, width=config.projector[-1])
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """Each view's cross entropy with the keys of the global views other than itself."""
+        assert views.targets is not None
+        q_VBD = F.normalize(self.project_views(views.features), dim=-1)
+        keys = at_least_float32(by_view(self.target_projector, views.targets))
+        k_GBD = F.normalize(keys, dim=-1)
+        temperature = self.temperature(views.progress)
+        loss = queue_cross_entropy(q_VBD, k_GBD, self.queue.keys, temperature=temperature)
+        self.queue.offer(k_GBD)
+        return self.pair_losses(loss, q_VBD, temperature=temperature)
+
+    def after_step(self, progress: float) -> None:
+        """Move the key head and the queue."""
+        super().after_step(progress)
+        self.target_projector.follow(self.projector, self.ema.momentum(progress))
+        self.queue.advance()
+
+
+def queue_cross_entropy(
+    q_VBD: Tensor, k_GBD: Tensor, queue_GKD: Tensor, *, temperature: Tensor | float
+) -> Tensor:
+    """Cross entropy of each query's own key among the queue's (MoCo, equation 1).
+
+    loss[v, i] is the mean over the global views g other than v of
+    -log(exp(q_vi . k_gi / tau) / (exp(q_vi . k_gi / tau) + sum_n exp(q_vi . queue_gn / tau))).
+
+    Args:
+        q_VBD: unit vectors of this rank's samples, the G global views first.
+        k_GBD: unit vectors, the twin's, of the same samples.
+        queue_GKD: unit vectors, each view's past keys.
+        temperature: tau.
+
+    Returns:
+        (V, B).
+    """
+    scaled = q_VBD / temperature
+    with without_autocast(q_VBD):
+        own_VGB = torch.einsum("vbd,gbd->vgb", scaled, k_GBD)
+        others_VGB = torch.stack(
+            [(scaled @ queue_KD.T).logsumexp(dim=-1) for queue_KD in queue_GKD.to(scaled.dtype)],
+            dim=1,
+        )
+    return mean_over_partners(cross_entropy(own_VGB, others_VGB))

@@ -1,0 +1,106 @@
+"""MoCo v3: keys of an EMA twin, negatives out of the same batch, no queue."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline import collectives
+from pipeline.encoders.ema import EMAConfig, EMATwin
+from pipeline.encoders.heads import HiddenWidths, Widths, by_view, mlp
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    ObjectiveConfig,
+    PairLosses,
+    at_least_float32,
+)
+from pipeline.objectives.contrast import (
+    GLOBAL_VIEWS,
+    ContrastiveObjective,
+    cross_entropy,
+    mean_over_partners,
+    similarities,
+)
+from pipeline.objectives.temperature import TemperatureConfig
+
+
+class MoCoV3Config(ObjectiveConfig):
+    """MoCo v3 (Chen et al., An Empirical Study of Training Self-Supervised ViTs, ICCV 2021).
+
+    The heads are the official ones for a ViT; for a ResNet `projector: [4096, 256]` and
+    `predictor_norm: false`. The official loss is the sum of both directions, ours their mean.
+    """
+
+    kind: Literal["mocov3"]
+    temperature: TemperatureConfig = TemperatureConfig(start=0.2)
+    ema: EMAConfig = EMAConfig(start=0.99, end=1.0)
+    projector: Widths = (4096, 4096, 256)
+    predictor: HiddenWidths = (4096,)
+    predictor_norm: Annotated[bool, Field(description="batch norm of the predictor's output")] = (
+        True
+    )
+
+    def build(self, feature_width: int, *, global_batch: int) -> MoCoV3:
+        """The objective for an encoder of this feature width."""
+        return MoCoV3(config=self, feature_width=feature_width)
+
+
+class MoCoV3(ContrastiveObjective):
+    """Predictions of the encoder against the twin's keys of the global batch."""
+
+    capabilities = Capabilities(
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+    )
+    ema: EMAConfig
+
+    def __init__(self, *, config: MoCoV3Config, feature_width: int) -> None:
+        super().__init__(
+            feature_width=feature_width,
+            projector=mlp(feature_width, config.projector, output_norm=True),
+            temperature=config.temperature,
+        )
+        self.ema = config.ema
+        width = config.projector[-1]
+        self.predictor = mlp(width, (*config.predictor, width), output_norm=config.predictor_norm)
+        self.target_projector = EMATwin(self.projector)
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """Each view's cross entropy with the keys of the global views other than itself."""
+        assert views.targets is not None
+        z_VBD = self.project_views(views.features)
+        q_VBD = F.normalize(at_least_float32(by_view(self.predictor, z_VBD)), dim=-1)
+        keys = at_least_float32(by_view(self.target_projector, views.targets))
+        temperature = self.temperature(views.progress)
+        loss = batch_cross_entropy(q_VBD, F.normalize(keys, dim=-1), temperature=temperature)
+        return self.pair_losses(loss, F.normalize(z_VBD, dim=-1), temperature=temperature)
+
+    def after_step(self, progress: float) -> None:
+        """Move the key head."""
+        super().after_step(progress)
+        self.target_projector.follow(self.projector, self.ema.momentum(progress))
+
+
+def batch_cross_entropy(q_VBD: Tensor, k_GBD: Tensor, *, temperature: Tensor | float) -> Tensor:
+    """Cross entropy of each prediction's own key among those of the global batch.
+
+    loss[v, i] is the mean over the global views g other than v of
+    2 tau * -log(exp(q_vi . k_gi / tau) / sum_n exp(q_vi . k_gn / tau)), n over the global batch
+    (MoCo v3, equation 1 and algorithm 1). Every rank calls this; keys carry no gradient.
+
+    Args:
+        q_VBD: unit vectors of this rank's samples, the G global views first.
+        k_GBD: unit vectors, the twin's, of the same samples.
+        temperature: tau.
+
+    Returns:
+        (V, B).
+    """
+    keys_GND = torch.stack([collectives.gather(k_BD) for k_BD in k_GBD])
+    own_VGB, others = similarities(q_VBD, keys_GND, temperature=temperature)
+    others_VGB = others.logsumexp(dim=3).transpose(1, 2)
+    return 2 * temperature * mean_over_partners(cross_entropy(own_VGB, others_VGB))

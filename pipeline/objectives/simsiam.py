@@ -1,0 +1,81 @@
+"""SimSiam: each view predicts the other's projection, through which no gradient flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from torch import nn
+from torch.nn import functional as F
+
+from pipeline.encoders.heads import HiddenWidths, Widths, by_view, mlp
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    Objective,
+    ObjectiveConfig,
+    PairLosses,
+    at_least_float32,
+)
+from pipeline.objectives.byol import negative_cosine
+
+_GLOBAL_VIEWS = 2
+
+
+class SimSiamConfig(ObjectiveConfig):
+    """SimSiam (Chen & He, Exploring Simple Siamese Representation Learning, CVPR 2021)."""
+
+    kind: Literal["simsiam"]
+    projector: Widths = (2048, 2048, 2048)
+    predictor: HiddenWidths = (512,)
+    constant_predictor_rate: Annotated[
+        bool, Field(description="whether the predictor's learning rate stays at its peak")
+    ] = True
+    ema: Annotated[None, Field(description="none: targets are of the encoder itself")] = None
+
+    @field_validator("ema", mode="before")
+    @classmethod
+    def _no_twin(cls, value: Any) -> None:
+        if value is not None:
+            raise ValueError(
+                "targets of SimSiam are of the encoder itself; allowed: null, or kind: byol for "
+                "targets of an EMA twin"
+            )
+
+    def build(self, feature_width: int, *, global_batch: int) -> SimSiam:
+        """The objective for an encoder of this feature width."""
+        return SimSiam(config=self, feature_width=feature_width)
+
+
+class SimSiam(Objective):
+    """Predictions against projections of the same weights."""
+
+    capabilities = Capabilities(
+        views=_GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+    )
+
+    def __init__(self, *, config: SimSiamConfig, feature_width: int) -> None:
+        super().__init__(
+            feature_width=feature_width,
+            projector=mlp(feature_width, config.projector, output_norm=True),
+        )
+        width = config.projector[-1]
+        self.predictor = mlp(width, (*config.predictor, width))
+        self._constant_predictor_rate = config.constant_predictor_rate
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """Each view's -cos with the projections of the global views other than itself."""
+        z_VBD = self.project_views(views.features)
+        predictions = at_least_float32(by_view(self.predictor, z_VBD))
+        loss = negative_cosine(predictions, z_VBD[:_GLOBAL_VIEWS])
+        return PairLosses(
+            loss=loss,
+            evidence=loss.detach().mean(dim=0),
+            projections=F.normalize(z_VBD, dim=-1),
+        )
+
+    def constant_rate_parameters(self) -> Iterator[nn.Parameter]:
+        """The predictor's, which must keep up with the projector (section 4.2)."""
+        if self._constant_predictor_rate:
+            yield from self.predictor.parameters()
