@@ -142,10 +142,8 @@ class AMCLMoCo(AdaptiveContrast):
     def _own(self, q_VBD: Tensor, k_GBD: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and temperatures (V, G, B) of queries with their samples' keys."""
         embed = self.pair_temperature.embed
-        with without_autocast(q_VBD):
-            cosines = torch.einsum("vbd,gbd->vgb", q_VBD, k_GBD)
-            embedded = embed(q_VBD), embed(k_GBD)
-            scores = torch.einsum("vbd,gbd->vgb", *embedded)
+        cosines = (q_VBD[:, None] * k_GBD).sum(dim=-1)
+        scores = (embed(q_VBD)[:, None] * embed(k_GBD)).sum(dim=-1)
         return cosines, self.pair_temperature.between(scores)
 
     def _pushed(self, q_VBD: Tensor, queue_KD: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,12 +48,12 @@ class AMCLSimSiam(AdaptiveObjective):
         z_VBCD = at_least_float32(by_view(self.projector, views.features))
         p_VBCD = unit(by_view(self.predictor, z_VBCD))
         targets_GBCD = unit(z_VBCD[:GLOBAL_VIEWS].detach())
-        cosines = torch.einsum("vbcd,gbcd->cvgb", p_VBCD, targets_GBCD)
+        cosines_VGBC = (p_VBCD[:, None] * targets_GBCD).sum(dim=-1)
         embed = self.pair_temperature.embed
-        scores = torch.einsum("vbcd,gbcd->cvgb", embed(p_VBCD), embed(targets_GBCD))
-        temperatures = self.pair_temperature.between(scores)
-        pairs = (-cosines / temperatures + 2 * self.cost(temperatures)).sum(dim=0)
-        loss = mean_over_partners(pairs)
+        scores_VGBC = (embed(p_VBCD)[:, None] * embed(targets_GBCD)).sum(dim=-1)
+        temperatures = self.pair_temperature.between(scores_VGBC)
+        pairs_VGBC = -cosines_VGBC / temperatures + 2 * self.cost(temperatures)
+        loss = mean_over_partners(pairs_VGBC.sum(dim=-1))
         return PairLosses(
             loss=loss,
             evidence=loss.detach().mean(dim=0),

@@ -83,4 +83,4 @@ def negative_cosine(predictions_VBD: Tensor, targets_GBD: Tensor) -> Tensor:
     """
     p_VBD = F.normalize(predictions_VBD, dim=-1)
     t_GBD = F.normalize(targets_GBD.detach(), dim=-1)
-    return mean_over_partners(-torch.einsum("vbd,gbd->vgb", p_VBD, t_GBD))
+    return mean_over_partners(-(p_VBD[:, None] * t_GBD).sum(dim=-1))

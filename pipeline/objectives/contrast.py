@@ -91,4 +91,4 @@ def mean_over_partners(pairs_VGB: Tensor) -> Tensor:
     views, count, _ = pairs_VGB.shape
     partners = 1 - torch.eye(views, count, dtype=pairs_VGB.dtype, device=pairs_VGB.device)
     shares = partners / partners.sum(dim=1, keepdim=True)
-    return torch.einsum("vgb,vg->vb", pairs_VGB, shares)
+    return (pairs_VGB * shares[:, :, None]).sum(dim=1)

@@ -113,7 +113,7 @@ def queue_cross_entropy(
     """
     scaled = q_VBD / temperature
     with without_autocast(q_VBD):
-        own_VGB = torch.einsum("vbd,gbd->vgb", scaled, k_GBD)
+        own_VGB = (scaled[:, None] * k_GBD).sum(dim=-1)
         others_VGB = torch.stack(
             [(scaled @ queue_KD.T).logsumexp(dim=-1) for queue_KD in queue_GKD.to(scaled.dtype)],
             dim=1,

@@ -36,8 +36,10 @@ class PairTemperature(nn.Module):
         self._most = most
 
     def embed(self, vectors: Tensor) -> Tensor:
-        """Phi of vectors (..., D), at least float32."""
-        return at_least_float32(self.phi(vectors))
+        """Phi of vectors (..., D), in their own precision."""
+        with without_autocast(vectors):
+            embedded: Tensor = self.phi(vectors)
+        return embedded
 
     def between(self, scores: Tensor) -> Tensor:
         """Temperatures of pairs with these products of embeddings, any shape."""

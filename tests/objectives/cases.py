@@ -1,0 +1,104 @@
+"""Small settings of every objective, and the inputs of the golden file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.objectives.base import EncodedViews, Objective, PairLosses
+from pipeline.objectives.composite import CompositeConfig
+from pipeline.objectives.single import SingleObjectiveConfig
+from pipeline.pairs.weighting import uniform_weights, weighted_total
+
+GOLDEN = json.loads((Path(__file__).parent.parent / "fixtures" / "golden.json").read_text())[
+    "golden"
+]
+BATCH = 8
+_HEAD = {"projector": [16, 8]}
+_PREDICTOR = {**_HEAD, "predictor": [12]}
+_AMCL = {"kind": "amcl", "heads": 2, "hidden": 5, **_HEAD}
+
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "simclr": {"kind": "simclr", **_HEAD},
+    "simclr, tau learnt": {
+        "kind": "simclr",
+        "temperature": {"start": 0.3, "learnable": True},
+        **_HEAD,
+    },
+    "moco": {"kind": "moco", "queue": 2 * BATCH, "ema": {"start": 0.9}, **_HEAD},
+    "mocov3": {"kind": "mocov3", "ema": {"start": 0.9, "end": 1.0}, **_PREDICTOR},
+    "byol": {"kind": "byol", "ema": {"start": 0.9, "end": 1.0}, **_PREDICTOR},
+    "simsiam": {"kind": "simsiam", **_PREDICTOR},
+    "barlow": {"kind": "barlow", **_HEAD},
+    "vicreg": {"kind": "vicreg", **_HEAD},
+    "unigrad": {"kind": "unigrad", "ema": {"start": 0.9}, "memory": 0.5, **_HEAD},
+    "unigrad without twin": {"kind": "unigrad", "ema": None, **_HEAD},
+    "hard_contrastive": {"kind": "hard_contrastive", "hardest": 0.4, **_HEAD},
+    "amcl over simclr": {**_AMCL, "base": "simclr", "top_k": 3},
+    "amcl over moco": {**_AMCL, "base": "moco", "queue": 2 * BATCH, "top_k": 3},
+    "amcl over simsiam": {**_AMCL, "base": "simsiam", "predictor": [12]},
+    "amcl over barlow": {**_AMCL, "base": "barlow", "regularisation": 1e-3},
+    "composite": {
+        "kind": "composite",
+        "parts": [
+            {"objective": {"kind": "simclr", **_HEAD}},
+            {"weight": 0.5, "objective": {"kind": "byol", "ema": {"start": 0.9}, **_PREDICTOR}},
+            {"weight": 0.1, "objective": {"kind": "barlow", **_HEAD}},
+        ],
+    },
+}
+
+_ANY: TypeAdapter[Any] = TypeAdapter(SingleObjectiveConfig | CompositeConfig)
+
+
+def build(section: dict[str, Any], width: int = 6, *, global_batch: int = BATCH) -> Objective:
+    """The objective of a recipe's section, with the weights of one seed, in float64."""
+    torch.manual_seed(0)
+    objective: Objective = (
+        _ANY.validate_python(section).build(width, global_batch=global_batch).double()
+    )
+    return objective
+
+
+def without_heads(section: dict[str, Any], width: int = 6) -> Objective:
+    """The same with nothing between features and loss."""
+    objective = build({**section, "projector": [width]}, width)
+    for name in ("projector", "predictor", "target_projector"):
+        if getattr(objective, name, None) is not None:
+            setattr(objective, name, nn.Identity())
+    return objective
+
+
+def golden_inputs() -> Tensor:
+    """Z1 and Z2 of the golden file; (2, 8, 6) float64."""
+    n = torch.arange(8, dtype=torch.float64)[:, None]
+    d = torch.arange(6, dtype=torch.float64)[None]
+    z1 = torch.sin(1.0 + 1.7 * n + 0.9 * d + 0.13 * n * d)
+    return torch.stack([z1, z1 + 0.3 * torch.cos(0.4 + 2.1 * n - 1.1 * d)])
+
+
+def unit(z: Tensor) -> Tensor:
+    """Rows of length 1."""
+    return F.normalize(z, dim=-1)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers in float64."""
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def encoded(features: Tensor, *, progress: float = 0.0, seed: int = 1) -> EncodedViews:
+    """Features with targets near those of the global views."""
+    targets = features[:2].detach() + 0.1 * noise(*features[:2].shape, seed=seed).to(features)
+    return EncodedViews(features=features, targets=targets, progress=progress)
+
+
+def total(losses: PairLosses) -> Tensor:
+    """What is minimised."""
+    return weighted_total(losses, uniform_weights(losses))

@@ -1,0 +1,180 @@
+"""What every objective owes the learner, the pair weighting and the journal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.objectives.base import EncodedViews
+from pipeline.objectives.composite import CompositeConfig
+from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise, total
+
+pytestmark = pytest.mark.fast
+
+every = pytest.mark.parametrize("section", OBJECTIVES.values(), ids=OBJECTIVES.keys())
+OF_PAIRS = {name: section for name, section in OBJECTIVES.items() if "barlow" not in name}
+
+
+@every
+def test_losses_have_the_shapes_of_the_contract(section: dict[str, Any]) -> None:
+    objective = build(section)
+    losses = objective(encoded(noise(2, BATCH, 6)))
+    assert losses.loss.shape == (2, BATCH)
+    assert losses.evidence.shape == (BATCH,)
+    assert not losses.evidence.requires_grad
+    assert losses.projections.shape[:2] == (2, BATCH)
+    assert objective.project(noise(BATCH, 6)).shape == (BATCH, losses.projections.shape[2])
+    assert all(value.ndim == 0 for value in (*losses.terms.values(), *losses.logs.values()))
+    assert not any(value.requires_grad for value in losses.logs.values())
+
+
+@every
+def test_all_weights_get_a_gradient_and_targets_get_none(section: dict[str, Any]) -> None:
+    objective = build(section)
+    views = encoded(noise(2, BATCH, 6).requires_grad_())
+    assert views.targets is not None
+    views.targets.requires_grad_()
+    total(objective(views)).backward()
+    for name, weight in objective.named_parameters():
+        if weight.requires_grad:
+            assert weight.grad is not None, name
+            assert weight.grad.isfinite().all(), name
+    assert views.features.grad is not None
+    assert views.targets.grad is None
+
+
+STOPPED = ("simsiam", "unigrad without twin", "amcl over simsiam")  # targets move with features
+MOVING = {name: section for name, section in OBJECTIVES.items() if name not in STOPPED}
+
+
+@pytest.mark.parametrize("section", MOVING.values(), ids=MOVING.keys())
+def test_the_gradient_equals_finite_differences(section: dict[str, Any]) -> None:
+    objective = build(section).eval()  # batch statistics would move while it is probed
+    targets = encoded(noise(2, BATCH, 6)).targets
+
+    def loss(features: Tensor) -> Tensor:
+        return total(objective(EncodedViews(features=features, targets=targets)))
+
+    assert torch.autograd.gradcheck(loss, noise(2, BATCH, 6).requires_grad_())
+
+
+@every
+def test_half_precision_is_for_heads_alone(section: dict[str, Any]) -> None:
+    objective = build(section).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = objective(encoded(noise(2, BATCH, 6).float()))
+    found = (losses.loss, losses.evidence, losses.projections, *losses.terms.values())
+    assert {value.dtype for value in found} == {torch.float32}
+
+
+@every
+def test_evaluation_changes_no_state(section: dict[str, Any]) -> None:
+    objective = build(section).eval()
+    before = {name: value.clone() for name, value in objective.state_dict().items()}
+    objective.project(noise(BATCH, 6))
+    objective(encoded(noise(2, BATCH, 6)))
+    for name, value in objective.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@every
+def test_a_step_after_a_reload_is_the_step_that_would_have_been(section: dict[str, Any]) -> None:
+    whole, taken_up = build(section), build(section)
+    for number in range(2):
+        whole(encoded(noise(2, BATCH, 6, seed=number)))
+        whole.after_step(progress=0.1 * number)
+    taken_up.load_state_dict(whole.state_dict())
+    views = encoded(noise(2, BATCH, 6, seed=2), progress=0.2)
+    assert torch.equal(total(whole(views)), total(taken_up(views)))
+
+
+@every
+def test_negatives_have_weights(section: dict[str, Any]) -> None:
+    weights = build(section).negative_weights(torch.linspace(-1, 1, 21).repeat(3, 1), 0.5)
+    assert weights.shape == (3, 21)
+    assert (weights >= 0).all()
+    assert (weights.sum(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("section", OF_PAIRS.values(), ids=OF_PAIRS.keys())
+def test_a_sample_without_weight_has_no_pull_on_its_own_loss(section: dict[str, Any]) -> None:
+    objective = build(section).eval()
+    losses = objective(encoded(noise(2, BATCH, 6).requires_grad_()))
+    assert objective.capabilities.mining == "per_sample"
+    assert losses.loss.requires_grad
+    assert losses.loss.std() > 0
+
+
+@pytest.mark.parametrize("name", [n for n in OBJECTIVES if "barlow" in n])
+def test_where_no_pair_owns_the_loss_pairs_cannot_be_weighted(name: str) -> None:
+    objective = build(OBJECTIVES[name])
+    losses = objective(encoded(noise(2, BATCH, 6)))
+    assert (objective.capabilities.mining, objective.capabilities.arbitration) == ("none", "none")
+    assert not losses.loss.any()
+    assert set(losses.terms) >= {"invariance", "redundancy"}
+
+
+MULTI_CROP = {
+    name: section for name, section in OBJECTIVES.items() if build(section).capabilities.local_views
+}
+
+
+def test_local_views_are_for_those_that_predict_global_ones() -> None:
+    assert {section["kind"] for section in MULTI_CROP.values()} == {
+        *("simclr", "moco", "mocov3", "byol", "simsiam", "hard_contrastive", "amcl"),
+    }
+
+
+@pytest.mark.parametrize("section", MULTI_CROP.values(), ids=MULTI_CROP.keys())
+def test_local_views_leave_the_losses_of_global_ones_alone(section: dict[str, Any]) -> None:
+    """A local view predicts; it is nobody's target and nobody's negative."""
+    objective = build(section).eval()
+    features = noise(5, BATCH, 6)
+    with_local = objective(encoded(features)).loss
+    assert with_local.shape == (5, BATCH)
+    torch.testing.assert_close(with_local[:2], objective(encoded(features[:2])).loss)
+
+
+@pytest.mark.parametrize("section", MULTI_CROP.values(), ids=MULTI_CROP.keys())
+def test_a_local_view_equal_to_a_global_one_costs_what_its_pairs_cost(
+    section: dict[str, Any],
+) -> None:
+    """The mean over both global targets, of which the one is its own twin's target."""
+    objective = build(section).eval()
+    features = noise(2, BATCH, 6)
+    views = encoded(torch.cat([features, features[:1]]))
+    losses = objective(views).loss
+    assert (losses[2] - losses[0]).abs().max() > 1e-6
+    swapped = EncodedViews(
+        features=torch.cat([features.flip(0), features[:1]]),
+        targets=views.targets.flip(0) if views.targets is not None else None,
+    )
+    if section["kind"] != "moco" and section.get("base") != "moco":  # a queue for each view
+        torch.testing.assert_close(objective(swapped).loss[2], losses[2])
+
+
+def test_a_composite_is_the_weighted_sum_of_its_parts() -> None:
+    section = OBJECTIVES["composite"]
+    composite = build(section)
+    views = encoded(noise(2, BATCH, 6).requires_grad_())
+    found = composite(views)
+    weights = [part.get("weight", 1.0) for part in section["parts"]]
+    parts = [part(views) for part in composite.parts]
+    expected = sum(w * total(part) for w, part in zip(weights, parts, strict=True))
+    torch.testing.assert_close(total(found), expected)
+    torch.testing.assert_close(found.evidence, parts[0].evidence + 0.5 * parts[1].evidence)
+    torch.testing.assert_close(found.terms["barlow/redundancy"], 0.1 * parts[2].terms["redundancy"])
+    assert found.projections.shape == (2, BATCH, 3 * 8)
+    assert composite.ema == composite.parts[1].ema
+
+
+def test_parts_of_one_kind_are_told_apart() -> None:
+    part = {"objective": {"kind": "simclr", "projector": [4]}}
+    config = CompositeConfig(kind="composite", parts=[part, part])
+    assert config.names == ["simclr0", "simclr1"]
+    assert set(build(config.model_dump())(encoded(noise(2, 8, 6))).logs) == {
+        *("simclr0/loss", "simclr0/temperature", "simclr1/loss", "simclr1/temperature"),
+    }
