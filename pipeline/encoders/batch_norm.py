@@ -137,5 +137,7 @@ def _like(module: _BatchNorm, kind: type[GlobalBatchNorm]) -> GlobalBatchNorm:
     )
     own = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
     made.load_state_dict({name: tensor.detach() for name, tensor in own.items()}, assign=True)
+    for name, weight in made.named_parameters():
+        weight.requires_grad_(own[name].requires_grad)
     made.train(module.training)
     return made

@@ -1,0 +1,59 @@
+"""One rank's part in some steps of several learners, in float64; run by tests.
+
+python optimization_steps.py RANK WORLD_SIZE FOLDER
+
+FOLDER has recipes.json, a list, and views.pt, (T, B, V, S, S, 3) uint8 of T steps; it gets RANK.pt,
+for each recipe each step's losses and its gradient, and the learner's state afterwards.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pipeline.recipe import Recipe
+from pipeline.training.learner import build_learner
+from pipeline.training.optimization import Optimization
+
+
+def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
+    """Take the steps with this rank's share (T, B, V, S, S, 3)."""
+    optimization = Optimization(
+        build_learner(recipe).double(),
+        config=recipe.train,
+        seed=0,
+        total_steps=2 * len(views),
+        device=torch.device("cpu"),
+    )
+    losses, terms, gradients = [], [], []
+    for share in views:
+        result = optimization.step(torch.arange(len(share)), (share,))
+        losses.append(result.losses.loss.detach())
+        terms.append({name: value.detach() for name, value in result.losses.terms.items()})
+        gradients.append(
+            {n: p.grad.clone() for n, p in optimization.learner.named_parameters() if p.requires_grad}
+        )
+    return {
+        "losses": torch.stack(losses),
+        "terms": terms,
+        "gradients": gradients,
+        "state": optimization.learner.state_dict(),
+    }
+
+
+def main(rank: int, world_size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size
+    )
+    share = torch.load(folder / "views.pt").chunk(world_size, dim=1)[rank]
+    recipes = map(Recipe.model_validate, json.loads((folder / "recipes.json").read_text()))
+    torch.save([steps_of(recipe, share) for recipe in recipes], folder / f"{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

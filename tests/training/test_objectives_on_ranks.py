@@ -1,0 +1,128 @@
+"""Every objective through the learner: two processes as one, micro-batches as the whole batch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.recipe import Recipe
+from tests.objectives.cases import BATCH, OBJECTIVES
+from tests.ranks.optimization_steps import steps_of
+
+pytestmark = pytest.mark.fast
+
+RANK = Path(__file__).parent.parent / "ranks" / "optimization_steps.py"
+RESNET = {"name": "resnet10t", "args": {"channels": [8, 8, 16, 16], "stem_width": 8}}
+VIT = {
+    "name": "vit_tiny_patch16_224",
+    "args": {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
+}
+STEPS = 3
+
+
+def recipe(
+    section: dict[str, Any], encoder: dict[str, Any] = RESNET, **train: Any
+) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "data": {"shards": "unused"},
+            "views": {"size": 32},
+            "encoder": encoder,
+            "objective": section,
+            "train": {
+                "epochs": 1,
+                "global_batch": BATCH,
+                # As large as it may be with the gradients that some of the losses have.
+                "optimizer": {"kind": "sgd", "lr": 0.01, "warmup": 0, "clip_norm": 1.0},
+                **train,
+            },
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def views() -> Tensor:
+    noise = torch.Generator().manual_seed(0)
+    shape = STEPS, BATCH, 2, 32, 32, 3
+    return torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def on_two_ranks(
+    views: Tensor, tmp_path_factory: pytest.TempPathFactory
+) -> list[list[dict[str, Any]]]:
+    """What both ranks report, of all objectives; batch normalisation in encoder and heads."""
+    folder = tmp_path_factory.mktemp("ranks")
+    recipes = [recipe(section).resolved() for section in OBJECTIVES.values()]
+    (folder / "recipes.json").write_text(json.dumps(recipes))
+    torch.save(views, folder / "views.pt")
+    processes = [
+        subprocess.Popen([sys.executable, RANK, str(rank), "2", folder]) for rank in range(2)
+    ]
+    assert [process.wait(300) for process in processes] == [0, 0]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("number", range(len(OBJECTIVES)), ids=OBJECTIVES.keys())
+def test_two_processes_take_the_steps_of_one(
+    number: int, views: Tensor, on_two_ranks: list[list[dict[str, Any]]]
+) -> None:
+    """In float64: losses, gradients, and after three steps weights, twin, queue and statistics."""
+    expected = steps_of(recipe(list(OBJECTIVES.values())[number]), views)
+    ranks = [found[number] for found in on_two_ranks]
+    losses = torch.cat([rank["losses"] for rank in ranks], dim=2)
+    torch.testing.assert_close(losses, expected["losses"], rtol=1e-8, atol=1e-10)
+    for step in range(STEPS):
+        for name, value in expected["terms"][step].items():
+            mean = torch.stack([rank["terms"][step][name] for rank in ranks]).mean()
+            torch.testing.assert_close(mean, value, rtol=1e-8, atol=1e-10)
+        for rank in ranks:
+            assert_one_direction(rank["gradients"][step], expected["gradients"][step])
+    for rank in ranks:
+        assert rank["state"].keys() == expected["state"].keys()
+        for name, value in expected["state"].items():
+            torch.testing.assert_close(
+                rank["state"][name], value, rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+def assert_one_direction(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    ours, theirs = (
+        torch.cat([gradients[name].flatten() for name in expected])
+        for gradients in (found, expected)
+    )
+    assert torch.cosine_similarity(ours, theirs, dim=0) > 1 - 1e-6
+    assert ours.norm() / theirs.norm() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_micro_batches_take_the_steps_of_the_whole_batch(name: str, views: Tensor) -> None:
+    """With an encoder that no batch normalisation ties to its micro-batch."""
+    whole, in_parts = (
+        steps_of(recipe(OBJECTIVES[name], VIT, micro_batch=size), views) for size in (None, 2)
+    )
+    torch.testing.assert_close(in_parts["losses"], whole["losses"], rtol=1e-9, atol=1e-11)
+    for key, value in whole["state"].items():
+        torch.testing.assert_close(in_parts["state"][key], value, rtol=1e-8, atol=1e-10)
+
+
+def test_a_twin_starts_from_the_weights_that_the_encoder_starts_from() -> None:
+    from pipeline.training.learner import build_learner
+
+    learner = build_learner(recipe(OBJECTIVES["byol"]))
+    weights = {
+        name: value + 1 if value.is_floating_point() else value
+        for name, value in learner.encoder.state_dict().items()
+    }
+    learner.load_encoder(weights)
+    assert learner.twin is not None
+    for name, value in learner.twin.module.state_dict().items():
+        assert torch.equal(value, weights[name])
