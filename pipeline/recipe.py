@@ -150,6 +150,9 @@ _STAND_INS: dict[tuple[int | str, ...], Any] = {
 }
 
 
+_WRONG_KIND = ("union_tag_invalid", "union_tag_not_found", "model_attributes_type")
+
+
 class _Loader(yaml.SafeLoader):
     """YAML 1.1, but 1e-3 is a number, as in YAML 1.2 and everywhere else."""
 
@@ -233,8 +236,9 @@ def _explain(details: ErrorDetails) -> Problem:
         return Problem(where, f"is not a setting; {hint}")
     if details["type"] == "missing":
         return Problem(where, "is missing")
-    if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return _explain_kind(details["input"], where, _place(details["loc"]).kinds)
+    kinds = _place(details["loc"]).kinds
+    if details["type"] in _WRONG_KIND and kinds:
+        return _explain_kind(details["input"], where, kinds)
     message = details["msg"].removeprefix("Value error, ")
     given = details["input"]
     if isinstance(given, Mapping):

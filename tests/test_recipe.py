@@ -12,6 +12,7 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.recipe import Draft, Recipe, draft_recipe
+from tests.objectives.cases import OBJECTIVES
 
 pytestmark = pytest.mark.fast
 
@@ -99,6 +100,48 @@ def test_a_misspelt_setting_gets_a_suggestion(
     assert found.recipe is not None
 
 
+PARTS = {
+    "kind": "composite",
+    "parts": [
+        {"objective": {"kind": "simclr", "temperature": 0}},
+        {"weight": 0, "objective": {"kind": "barlow", "redundanc": 1}},
+        {"objective": {"kind": "moko"}},
+        {"objective": {}},
+    ],
+}
+
+
+def test_mistakes_in_the_parts_of_a_composite_are_told_at_their_places(draft: Reader) -> None:
+    found = dict(draft(recipe=SMALL | {"objective": PARTS}).problems)
+    assert set(found) == {
+        "objective.parts.0.objective.temperature",
+        "objective.parts.1.weight",
+        "objective.parts.1.objective.redundanc",
+        "objective.parts.2.objective.kind",
+        "objective.parts.3.objective.kind",
+    }
+    assert found["objective.parts.1.objective.redundanc"] == (
+        "is not a setting; did you mean redundancy?"
+    )
+    assert found["objective.parts.2.objective.kind"] == "'moko' is wrong; did you mean moco?"
+    assert found["objective.parts.3.objective.kind"].startswith("is missing; allowed: simclr")
+
+
+def test_parts_share_one_twin(draft: Reader) -> None:
+    twins = [{"kind": "byol", "ema": {"start": start}} for start in (0.9, 0.99)]
+    parts = [{"objective": twin} for twin in twins]
+    (problem,) = draft(recipe=SMALL | {"objective": {"kind": "composite", "parts": parts}}).problems
+    assert problem.where == "objective"
+    assert "different ema settings" in problem.message
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_is_read_as_it_was_resolved(draft: Reader, name: str) -> None:
+    recipe = draft(recipe=SMALL | {"objective": OBJECTIVES[name]}).recipe
+    assert recipe is not None
+    assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
+
+
 def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Reader) -> None:
     found = draft("evaluate={train: a, test: b, max_sample: 100}")
     (problem,) = found.problems
@@ -111,7 +154,33 @@ def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Read
         ("seed=-1", "seed", "-1 is wrong: input should be greater than or equal to 0"),
         ("objective.temperature=0", "objective.temperature", "greater than 0"),
         ("objective.kind=sinclr", "objective.kind", "'sinclr' is wrong; did you mean simclr?"),
-        ("objective.kind=byol", "objective.kind", "'byol' is wrong; allowed: simclr, vicreg"),
+        ("objective.kind=swav", "objective.kind", "'swav' is wrong; allowed: simclr, moco, mocov3"),
+        ("objective=simclr", "objective", "'simclr' is not a section with a kind; allowed: simclr"),
+        ("objective.temperature=-1", "objective.temperature", "-1 is wrong: input should be great"),
+        ("objective.temperature=warm", "objective.temperature", "should be a number"),
+        ("objective.temperature={start: 0.2, end: 0}", "objective.temperature.end", "greater than"),
+        (
+            "objective.temperature={start: 0.2, ends: 0.1}",
+            "objective.temperature.ends",
+            "is not a setting; did you mean end?",
+        ),
+        ("objective={kind: moco, ema: {start: 2}}", "objective.ema.start", "less than or equal"),
+        ("objective={kind: simsiam, ema: {}}", "objective.ema", "allowed: null, or kind: byol"),
+        (
+            "objective={kind: amcl, heads: 200}",
+            "objective",
+            "heads 200 are more than the 128 dimensions",
+        ),
+        (
+            "objective={kind: amcl, base: simsiam, queue: 64}",
+            "objective",
+            "queue is a setting of base moco, not of simsiam",
+        ),
+        (
+            "objective={kind: composite, parts: [{objective: {kind: byol}}]}",
+            "objective.parts",
+            "at least 2 items",
+        ),
         ("objective={variance: 1}", "objective.variance", "allowed: kind, projector, temperature"),
         ("objective={kind: vicreg, variance: -1}", "objective.variance", "greater than or equal"),
         (

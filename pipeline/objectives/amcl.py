@@ -61,22 +61,23 @@ class AMCLConfig(ObjectiveConfig):
 
     @model_validator(mode="after")
     def _fits_the_base(self) -> AMCLConfig:
-        for name, bases in _ONLY_WITH.items():
-            if getattr(self, name) is not None and self.base not in bases:
-                raise ValueError(
-                    f"{name} is a setting of base {' and '.join(bases)}, not of {self.base}; "
-                    "allowed: null"
-                )
+        wrong = [
+            f"{name} is a setting of base {' and '.join(bases)}, not of {self.base}; allowed: null"
+            for name, bases in _ONLY_WITH.items()
+            if getattr(self, name) is not None and self.base not in bases
+        ]
         if not self.temperature_least < self.temperature_most:
-            raise ValueError(
+            wrong.append(
                 f"temperature_least {self.temperature_least} is not below temperature_most "
                 f"{self.temperature_most}"
             )
         if self.heads > self.widths[-1]:
-            raise ValueError(
+            wrong.append(
                 f"heads {self.heads} are more than the {self.widths[-1]} dimensions of a head's "
                 "projection"
             )
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
 
     @property

@@ -54,7 +54,7 @@ def vit(**options: object) -> nn.Module:
 @pytest.fixture
 def head() -> Objective:
     torch.manual_seed(0)
-    objective = SimCLRConfig(projector=(16, 8)).build(32)
+    objective = SimCLRConfig(projector=(16, 8)).build(32, global_batch=8)
     objective.train().project(torch.randn(9, 32))  # running statistics away from their start
     return objective
 

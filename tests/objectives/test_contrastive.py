@@ -129,9 +129,7 @@ def test_mocov3_equals_the_golden_value() -> None:
     loss = batch_cross_entropy(
         torch.stack([first, second]), torch.stack([first, second]), temperature=0.2
     )
-    assert 2 * loss.mean().item() == pytest.approx(
-        GOLDEN["mocov3_sym_tau0.2_times2tau"], rel=1e-12
-    )
+    assert 2 * loss.mean().item() == pytest.approx(GOLDEN["mocov3_sym_tau0.2_times2tau"], rel=1e-12)
 
 
 def test_mocov3_equals_a_slow_loop() -> None:
@@ -185,9 +183,7 @@ def test_at_low_temperatures_only_the_nearest_negative_counts() -> None:
     for k in range(6):
         cosines[k, [k, k + 6]] = -2.0
     expected = (cosines.max(dim=1).values - own).clamp(min=0)
-    torch.testing.assert_close(
-        tau * nt_xent(z, temperature=tau)[0], expected, atol=1e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(tau * nt_xent(z, temperature=tau)[0], expected, atol=1e-3, rtol=1e-3)
 
 
 def test_at_high_temperatures_all_negatives_count_alike() -> None:
@@ -195,7 +191,9 @@ def test_at_high_temperatures_all_negatives_count_alike() -> None:
     weights = build(OBJECTIVES["simclr"] | {"temperature": 1e4}).negative_weights(
         torch.linspace(-1, 1, 9, dtype=torch.float64)[None], 0.0
     )
-    torch.testing.assert_close(weights, torch.full((1, 9), 1 / 9, dtype=torch.float64), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        weights, torch.full((1, 9), 1 / 9, dtype=torch.float64), rtol=1e-3, atol=0
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,7 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     ),
     "negative cosine": (
         lambda z: negative_cosine(z, z).mean(),
-        lambda z: sum(
-            NegativeCosineSimilarity()(z[v], z[1 - v].detach()) for v in range(2)
-        ) / 2,
+        lambda z: sum(NegativeCosineSimilarity()(z[v], z[1 - v].detach()) for v in range(2)) / 2,
     ),
     "barlow": (ours_barlow, theirs_barlow),
     "vicreg": (ours_vicreg, theirs_vicreg),
@@ -76,9 +74,9 @@ def test_a_queue_is_lightlys_memory_bank() -> None:
     queries, keys = noise(2, 4, 7).requires_grad_(), noise(2, 4, 7, seed=1)
     bank = criterion.memory_bank.bank.clone()
     reference = criterion(queries[0], keys[1])
-    found = queue_cross_entropy(
-        unit(queries), unit(keys), bank.expand(2, 12, 7), temperature=0.3
-    )[0].mean()
+    found = queue_cross_entropy(unit(queries), unit(keys), bank.expand(2, 12, 7), temperature=0.3)[
+        0
+    ].mean()
     torch.testing.assert_close(found, reference)
     ours, theirs = (torch.autograd.grad(loss, queries)[0][0] for loss in (found, reference))
     torch.testing.assert_close(ours, theirs)

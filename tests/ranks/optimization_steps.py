@@ -35,7 +35,11 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
         losses.append(result.losses.loss.detach())
         terms.append({name: value.detach() for name, value in result.losses.terms.items()})
         gradients.append(
-            {n: p.grad.clone() for n, p in optimization.learner.named_parameters() if p.requires_grad}
+            {
+                n: p.grad.clone()
+                for n, p in optimization.learner.named_parameters()
+                if p.requires_grad
+            }
         )
     return {
         "losses": torch.stack(losses),

@@ -150,6 +150,35 @@ def test_a_micro_batch_divides_the_share_of_any_workers_that_may_train(
         checked_recipe(recipe, [*settings, f"train.micro_batch={right}"])
 
 
+@pytest.mark.parametrize(
+    ("objective", "where", "part"),
+    [
+        ("{kind: moco, queue: 100}", "objective.queue", "100 is not a multiple of train.global"),
+        ("{kind: amcl, base: moco, queue: 40}", "objective.queue", "the nearest is 32"),
+        ("{kind: amcl, top_k: 63}", "objective.top_k", "63, but an anchor has 62 negatives"),
+        (
+            "{kind: composite, parts: [{objective: {kind: byol, ema: {start: 0.9}}}, "
+            "{objective: {kind: moco, queue: 33, ema: {start: 0.9}}}]}",
+            "objective.parts.1.objective.queue",
+            "33 is not a multiple",
+        ),
+    ],
+)
+def test_what_does_not_go_with_the_global_batch_is_named(
+    problems: Checker, objective: str, where: str, part: str
+) -> None:
+    found = problems(f"objective={objective}")
+    assert list(found) == [where]
+    assert part in found[where]
+
+
+def test_local_views_are_refused_where_only_whole_ones_are_compared(problems: Checker) -> None:
+    local = "views.local={count: 2, size: 8}"
+    found = problems("objective={kind: barlow, projector: [16]}", local)
+    assert list(found) == ["views.local"]
+    assert "barlow uses no local views" in found["views.local"]
+
+
 def test_a_micro_batch_is_not_blamed_for_a_wrong_cut(problems: Checker) -> None:
     assert list(problems("train.micro_batch=3", "train.global_batch=36")) == ["train.global_batch"]
     assert list(problems("train.micro_batch=3", "train.workers=two")) == ["train.workers"]
@@ -216,7 +245,6 @@ def test_a_set_that_is_too_small_is_refused_with_the_largest_batch(problems: Che
     ("overrides", "where"),
     [
         (["views.count=3"], "views.count"),
-        (["views.local={size: 8}"], "views.local"),
         (["encoder.args.num_classes=10"], "encoder.args.num_classes"),
         (["encoder.args.pretrained=true"], "encoder.args"),
         (["encoder.name=vit_tiny_patch16_224", "encoder.args={}"], "views.size"),

@@ -27,9 +27,7 @@ VIT = {
 STEPS = 3
 
 
-def recipe(
-    section: dict[str, Any], encoder: dict[str, Any] = RESNET, **train: Any
-) -> Recipe:
+def recipe(section: dict[str, Any], encoder: dict[str, Any] = RESNET, **train: Any) -> Recipe:
     return Recipe.model_validate(
         {
             "data": {"shards": "unused"},
