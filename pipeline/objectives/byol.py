@@ -17,6 +17,7 @@ from pipeline.objectives.base import (
     ObjectiveConfig,
     PairLosses,
     at_least_float32,
+    without_autocast,
 )
 from pipeline.objectives.contrast import mean_over_partners
 
@@ -83,4 +84,6 @@ def negative_cosine(predictions_VBD: Tensor, targets_GBD: Tensor) -> Tensor:
     """
     p_VBD = F.normalize(predictions_VBD, dim=-1)
     t_GBD = F.normalize(targets_GBD.detach(), dim=-1)
-    return mean_over_partners(-torch.einsum("vbd,gbd->vgb", p_VBD, t_GBD))
+    with without_autocast(p_VBD):
+        cosines = torch.einsum("vbd,gbd->vgb", p_VBD, t_GBD)
+    return mean_over_partners(-cosines)

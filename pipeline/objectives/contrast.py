@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -69,6 +71,17 @@ def similarities(
     return own, others
 
 
+def own_products(anchors_VBD: Tensor, keys_GBD: Tensor) -> Tensor:
+    """Products of anchors with each key of their own sample: (V, G, B)."""
+    return (anchors_VBD[:, None] * keys_GBD).sum(dim=-1)
+
+
+def own_places(batch: int, *, views: int = 1) -> Tensor:
+    """Where a global batch has this rank's samples: (B, views) indices into all views' keys."""
+    first = torch.arange(batch) + collectives.rank() * batch
+    return first[:, None] + torch.arange(views) * batch * collectives.world_size()
+
+
 def cross_entropy(own: Tensor, others: Tensor) -> Tensor:
     """-log of the share that a positive has beside its negatives.
 
@@ -82,6 +95,24 @@ def cross_entropy(own: Tensor, others: Tensor) -> Tensor:
     return -F.logsigmoid(own - others)
 
 
+def pair_cross_entropy(own_VGB: Tensor, others: Callable[[int, int], Tensor]) -> Tensor:
+    """(V, B): the mean over a view's partners, the global views other than itself.
+
+    Args:
+        own_VGB: logits of positives.
+        others: logsumexp (B,) of the negatives of a view and a partner; asked for no more of them
+            than count.
+    """
+    views, count, _ = own_VGB.shape
+    losses = [
+        torch.stack(
+            [cross_entropy(own_VGB[v, g], others(v, g)) for g in range(count) if g != v]
+        ).mean(dim=0)
+        for v in range(views)
+    ]
+    return torch.stack(losses)
+
+
 def mean_over_partners(pairs_VGB: Tensor) -> Tensor:
     """(V, B): what a view's pairs with the global views other than itself cost on average.
 
@@ -91,4 +122,4 @@ def mean_over_partners(pairs_VGB: Tensor) -> Tensor:
     views, count, _ = pairs_VGB.shape
     partners = 1 - torch.eye(views, count, dtype=pairs_VGB.dtype, device=pairs_VGB.device)
     shares = partners / partners.sum(dim=1, keepdim=True)
-    return torch.einsum("vgb,vg->vb", pairs_VGB, shares)
+    return (pairs_VGB * shares[:, :, None]).sum(dim=1)  # autocast would round an einsum

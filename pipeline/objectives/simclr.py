@@ -17,8 +17,10 @@ from pipeline.objectives.contrast import (
     ContrastiveObjective,
     cross_entropy,
     mean_over_partners,
-    similarities,
+    own_places,
+    own_products,
 )
+from pipeline.objectives.log_sum_exp import log_sum_exp
 from pipeline.objectives.temperature import TemperatureConfig
 
 
@@ -75,7 +77,23 @@ def nt_xent(z_VBD: Tensor, *, temperature: Tensor | float) -> Tensor:
     Returns:
         (V, B) losses.
     """
-    keys_GND = torch.stack([collectives.gather(z_BD) for z_BD in z_VBD[:GLOBAL_VIEWS]])
-    own_VGB, others = similarities(z_VBD, keys_GND, temperature=temperature)
-    negatives_VB = others.flatten(2).logsumexp(dim=2)
-    return mean_over_partners(cross_entropy(own_VGB, negatives_VB[:, None]))
+    return global_batch_cross_entropy(z_VBD, temperature=temperature)
+
+
+def global_batch_cross_entropy(
+    z_VBD: Tensor, *, temperature: Tensor | float, hardest: int | None = None
+) -> Tensor:
+    """NT-Xent of which each view's so many most similar negatives are left; None: all.
+
+    Every rank calls this.
+    """
+    views, batch, _ = z_VBD.shape
+    keys_ND = torch.cat([collectives.gather(z_BD) for z_BD in z_VBD[:GLOBAL_VIEWS]])
+    # Not the products but the factors are divided: those are many more.
+    scaled = z_VBD / temperature
+    places = own_places(batch, views=GLOBAL_VIEWS).to(z_VBD.device)
+    negatives = log_sum_exp(
+        scaled.flatten(0, 1), keys_ND, own_MG=places.repeat(views, 1), hardest=hardest
+    )
+    own_VGB = own_products(scaled, z_VBD[:GLOBAL_VIEWS])
+    return mean_over_partners(cross_entropy(own_VGB, negatives.view(views, 1, batch)))
