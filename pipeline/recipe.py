@@ -120,7 +120,8 @@ def draft_recipe(path: Path, overrides: Iterable[str] = ()) -> Draft:
         try:
             return Draft(recipe=Recipe.model_validate(raw), problems=problems)
         except ValidationError as error:
-            new = [details for details in error.errors() if not _follows(details, removed)]
+            found = {details["loc"] for details in error.errors()}
+            new = [d for d in error.errors() if not _follows(d, removed=removed, found=found)]
             problems += [_explain(details) for details in new]
             removed |= {details["loc"] for details in new}
             mended = _mend(raw, error.errors())
@@ -188,9 +189,16 @@ def _apply(overrides: Iterable[str], raw: dict[str, Any]) -> None:
         raise UserError(problems)
 
 
-def _follows(details: ErrorDetails, removed: set[tuple[int | str, ...]]) -> bool:
-    """Whether an error comes of having left out a setting that was wrong."""
+def _follows(
+    details: ErrorDetails,
+    *,
+    removed: set[tuple[int | str, ...]],
+    found: set[tuple[int | str, ...]],
+) -> bool:
+    """Whether an error comes of settings that are wrong, or were left out because they were."""
     loc = details["loc"]
+    if details["type"] == "too_short":  # pydantic counts the items that are right
+        return any(len(other) > len(loc) and other[: len(loc)] == loc for other in found)
     if loc == ("train",):
         return bool(removed & {("train", "epochs"), ("train", "steps")})
     return details["type"] == "missing" and any(gone[: len(loc)] == loc for gone in removed)

@@ -16,13 +16,13 @@ from pipeline.objectives.base import (
     at_least_float32,
     without_autocast,
 )
-from pipeline.objectives.contrast import GLOBAL_VIEWS, mean_over_partners, similarities
 from pipeline.objectives.key_queue import KeyQueue
 from pipeline.objectives.pair_temperature import (
     AdaptiveObjective,
     AdaptiveParts,
     temperature_logs,
 )
+from pipeline.objectives.partners import GLOBAL_VIEWS, mean_of_pairs
 
 
 class AdaptiveContrast(AdaptiveObjective):
@@ -82,14 +82,13 @@ class AMCLSimCLR(AdaptiveContrast):
         keys_GNCD = torch.stack([collectives.gather(z) for z in z_VBCD[:GLOBAL_VIEWS]])
         losses, positive, negative = [], [], []
         for z_VBD, keys_GND in zip(z_VBCD.unbind(2), keys_GNCD.unbind(2), strict=True):
-            own, others = similarities(z_VBD, keys_GND, temperature=1.0)
-            own_scores, other_scores = similarities(
-                self.pair_temperature.embed(z_VBD),
-                self.pair_temperature.embed(keys_GND),
-                temperature=1.0,
+            own, others = products(z_VBD, keys_GND)
+            own_scores, other_scores = products(
+                self.pair_temperature.embed(z_VBD), self.pair_temperature.embed(keys_GND)
             )
             temperatures = self.pair_temperature.between(own_scores)
-            pull = mean_over_partners(self.positive_loss(own, temperatures))
+            pairs_VGB = self.positive_loss(own, temperatures)
+            pull = mean_of_pairs(pairs_VGB)
             push, chosen = self.negative_loss(
                 others.flatten(0, 1).flatten(1), other_scores.flatten(0, 1).flatten(1)
             )
@@ -134,7 +133,7 @@ class AMCLMoCo(AdaptiveContrast):
                 push.append(found)
                 negative.append(chosen)
             pairs = self.positive_loss(own, temperatures) + torch.stack(push, dim=1)
-            losses.append(mean_over_partners(pairs))
+            losses.append(mean_of_pairs(pairs))
             positive.append(temperatures)
         self.queue.offer(k_GBCD.flatten(2))
         return self.summed_up(losses, q_VBCD, positive, negative)
@@ -165,3 +164,26 @@ class AMCLMoCo(AdaptiveContrast):
 def unit(z_VBCD: Tensor) -> Tensor:
     """Each head's rows at length 1, at least float32."""
     return F.normalize(at_least_float32(z_VBCD), dim=-1)
+
+
+def products(anchors_VBD: Tensor, keys_GND: Tensor) -> tuple[Tensor, Tensor]:
+    """Products of anchors with their own samples' keys and with all others'.
+
+    Args:
+        anchors_VBD: of this rank's samples, float32 or float64.
+        keys_GND: of the global batch, in rank order.
+
+    Returns:
+        Own (V, G, B), and others (V, B, G, N) with -inf in place of own ones.
+    """
+    views, batch, width = anchors_VBD.shape
+    count, total, _ = keys_GND.shape
+    with without_autocast(anchors_VBD):
+        anchors_MD = anchors_VBD.reshape(views * batch, width)
+        others = (anchors_MD @ keys_GND.reshape(count * total, width).T).view(
+            views, batch, count, total
+        )
+    diagonal = others.diagonal(offset=collectives.rank() * batch, dim1=1, dim2=3)
+    own = diagonal.clone()
+    diagonal.fill_(float("-inf"))
+    return own, others

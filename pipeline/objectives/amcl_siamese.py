@@ -19,12 +19,12 @@ from pipeline.objectives.base import (
     at_least_float32,
     without_autocast,
 )
-from pipeline.objectives.contrast import GLOBAL_VIEWS, mean_over_partners
 from pipeline.objectives.pair_temperature import (
     AdaptiveObjective,
     AdaptiveParts,
     temperature_logs,
 )
+from pipeline.objectives.partners import GLOBAL_VIEWS, mean_of_pairs
 
 
 class AMCLSimSiam(AdaptiveObjective):
@@ -53,7 +53,7 @@ class AMCLSimSiam(AdaptiveObjective):
         scores_VGBC = (embed(p_VBCD)[:, None] * embed(targets_GBCD)).sum(dim=-1)
         temperatures = self.pair_temperature.between(scores_VGBC)
         pairs_VGBC = -cosines_VGBC / temperatures + 2 * self.cost(temperatures)
-        loss = mean_over_partners(pairs_VGBC.sum(dim=-1))
+        loss = mean_of_pairs(pairs_VGBC.sum(dim=-1))
         return PairLosses(
             loss=loss,
             evidence=loss.detach().mean(dim=0),

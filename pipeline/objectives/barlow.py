@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from pipeline import collectives
+from pipeline.encoders.batch_norm import GlobalBatchNorm
 from pipeline.encoders.heads import Widths, mlp
 from pipeline.objectives.base import (
     Capabilities,
@@ -18,8 +18,6 @@ from pipeline.objectives.base import (
     PairLosses,
     without_autocast,
 )
-
-_EPSILON = 1e-5  # of the official batch normalisation
 
 
 class BarlowConfig(ObjectiveConfig):
@@ -70,11 +68,10 @@ class Barlow(Objective):
 
 def standardise(z_BD: Tensor) -> Tensor:
     """Dimensions with mean 0 and biased variance 1 over the global batch. Every rank calls this."""
-    count = len(z_BD) * collectives.world_size()
-    mean = collectives.all_sum(z_BD.sum(dim=0)) / count
-    centred = z_BD - mean
-    variance = collectives.all_sum(centred.square().sum(dim=0)) / count
-    return centred * torch.rsqrt(variance + _EPSILON)
+    normalised: Tensor = GlobalBatchNorm(
+        z_BD.shape[1], affine=False, track_running_stats=False, device=z_BD.device
+    )(z_BD)
+    return normalised
 
 
 def cross_correlation(z_VBD: Tensor) -> Tensor:
@@ -95,6 +92,13 @@ def cross_correlation(z_VBD: Tensor) -> Tensor:
     return collectives.all_sum(products) / count
 
 
+def squares_off_diagonal(square_DD: Tensor) -> Tensor:
+    """The sum of a matrix's squared entries but for its diagonal, with no copy of the matrix."""
+    entries, diagonal = square_DD.flatten(), square_DD.diagonal()
+    with without_autocast(square_DD):
+        return entries.dot(entries) - diagonal.dot(diagonal)
+
+
 def cross_correlation_losses(z_VBD: Tensor) -> tuple[Tensor, Tensor]:
     """Squares of C's distance from the identity, on and off the diagonal (equation 1).
 
@@ -102,6 +106,5 @@ def cross_correlation_losses(z_VBD: Tensor) -> tuple[Tensor, Tensor]:
         z_VBD: as for `cross_correlation`.
     """
     correlation = cross_correlation(z_VBD)
-    diagonal = correlation.diagonal()
-    on_diagonal = (diagonal - 1).square().sum()
-    return on_diagonal, correlation.square().sum() - diagonal.square().sum()
+    on_diagonal = (correlation.diagonal() - 1).square().sum()
+    return on_diagonal, squares_off_diagonal(correlation)

@@ -17,9 +17,7 @@ from pipeline.objectives.base import (
     PairLosses,
     at_least_float32,
 )
-from pipeline.objectives.contrast import mean_over_partners
-
-_GLOBAL_VIEWS = 2
+from pipeline.objectives.partners import GLOBAL_VIEWS, mean_over_partners
 
 
 class BYOLConfig(ObjectiveConfig):
@@ -39,7 +37,7 @@ class BYOL(Objective):
     """Predictions of the encoder's projections against the twin's."""
 
     capabilities = Capabilities(
-        views=_GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
     )
     ema: EMAConfig
 
@@ -80,6 +78,8 @@ def negative_cosine(predictions_VBD: Tensor, targets_GBD: Tensor) -> Tensor:
     Returns:
         (V, B), the mean over the global views other than the predicting one.
     """
-    p_VBD = F.normalize(predictions_VBD, dim=-1)
-    t_GBD = F.normalize(targets_GBD.detach(), dim=-1)
-    return mean_over_partners(-(p_VBD[:, None] * t_GBD).sum(dim=-1))
+    stopped = targets_GBD.detach()
+    return mean_over_partners(
+        lambda view, partner: -F.cosine_similarity(predictions_VBD[view], stopped[partner], dim=-1),
+        views=len(predictions_VBD),
+    )

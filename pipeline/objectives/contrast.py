@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.objectives.base import Objective, PairLosses, without_autocast
+from pipeline.objectives.base import Objective, PairLosses
+from pipeline.objectives.log_sum_exp import log_sum_exp
+from pipeline.objectives.partners import GLOBAL_VIEWS, mean_of_pairs, mean_over_partners
 from pipeline.objectives.temperature import Temperature, TemperatureConfig
-
-GLOBAL_VIEWS = 2
 
 
 class ContrastiveObjective(Objective):
@@ -42,31 +44,15 @@ class ContrastiveObjective(Objective):
         )
 
 
-def similarities(
-    anchors_VBD: Tensor, keys_GND: Tensor, *, temperature: Tensor | float
-) -> tuple[Tensor, Tensor]:
-    """Cosines over tau of anchors with their own samples' keys and with all others'.
+def own_products(anchors_VBD: Tensor, keys_GBD: Tensor) -> Tensor:
+    """Products of anchors with each key of their own sample: (V, G, B)."""
+    return (anchors_VBD[:, None] * keys_GBD).sum(dim=-1)
 
-    Args:
-        anchors_VBD: unit vectors of this rank's samples, float32 or float64.
-        keys_GND: unit vectors of the global batch, in rank order.
-        temperature: tau.
 
-    Returns:
-        Own (V, G, B), and others (V, B, G, N) with -inf in place of own ones.
-    """
-    views, batch, width = anchors_VBD.shape
-    count, total, _ = keys_GND.shape
-    with without_autocast(anchors_VBD):
-        # Not the products but the factors are divided: those are many more.
-        scaled = (anchors_VBD / temperature).view(views * batch, width)
-        others = (scaled @ keys_GND.reshape(count * total, width).T).view(
-            views, batch, count, total
-        )
-    diagonal = others.diagonal(offset=collectives.rank() * batch, dim1=1, dim2=3)
-    own = diagonal.clone()
-    diagonal.fill_(float("-inf"))
-    return own, others
+def own_places(batch: int, *, views: int = 1) -> Tensor:
+    """Where a global batch has this rank's samples: (B, views) indices into all views' keys."""
+    first = torch.arange(batch) + collectives.rank() * batch
+    return first[:, None] + torch.arange(views) * batch * collectives.world_size()
 
 
 def cross_entropy(own: Tensor, others: Tensor) -> Tensor:
@@ -82,13 +68,33 @@ def cross_entropy(own: Tensor, others: Tensor) -> Tensor:
     return -F.logsigmoid(own - others)
 
 
-def mean_over_partners(pairs_VGB: Tensor) -> Tensor:
-    """(V, B): what a view's pairs with the global views other than itself cost on average.
+def pair_cross_entropy(own_VGB: Tensor, others: Callable[[int, int], Tensor]) -> Tensor:
+    """(V, B): the mean over a view's partners.
 
     Args:
-        pairs_VGB: of each view, the G global ones first, with each global one.
+        own_VGB: logits of positives.
+        others: logsumexp (B,) of the negatives of a view and a partner.
     """
-    views, count, _ = pairs_VGB.shape
-    partners = 1 - torch.eye(views, count, dtype=pairs_VGB.dtype, device=pairs_VGB.device)
-    shares = partners / partners.sum(dim=1, keepdim=True)
-    return (pairs_VGB * shares[:, :, None]).sum(dim=1)
+    return mean_over_partners(
+        lambda view, partner: cross_entropy(own_VGB[view, partner], others(view, partner)),
+        views=len(own_VGB),
+    )
+
+
+def global_batch_cross_entropy(
+    z_VBD: Tensor, *, temperature: Tensor | float, hardest: int | None = None
+) -> Tensor:
+    """NT-Xent of which each view's so many most similar negatives are left; None: all.
+
+    Every rank calls this.
+    """
+    views, batch, _ = z_VBD.shape
+    keys_ND = torch.cat([collectives.gather(z_BD) for z_BD in z_VBD[:GLOBAL_VIEWS]])
+    # Not the products but the factors are divided: those are many more.
+    scaled = z_VBD / temperature
+    places = own_places(batch, views=GLOBAL_VIEWS).to(z_VBD.device)
+    negatives = log_sum_exp(
+        scaled.flatten(0, 1), keys_ND, own_MG=places.repeat(views, 1), hardest=hardest
+    )
+    own_VGB = own_products(scaled, z_VBD[:GLOBAL_VIEWS])
+    return mean_of_pairs(cross_entropy(own_VGB, negatives.view(views, 1, batch)))

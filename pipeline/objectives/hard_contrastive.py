@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,13 +12,8 @@ from torch.nn import functional as F
 from pipeline import collectives
 from pipeline.encoders.heads import Widths, mlp
 from pipeline.objectives.base import Capabilities, EncodedViews, ObjectiveConfig, PairLosses
-from pipeline.objectives.contrast import (
-    GLOBAL_VIEWS,
-    ContrastiveObjective,
-    cross_entropy,
-    mean_over_partners,
-    similarities,
-)
+from pipeline.objectives.contrast import ContrastiveObjective, global_batch_cross_entropy
+from pipeline.objectives.partners import GLOBAL_VIEWS
 from pipeline.objectives.temperature import TemperatureConfig
 
 
@@ -86,16 +80,13 @@ def hard_nt_xent(z_VBD: Tensor, *, temperature: Tensor | float, hardest: float) 
     Returns:
         (V, B) losses.
     """
-    keys_GND = torch.stack([collectives.gather(z_BD) for z_BD in z_VBD[:GLOBAL_VIEWS]])
-    own_VGB, others = similarities(z_VBD, keys_GND, temperature=temperature)
-    logits = others.flatten(2)
-    real = logits.shape[2] - GLOBAL_VIEWS  # two are the anchor's own, and -inf
-    bound = _quantile(logits.detach(), hardest, of=real)
-    negatives_VB = logits.masked_fill(logits < bound, float("-inf")).logsumexp(dim=2)
-    return mean_over_partners(cross_entropy(own_VGB, negatives_VB[:, None]))
+    negatives = GLOBAL_VIEWS * (z_VBD.shape[1] * collectives.world_size() - 1)
+    return global_batch_cross_entropy(
+        z_VBD, temperature=temperature, hardest=max(1, math.ceil(hardest * negatives))
+    )
 
 
-def _quantile(values: Tensor, share: float, *, of: int | None = None) -> Tensor:
+def _quantile(values: Tensor, share: float) -> Tensor:
     """The least of the largest `share` of each row's values: (..., 1)."""
-    count = math.ceil(share * (of or values.shape[-1]))
+    count = math.ceil(share * values.shape[-1])
     return values.topk(count, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)

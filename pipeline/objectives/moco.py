@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,15 +17,15 @@ from pipeline.objectives.base import (
     ObjectiveConfig,
     PairLosses,
     at_least_float32,
-    without_autocast,
 )
 from pipeline.objectives.contrast import (
-    GLOBAL_VIEWS,
     ContrastiveObjective,
-    cross_entropy,
-    mean_over_partners,
+    own_products,
+    pair_cross_entropy,
 )
 from pipeline.objectives.key_queue import KeyQueue, queue_problems
+from pipeline.objectives.log_sum_exp import log_sum_exp
+from pipeline.objectives.partners import GLOBAL_VIEWS
 from pipeline.objectives.temperature import TemperatureConfig
 
 
@@ -112,10 +111,8 @@ def queue_cross_entropy(
         (V, B).
     """
     scaled = q_VBD / temperature
-    with without_autocast(q_VBD):
-        own_VGB = (scaled[:, None] * k_GBD).sum(dim=-1)
-        others_VGB = torch.stack(
-            [(scaled @ queue_KD.T).logsumexp(dim=-1) for queue_KD in queue_GKD.to(scaled.dtype)],
-            dim=1,
-        )
-    return mean_over_partners(cross_entropy(own_VGB, others_VGB))
+    queues = queue_GKD.to(scaled.dtype)
+    return pair_cross_entropy(
+        own_products(scaled, k_GBD),
+        lambda view, partner: log_sum_exp(scaled[view], queues[partner]),
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,12 +19,13 @@ from pipeline.objectives.base import (
     at_least_float32,
 )
 from pipeline.objectives.contrast import (
-    GLOBAL_VIEWS,
     ContrastiveObjective,
-    cross_entropy,
-    mean_over_partners,
-    similarities,
+    own_places,
+    own_products,
+    pair_cross_entropy,
 )
+from pipeline.objectives.log_sum_exp import log_sum_exp
+from pipeline.objectives.partners import GLOBAL_VIEWS
 from pipeline.objectives.temperature import TemperatureConfig
 
 
@@ -100,7 +100,11 @@ def batch_cross_entropy(q_VBD: Tensor, k_GBD: Tensor, *, temperature: Tensor | f
     Returns:
         (V, B).
     """
-    keys_GND = torch.stack([collectives.gather(k_BD) for k_BD in k_GBD])
-    own_VGB, others = similarities(q_VBD, keys_GND, temperature=temperature)
-    others_VGB = others.logsumexp(dim=3).transpose(1, 2)
-    return 2 * temperature * mean_over_partners(cross_entropy(own_VGB, others_VGB))
+    keys = [collectives.gather(k_BD) for k_BD in k_GBD]
+    scaled = q_VBD / temperature
+    places = own_places(q_VBD.shape[1]).to(q_VBD.device)
+    loss = pair_cross_entropy(
+        own_products(scaled, k_GBD),
+        lambda view, partner: log_sum_exp(scaled[view], keys[partner], own_MG=places),
+    )
+    return 2 * temperature * loss

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline import collectives
 from pipeline.encoders.heads import Widths, mlp
 from pipeline.objectives.base import Capabilities, EncodedViews, ObjectiveConfig, PairLosses
-from pipeline.objectives.contrast import (
-    GLOBAL_VIEWS,
-    ContrastiveObjective,
-    cross_entropy,
-    mean_over_partners,
-    similarities,
-)
+from pipeline.objectives.contrast import ContrastiveObjective, global_batch_cross_entropy
+from pipeline.objectives.partners import GLOBAL_VIEWS
 from pipeline.objectives.temperature import TemperatureConfig
 
 
@@ -75,7 +68,4 @@ def nt_xent(z_VBD: Tensor, *, temperature: Tensor | float) -> Tensor:
     Returns:
         (V, B) losses.
     """
-    keys_GND = torch.stack([collectives.gather(z_BD) for z_BD in z_VBD[:GLOBAL_VIEWS]])
-    own_VGB, others = similarities(z_VBD, keys_GND, temperature=temperature)
-    negatives_VB = others.flatten(2).logsumexp(dim=2)
-    return mean_over_partners(cross_entropy(own_VGB, negatives_VB[:, None]))
+    return global_batch_cross_entropy(z_VBD, temperature=temperature)

@@ -19,8 +19,7 @@ from pipeline.objectives.base import (
     at_least_float32,
 )
 from pipeline.objectives.byol import negative_cosine
-
-_GLOBAL_VIEWS = 2
+from pipeline.objectives.partners import GLOBAL_VIEWS
 
 
 class SimSiamConfig(ObjectiveConfig):
@@ -52,7 +51,7 @@ class SimSiam(Objective):
     """Predictions against projections of the same weights."""
 
     capabilities = Capabilities(
-        views=_GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
     )
 
     def __init__(self, *, config: SimSiamConfig, feature_width: int) -> None:
@@ -68,7 +67,7 @@ class SimSiam(Objective):
         """Each view's -cos with the projections of the global views other than itself."""
         z_VBD = self.project_views(views.features)
         predictions = at_least_float32(by_view(self.predictor, z_VBD))
-        loss = negative_cosine(predictions, z_VBD[:_GLOBAL_VIEWS])
+        loss = negative_cosine(predictions, z_VBD[:GLOBAL_VIEWS])
         return PairLosses(
             loss=loss,
             evidence=loss.detach().mean(dim=0),

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.encoders.heads import Widths, mlp
+from pipeline.objectives.barlow import squares_off_diagonal
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
@@ -60,9 +61,9 @@ class VICReg(Objective):
         """The terms for two views; both of a sample have the same pair loss."""
         z_VBD = self.project_views(views.features)
         distance = invariance(z_VBD)
-        everyone = [collectives.gather(z_BD) for z_BD in z_VBD]
-        spread = torch.stack([variance_hinge(z_ND) for z_ND in everyone]).mean()
-        redundancy = torch.stack([squared_covariance(z_ND) for z_ND in everyone]).sum()
+        covariances = [covariance(collectives.gather(z_BD)) for z_BD in z_VBD]
+        spread = torch.stack([variance_hinge(found) for found in covariances]).mean()
+        redundancy = torch.stack([squared_covariance(found) for found in covariances]).sum()
         config = self._config
         return PairLosses(
             loss=config.invariance * distance.expand(z_VBD.shape[:2]),
@@ -79,20 +80,22 @@ def invariance(z_VBD: Tensor) -> Tensor:
     """Mean squared difference of the two views, (B,); the mean is over dimensions (equation 5)."""
     if len(z_VBD) != 2:
         raise ValueError(f"VICReg compares 2 views, got {len(z_VBD)}")
-    return (z_VBD[0] - z_VBD[1]).square().mean(dim=-1)
+    return F.mse_loss(z_VBD[0], z_VBD[1], reduction="none").mean(dim=-1)
 
 
-def variance_hinge(z_ND: Tensor) -> Tensor:
-    """How far deviations are below 1, the mean over dimensions (equation 1); unbiased variance."""
-    deviation = (z_ND.var(dim=0) + _EPSILON).sqrt()
+def covariance(z_ND: Tensor) -> Tensor:
+    """(D, D), unbiased (equation 3)."""
+    centred = z_ND - z_ND.mean(dim=0)
+    with without_autocast(z_ND):
+        return centred.T @ centred / (len(z_ND) - 1)
+
+
+def variance_hinge(covariance_DD: Tensor) -> Tensor:
+    """How far deviations are below 1, the mean over dimensions (equation 1)."""
+    deviation = (covariance_DD.diagonal() + _EPSILON).sqrt()
     return F.relu(1 - deviation).mean()
 
 
-def squared_covariance(z_ND: Tensor) -> Tensor:
-    """Squares of all covariances of distinct dimensions, over D (equations 3 and 4)."""
-    count, width = z_ND.shape
-    centred = z_ND - z_ND.mean(dim=0)
-    with without_autocast(z_ND):
-        covariance = centred.T @ centred / (count - 1)
-    squares = covariance.square()
-    return (squares.sum() - squares.diagonal().sum()) / width
+def squared_covariance(covariance_DD: Tensor) -> Tensor:
+    """Squares of all covariances of distinct dimensions, over D (equation 4)."""
+    return squares_off_diagonal(covariance_DD) / len(covariance_DD)

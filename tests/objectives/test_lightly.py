@@ -15,7 +15,7 @@ from pipeline.objectives.barlow import cross_correlation_losses
 from pipeline.objectives.byol import negative_cosine
 from pipeline.objectives.moco import queue_cross_entropy
 from pipeline.objectives.simclr import nt_xent
-from pipeline.objectives.vicreg import invariance, squared_covariance, variance_hinge
+from pipeline.objectives.vicreg import covariance, invariance, squared_covariance, variance_hinge
 from tests.objectives.cases import noise, unit
 
 pytestmark = pytest.mark.fast
@@ -32,8 +32,8 @@ def theirs_barlow(z: Tensor) -> Tensor:
 
 
 def ours_vicreg(z: Tensor) -> Tensor:
-    hinge = torch.stack([variance_hinge(view) for view in z]).mean()
-    redundancy = torch.stack([squared_covariance(view) for view in z]).sum()
+    hinge = torch.stack([variance_hinge(covariance(view)) for view in z]).mean()
+    redundancy = torch.stack([squared_covariance(covariance(view)) for view in z]).sum()
     return 25 * invariance(z).mean() + 25 * hinge + redundancy
 
 

@@ -41,7 +41,7 @@ def test_a_learnt_temperature_follows_its_gradient_and_keeps_to_its_bounds() -> 
         with torch.no_grad():
             weight.fill_(pushed)
         temperature.clamp()
-        assert float(temperature(0.3)) == pytest.approx(kept)
+        assert temperature(0.3).detach().item() == pytest.approx(kept)
 
 
 @pytest.mark.parametrize(

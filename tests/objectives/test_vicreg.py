@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from pipeline.objectives.base import EncodedViews, Objective
-from pipeline.objectives.vicreg import invariance, squared_covariance, variance_hinge
+from pipeline.objectives.vicreg import (
+    covariance,
+    invariance,
+    squared_covariance,
+    variance_hinge,
+)
 from tests.objectives.cases import GOLDEN, golden_inputs, total, without_heads
 
 pytestmark = pytest.mark.fast
@@ -21,9 +26,9 @@ def identity_head(**weights: float) -> Objective:
 def test_the_terms_equal_the_golden_values() -> None:
     z = golden_inputs()
     assert invariance(z).mean().item() == pytest.approx(GOLDEN["vicreg_sim"], rel=1e-12)
-    spread = torch.stack([variance_hinge(view) for view in z]).mean()
+    spread = torch.stack([variance_hinge(covariance(view)) for view in z]).mean()
     assert spread.item() == pytest.approx(GOLDEN["vicreg_std_half_sum"], rel=1e-12)
-    redundancy = torch.stack([squared_covariance(view) for view in z]).sum()
+    redundancy = torch.stack([squared_covariance(covariance(view)) for view in z]).sum()
     assert redundancy.item() == pytest.approx(GOLDEN["vicreg_cov_sum"], rel=1e-12)
 
 
@@ -36,13 +41,13 @@ def test_the_terms_equal_a_slow_loop() -> None:
     z = torch.randn(9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mean = [sum(float(row[i]) for row in z) / 9 for i in range(4)]
 
-    def covariance(i: int, j: int) -> float:
+    def slow_covariance(i: int, j: int) -> float:
         return sum((float(row[i]) - mean[i]) * (float(row[j]) - mean[j]) for row in z) / 8
 
-    hinge = sum(max(0.0, 1 - (covariance(i, i) + 1e-4) ** 0.5) for i in range(4)) / 4
-    redundancy = sum(covariance(i, j) ** 2 for i in range(4) for j in range(4) if i != j) / 4
-    assert variance_hinge(z).item() == pytest.approx(hinge, rel=1e-12)
-    assert squared_covariance(z).item() == pytest.approx(redundancy, rel=1e-12)
+    hinge = sum(max(0.0, 1 - (slow_covariance(i, i) + 1e-4) ** 0.5) for i in range(4)) / 4
+    redundancy = sum(slow_covariance(i, j) ** 2 for i in range(4) for j in range(4) if i != j) / 4
+    assert variance_hinge(covariance(z)).item() == pytest.approx(hinge, rel=1e-12)
+    assert squared_covariance(covariance(z)).item() == pytest.approx(redundancy, rel=1e-12)
 
 
 def test_gradient_equals_finite_differences() -> None:
@@ -55,14 +60,14 @@ def test_gradient_equals_finite_differences() -> None:
 
 
 def test_collapsed_projections_cost_the_whole_hinge() -> None:
-    assert variance_hinge(torch.ones(5, 3)).item() == pytest.approx(0.99)
-    assert squared_covariance(torch.ones(5, 3)).item() == 0
+    assert variance_hinge(covariance(torch.ones(5, 3))).item() == pytest.approx(0.99)
+    assert squared_covariance(covariance(torch.ones(5, 3))).item() == 0
 
 
 def test_uncorrelated_dimensions_of_deviation_one_cost_nothing() -> None:
     z = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    assert variance_hinge(z).item() == 0
-    assert squared_covariance(z).item() == 0
+    assert variance_hinge(covariance(z)).item() == 0
+    assert squared_covariance(covariance(z)).item() == 0
 
 
 def test_weights_reach_the_pairs_and_the_terms() -> None:
@@ -78,8 +83,8 @@ def test_weights_reach_the_pairs_and_the_terms() -> None:
 def test_autocast_does_not_round_covariances() -> None:
     z = golden_inputs()[0]
     with torch.autocast("cpu", torch.bfloat16):
-        redundancy = squared_covariance(z.float())
-    assert redundancy.item() == pytest.approx(squared_covariance(z).item(), rel=1e-5)
+        redundancy = squared_covariance(covariance(z.float()))
+    assert redundancy.item() == pytest.approx(squared_covariance(covariance(z)).item(), rel=1e-5)
 
 
 def test_solo_learns_form_is_that_of_twice_the_variance() -> None:
