@@ -22,20 +22,18 @@ Settings = dict[str, float | bool]
 
 _TWO_LAYERS = [512, 128]
 _THREE_LAYERS = [512, 512, 512]
-_RATES: list[Settings] = [{"lr": 1e-3}, {"lr": 3e-3}, {"lr": 1e-2}]
+_RATES: list[Settings] = [{"lr": 3e-3}, {"lr": 1e-2}]
 _TEMPERATURES: list[Settings] = [
-    {"lr": 1e-3, "temperature": 0.2},
     {"lr": 3e-3, "temperature": 0.2},
     {"lr": 1e-2, "temperature": 0.2},
     {"lr": 3e-3, "temperature": 0.5},
 ]
 _TWINS: list[Settings] = [
-    {"lr": 1e-3, "ema": 0.9},
     {"lr": 3e-3, "ema": 0.9},
     {"lr": 1e-2, "ema": 0.9},
     {"lr": 3e-3, "ema": 0.99},
 ]
-_PREDICTOR: list[Settings] = [{"lr": 3e-4}, *_RATES]
+_PREDICTOR: list[Settings] = [{"lr": 1e-3}, {"lr": 3e-3}]
 
 
 @dataclass(frozen=True, kw_only=True)
