@@ -1,0 +1,146 @@
+"""What encoders each objective makes of 10,000 small photographs, beside lightly's same method.
+
+    python benchmarks/accuracy.py CIFAR10_10K.npz --out accuracy.jsonl
+
+The settings of a method are chosen with one seed and half of the length on a part of the training
+images that is held out; the best ones are then trained with three seeds on all of them, and probed
+on the test images. Finished cells are kept in the file, and are not run again; beside a cell that
+failed the others go on. `accuracy_page.py` makes the table of docs/objectives.md of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from accuracy_cell import Cell, run_cell
+from accuracy_methods import LIBRARIES, SEEDS, Method
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Cells that are finished, by key, and keys of those that failed."""
+
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+
+    def over(self, cell: Cell) -> bool:
+        """Whether nothing more is to come of it."""
+        return cell.key in self.done or cell.key in self.failed
+
+
+def main(
+    images: Annotated[Path, typer.Argument(help=".npz: x_train, y_train, x_test, y_test")],
+    out: Annotated[Path, typer.Option(help="JSON lines of finished cells.")] = Path(
+        "accuracy.jsonl"
+    ),
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
+    only: Annotated[str, typer.Option(help="Methods, separated by commas; empty: all.")] = "",
+    library: Annotated[str, typer.Option(help="floor, ours or lightly; empty: all.")] = "",
+    stage: Annotated[str, typer.Option(help="settings, seeds or all.")] = "all",
+    steps: Annotated[int, typer.Option(help="Of each cell, to try it out; 0: all.")] = 0,
+) -> None:
+    """Run the cells that are missing, one line on stderr for each."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"  # before a process starts; torch is told by each cell
+    methods = list(_methods(library, [name for name in only.split(",") if name]))
+    stages = ("settings", "seeds") if stage == "all" else (stage,)
+    progress = Progress(done={cell_of(line).key: line for line in finished(out)})
+    with (
+        out.open("a") as file,
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+    ):
+        running: dict[Future[dict[str, Any]], Cell] = {}
+        while True:
+            while len(running) < jobs:
+                cell = _next(methods, stages, progress, list(running.values()))
+                if cell is None:
+                    break
+                running[pool.submit(run_cell, cell, images, steps or None)] = cell
+            if not running:
+                break
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                _note(running.pop(future), future, progress, file)
+    if progress.failed:
+        raise typer.Exit(1)
+
+
+def finished(out: Path) -> list[dict[str, Any]]:
+    """The lines of a file of cells, if there is one."""
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def cell_of(line: dict[str, Any]) -> Cell:
+    """The cell that a line is of."""
+    return Cell(**{name: line[name] for name in Cell.__dataclass_fields__})
+
+
+def best_settings(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of finished cells of the first stage, the settings with the best mean of both probes."""
+    best = max(lines, key=lambda line: line["knn"] + line["linear"])
+    chosen: dict[str, Any] = best["settings"]
+    return chosen
+
+
+def _methods(library: str, only: list[str]) -> Iterator[tuple[str, Method]]:
+    for name, methods in LIBRARIES.items():
+        if library in ("", name):
+            yield from ((name, method) for method in methods if not only or method.name in only)
+
+
+def _next(
+    methods: list[tuple[str, Method]],
+    stages: tuple[str, ...],
+    progress: Progress,
+    running: list[Cell],
+) -> Cell | None:
+    """The first cell that can be run: a method's seeds are, once its settings are tried."""
+    busy = {cell.key for cell in running}
+    for library, method in methods:
+        tried = [
+            Cell(library=library, method=method.name, settings=settings, seed=0, stage="settings")
+            for settings in method.grid
+        ]
+        cells = tried if "settings" in stages else []
+        scored = [progress.done[cell.key] for cell in tried if cell.key in progress.done]
+        settled = "settings" not in stages or all(map(progress.over, tried))
+        if "seeds" in stages and settled and scored:
+            settings = best_settings(scored)
+            seeds = 1 if method.name == "raw pixels" else SEEDS["seeds"]
+            cells = cells + [
+                Cell(library=library, method=method.name, settings=settings, seed=s, stage="seeds")
+                for s in range(seeds)
+            ]
+        for cell in cells:
+            if not progress.over(cell) and cell.key not in busy:
+                return cell
+    return None
+
+
+def _note(cell: Cell, future: Future[dict[str, Any]], progress: Progress, file: Any) -> None:
+    name = f"{cell.library} {cell.method} {cell.settings} {cell.stage} {cell.seed}"
+    error = future.exception()
+    if error is not None:
+        progress.failed.add(cell.key)
+        print(f"{name}: failed: {error!r}", file=sys.stderr, flush=True)
+        return
+    line = future.result()
+    progress.done[cell.key] = line
+    print(json.dumps(line), file=file, flush=True)
+    figures = f"kNN {line['knn']:.4f}, linear {line['linear']:.4f}, RankMe {line['rankme']:.1f}"
+    rate = f", {line['images_per_second']:.0f} images/s" if "steps" in line else ""
+    seconds = f"{line['wall_seconds']:.0f} s"
+    print(f"{name}: {figures}{rate}, {seconds}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

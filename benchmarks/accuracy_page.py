@@ -1,0 +1,166 @@
+"""Write what the study of accuracies found into docs/objectives.md.
+
+python benchmarks/accuracy_page.py accuracy.jsonl docs/objectives.md
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import typer
+from accuracy import best_settings, finished
+from accuracy_methods import BATCH, ENCODER, EPOCHS, FLOORS, LIBRARIES, LIGHTLY, OURS, SEEDS
+
+_BEGIN, _END = "<!-- accuracy:begin -->", "<!-- accuracy:end -->"
+_POINTS = 3.0
+_PROBES = {"knn": "kNN", "linear": "linear"}
+Line = dict[str, Any]
+
+
+class Mean(NamedTuple):
+    """Of seeds, with its standard error; NaN for the error of a single one."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1f}" + ("" if math.isnan(self.error) else f" ± {self.error:.1f}")
+
+
+def main(cells: Path, page: Path) -> None:
+    """Put the tables between the page's two markers."""
+    lines = finished(cells)
+    before, begin, rest = page.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise typer.BadParameter(f"{page} lacks {_BEGIN} or {_END}")
+    text = "\n\n".join([_introduction(), *_results(lines), *_tried(lines)])
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
+def _introduction() -> str:
+    arguments = ", ".join(f"{name} {value}" for name, value in ENCODER["args"].items())
+    return (
+        f"Accuracy in per cent, mean of the seeds and its standard error ({SEEDS['seeds']} seeds "
+        f"unless the table says otherwise). {ENCODER['name']} ({arguments}), batch {BATCH}, "
+        f"{EPOCHS['seeds']} epochs of 10,000 CIFAR-10 images, probed on 2,000 test images. "
+        f"Settings were chosen on 2,000 other images, after {EPOCHS['settings']} epochs of the "
+        "remaining 8,000. Images/s are of CPU time of one thread, views and data included; each "
+        "image is two views."
+    )
+
+
+def _results(lines: list[Line]) -> Iterator[str]:
+    rows = ["| method | settings | kNN | linear | RankMe | images/s |", "|---|---|---|---|---|---|"]
+    for method in FLOORS:
+        rows += _row(lines, "floor", method.name, method.name)
+    for method in OURS:
+        rows += _row(lines, "ours", method.name, method.name)
+        rows += _row(lines, "lightly", method.name, f"{method.name}, lightly")
+    yield "\n".join(rows)
+    yield "\n".join(f"- {sentence}" for sentence in _criteria(lines))
+
+
+def _row(lines: list[Line], library: str, name: str, title: str) -> list[str]:
+    own = _of(lines, library, name, "seeds")
+    if not own:
+        return []
+    seeds = "" if len(own) == SEEDS["seeds"] or library == "floor" else f" ({len(own)} seeds)"
+    rank = f"{np.mean([line['rankme'] for line in own]):.0f}"
+    rate = "" if library == "floor" else f"{_rate(own):,.0f}"
+    figures = [_mean(own, probe) for probe in _PROBES]
+    chosen = _settings(own[0]["settings"])
+    return [f"| {title}{seeds} | {chosen} | {figures[0]} | {figures[1]} | {rank} | {rate} |"]
+
+
+def _criteria(lines: list[Line]) -> Iterator[str]:
+    """A sentence for each goal and probe, computed from the cells."""
+    peers = {method.name for method in LIGHTLY}
+    for probe, title in _PROBES.items():
+        ours = {m.name: _of(lines, "ours", m.name, "seeds") for m in OURS}
+        ours = {name: own for name, own in ours.items() if own}
+        floors = [_of(lines, "floor", method.name, "seeds") for method in FLOORS]
+        if not ours or not all(floors):
+            continue
+        floor = max(_mean(own, probe).value for own in floors)
+        gains = {name: _mean(own, probe).value - floor for name, own in ours.items()}
+        short = [f"{name} ({gain:+.1f})" for name, gain in gains.items() if gain < _POINTS]
+        yield (
+            f"{title}, at least {_POINTS:.0f} points above raw pixels and the untrained encoder "
+            f"(the higher has {floor:.1f}): {_verdict(short, len(gains))}."
+        )
+        below, compared = [], 0
+        for name in ours.keys() & peers:
+            theirs = _of(lines, "lightly", name, "seeds")
+            if not theirs:
+                continue
+            compared += 1
+            mine, other = _mean(ours[name], probe), _mean(theirs, probe)
+            error = math.hypot(mine.error, other.error)
+            if not mine.value - other.value >= -error:
+                below.append(f"{name} ({mine.value - other.value:+.1f} ± {error:.1f})")
+        yield (
+            f"{title}, not below lightly's same method by more than the standard error of the "
+            f"difference: {_verdict(sorted(below), compared)}."
+        )
+    missing = [m.name for m in OURS if not _of(lines, "ours", m.name, "seeds")]
+    missing += [
+        f"{m.name} of lightly" for m in LIGHTLY if not _of(lines, "lightly", m.name, "seeds")
+    ]
+    if missing:
+        yield f"Not measured yet: {', '.join(missing)}."
+
+
+def _verdict(misses: list[str], compared: int) -> str:
+    if not compared:
+        return "nothing measured yet"
+    if not misses:
+        return f"all {compared} that were measured"
+    return f"{compared - len(misses)} of {compared}; missed by {', '.join(misses)}"
+
+
+def _tried(lines: list[Line]) -> Iterator[str]:
+    rows = ["| method | settings tried: mean of kNN and linear, chosen in bold |", "|---|---|"]
+    for library, methods in LIBRARIES.items():
+        for method in methods:
+            own = _of(lines, library, method.name, "settings")
+            if not own or library == "floor":
+                continue
+            best = best_settings(own)
+            tried = []
+            for line in own:
+                score = 50 * (line["knn"] + line["linear"])
+                text = f"{_settings(line['settings'])}: {score:.1f}"
+                tried.append(f"**{text}**" if line["settings"] == best else text)
+            title = method.name + (", lightly" if library == "lightly" else "")
+            rows.append(f"| {title} | {'; '.join(tried)} |")
+    if len(rows) > 2:
+        yield "Scores on the held-out part of the training images, one seed:"
+        yield "\n".join(rows)
+
+
+def _of(lines: list[Line], library: str, method: str, stage: str) -> list[Line]:
+    wanted = (library, method, stage)
+    return [line for line in lines if (line["library"], line["method"], line["stage"]) == wanted]
+
+
+def _mean(lines: list[Line], probe: str) -> Mean:
+    values = np.array([100 * line[probe] for line in lines])
+    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return Mean(float(values.mean()), float(error))
+
+
+def _rate(lines: list[Line]) -> float:
+    return float(np.mean([line["images_per_cpu_second"] for line in lines]))
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+if __name__ == "__main__":
+    typer.run(main)
