@@ -70,7 +70,9 @@ class Learner(nn.Module):
         if self.twin:
             load_weights(self.twin.module, weights)
 
-    def forward(self, sample_id: Tensor, views: tuple[Tensor, ...], progress: float) -> StepResult:
+    def forward(
+        self, sample_id: Tensor, views: tuple[Tensor, ...], progress: float = 0.0
+    ) -> StepResult:
         """DDP's way in; the same as `step`."""
         return self.step(sample_id, views, progress)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -32,14 +33,19 @@ def learning_rate(config: OptimizerConfig, *, step: int, total_steps: int) -> fl
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def build_optimizer(config: OptimizerConfig, learner: Learner) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: OptimizerConfig, module: nn.Module, *, constant_rate: Iterable[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
     """The optimizer; biases, norms and scalars (temperatures) get no weight decay.
 
-    Groups of parameters that keep their peak rate have `constant_rate`.
+    Args:
+        config: kind, rates and decay.
+        module: all of whose parameters with gradient are updated.
+        constant_rate: those that keep their peak rate; their groups have `constant_rate`.
     """
-    constant = {id(weight) for weight in learner.objective.constant_rate_parameters()}
+    constant = {id(weight) for weight in constant_rate}
     groups = []
-    for group in param_groups_weight_decay(learner, config.weight_decay):
+    for group in param_groups_weight_decay(module, config.weight_decay):
         for kept in (False, True):
             weights = [w for w in group["params"] if (id(w) in constant) == kept]
             if weights:
@@ -82,7 +88,9 @@ class Optimization:
         self._seed = seed
         self._total_steps = total_steps
         self._device = device
-        self._optimizer = build_optimizer(config.optimizer, learner)
+        self._optimizer = build_optimizer(
+            config.optimizer, learner, constant_rate=learner.objective.constant_rate_parameters()
+        )
         self._module: nn.Module = learner
         if collectives.world_size() > 1:
             self._module = DistributedDataParallel(

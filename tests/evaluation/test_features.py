@@ -160,7 +160,7 @@ def test_the_batch_size_does_not_matter(
     make: Callable[[nn.Module], nn.Module],
 ) -> None:
     encoder = make(resnet)
-    head = SimCLRConfig(projector=(16, 8)).build(encoder.num_features).eval()
+    head = SimCLRConfig(projector=(16, 8)).build(encoder.num_features, global_batch=8).eval()
     whole = encoded(encoder, images(7), kind, head=head)
     torch.testing.assert_close(encoded(encoder, images(7), kind, head=head, batch=3), whole)
     assert len(whole) == 7

@@ -150,6 +150,22 @@ def test_without_a_floor_the_loss_of_positives_has_no_minimum() -> None:
     assert (losses.diff() < 0).all()
 
 
+def test_with_one_head_one_temperature_and_one_negative_it_is_a_triplets_loss() -> None:
+    """(nearest - own) / tau: the limit of InfoNCE at low temperatures, but for its hinge."""
+    objective = made("simclr", heads=1, top_k=1, regularisation=0.0)
+    for weight in objective.pair_temperature.phi.parameters():
+        weight.data.zero_()
+    features = noise(2, 6, 6)
+    first, second = heads_of(objective, features)[:, :, 0]
+    cosines = first @ torch.cat([first, second]).T
+    own = cosines.diagonal(6).clone()
+    cosines.diagonal().fill_(-2)
+    cosines.diagonal(6).fill_(-2)
+    tau = 0.05 + 1.95 / 2
+    found = objective(EncodedViews(features=features)).loss[0]
+    torch.testing.assert_close(found, (cosines.max(dim=1).values - own) / tau)
+
+
 def test_temperatures_are_logged_for_both_signs_of_pairs() -> None:
     logs = made("simclr")(encoded(noise(2, 8, 6))).logs
     for sign in ("positive", "negative"):

@@ -90,18 +90,47 @@ def metrics_of(path: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == "metrics"]
 
 
-@pytest.mark.parametrize("micro_batch", [None, 12])
+PLAIN = {"kind": "simclr", "projector": [16]}
+_SCHEDULED = {"start": 0.5, "end": 0.1}
+_MOCO = {"kind": "moco", "temperature": _SCHEDULED, "queue": 48, "ema": {"start": 0.9}}
+
+
+@pytest.mark.parametrize(
+    ("objective", "micro_batch"),
+    [
+        (PLAIN, None),
+        (PLAIN, 12),
+        ({"kind": "simclr", "temperature": {"start": 0.3, "learnable": True}}, None),
+        (_MOCO, None),
+        ({"kind": "unigrad", "projector": [16, 8], "ema": {"start": 0.9, "end": 1.0}}, None),
+        ({"kind": "amcl", "base": "moco", "queue": 48, "projector": [16, 8]}, None),
+        (
+            {
+                "kind": "composite",
+                "parts": [
+                    {"objective": _MOCO},
+                    {"objective": {"kind": "byol", "ema": {"start": 0.9}, "projector": [16, 8]}},
+                ],
+            },
+            None,
+        ),
+    ],
+    ids=["simclr", "micro-batches", "tau learnt", "moco", "unigrad", "amcl", "composite"],
+)
 def test_a_run_that_crashed_ends_as_the_undisturbed_one(
-    micro_batch: int | None, clipart_shards: Path, tmp_path: Path
+    objective: dict[str, Any], micro_batch: int | None, clipart_shards: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_for(clipart_shards / "train", train={"micro_batch": micro_batch})
+    """To the last bit of weights, twin, queue and correlation."""
+    recipe = recipe_for(
+        clipart_shards / "train", objective=objective, train={"micro_batch": micro_batch}
+    )
     undisturbed = loop_for(recipe, tmp_path / "a")
     account = undisturbed.run()
     with pytest.raises(Crash):
         loop_for(recipe, tmp_path / "b", crashing_after(1)).run()
     resumed = loop_for(recipe, tmp_path / "b")
     assert resumed.run() == account
-    assert same(undisturbed.learner.encoder.state_dict(), resumed.learner.encoder.state_dict())
+    assert same(undisturbed.learner.state_dict(), resumed.learner.state_dict())
     losses = [[m["metrics"]["loss"] for m in metrics_of(tmp_path / run)] for run in ("a", "b")]
     assert losses[0] == losses[1]
     assert account["planned"] == account["served"] - account["repeated"] + account["dropped"]

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from pipeline.recipe import Recipe
+from pipeline.training.learner import build_learner
+from pipeline.training.optimization import Optimization
 from tests.objectives.cases import BATCH, OBJECTIVES
 from tests.ranks.optimization_steps import steps_of
 
@@ -113,8 +115,6 @@ def test_micro_batches_take_the_steps_of_the_whole_batch(name: str, views: Tenso
 
 
 def test_a_twin_starts_from_the_weights_that_the_encoder_starts_from() -> None:
-    from pipeline.training.learner import build_learner
-
     learner = build_learner(recipe(OBJECTIVES["byol"]))
     weights = {
         name: value + 1 if value.is_floating_point() else value
@@ -124,3 +124,35 @@ def test_a_twin_starts_from_the_weights_that_the_encoder_starts_from() -> None:
     assert learner.twin is not None
     for name, value in learner.twin.module.state_dict().items():
         assert torch.equal(value, weights[name])
+
+
+def test_the_predictor_of_simsiam_keeps_its_rate_while_the_rest_falls(views: Tensor) -> None:
+    checked = recipe(OBJECTIVES["simsiam"], optimizer={"kind": "sgd", "lr": 0.1})
+    learner = build_learner(checked)
+    optimization = Optimization(
+        learner, config=checked.train, seed=0, total_steps=10, device=torch.device("cpu")
+    )
+    optimization.step_count = 9
+    falling = optimization.learning_rate
+    assert falling < 0.01
+    optimization.step(torch.arange(BATCH), (views[0],))
+    groups = optimization.state_dict()["optimizer"]["param_groups"]
+    assert {(group["constant_rate"], group["lr"]) for group in groups} == {
+        (True, 0.1),
+        (False, falling),
+    }
+    constant = sum(len(group["params"]) for group in groups if group["constant_rate"])
+    assert constant == len(list(learner.objective.predictor.parameters()))
+
+
+def test_a_clipped_gradient_has_the_bound_as_its_norm(views: Tensor) -> None:
+    """And the norm that is logged is the one before."""
+    checked = recipe(OBJECTIVES["vicreg"], optimizer={"kind": "sgd", "clip_norm": 0.01})
+    learner = build_learner(checked)
+    optimization = Optimization(
+        learner, config=checked.train, seed=0, total_steps=10, device=torch.device("cpu")
+    )
+    optimization.step(torch.arange(BATCH), (views[0],))
+    gradients = [w.grad for w in learner.parameters() if w.grad is not None]
+    assert float(torch.nn.utils.get_total_norm(gradients)) == pytest.approx(0.01, rel=1e-4)
+    assert float(optimization.gradient_norm) > 0.1

@@ -73,3 +73,13 @@ def test_only_matrices_are_decayed(kind: str) -> None:
         "1.bias": 0,
         "temperature": 0,
     }
+
+
+def test_some_parameters_keep_their_peak_rate() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    kept = list(module[1].parameters())
+    groups = build_optimizer(OptimizerConfig(), module, constant_rate=kept).param_groups
+    constant = [p for group in groups if group["constant_rate"] for p in group["params"]]
+    others = [p for group in groups if not group["constant_rate"] for p in group["params"]]
+    assert set(map(id, constant)) == set(map(id, kept))
+    assert set(map(id, others)) == set(map(id, module[0].parameters()))

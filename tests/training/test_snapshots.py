@@ -123,7 +123,7 @@ def test_training_does_not_wait_for_a_slow_probe(clipart_shards: Path, tmp_path:
 
     def slow(location: str) -> Evaluation:
         begun.append(int(Path(location).stem))
-        while not any(r.get("step") == 24 for r in records(journal)):
+        while not any(r.get("step") == 25 for r in records(journal)):
             assert not threading.Event().wait(0.01)
         return Evaluation({"eval/knn": 0.5}, {})
 
