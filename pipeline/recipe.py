@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -21,6 +20,7 @@ from pipeline.evaluation.config import EvaluateConfig
 from pipeline.objectives.composite import CompositeConfig
 from pipeline.objectives.simclr import SimCLRConfig
 from pipeline.objectives.single import SingleObjectiveConfig
+from pipeline.recipe_errors import explain, place
 from pipeline.registry.config import TrackingConfig
 from pipeline.training.config import TrainConfig
 from pipeline.views.parameters import ImageViews
@@ -122,7 +122,7 @@ def draft_recipe(path: Path, overrides: Iterable[str] = ()) -> Draft:
         except ValidationError as error:
             found = {details["loc"] for details in error.errors()}
             new = [d for d in error.errors() if not _follows(d, removed=removed, found=found)]
-            problems += [_explain(details) for details in new]
+            problems += [explain(details, Recipe) for details in new]
             removed |= {details["loc"] for details in new}
             mended = _mend(raw, error.errors())
             if mended == raw:
@@ -149,9 +149,6 @@ _STAND_INS: dict[tuple[int | str, ...], Any] = {
     ("encoder", "name"): "",
     ("train",): {"epochs": 1},
 }
-
-
-_WRONG_KIND = ("union_tag_invalid", "union_tag_not_found", "model_attributes_type")
 
 
 class _Loader(yaml.SafeLoader):
@@ -208,7 +205,7 @@ def _mend(raw: dict[str, Any], errors: Iterable[ErrorDetails]) -> dict[str, Any]
     """The recipe without what is wrong in it, with stand-ins for what it cannot do without."""
     mended = deepcopy(raw)
     for details in errors:
-        loc = _place(details["loc"]).loc
+        loc = place(details["loc"], Recipe).loc
         if details["type"] == "missing" and loc in _STAND_INS:
             *parents, last = loc
             section = mended
@@ -233,75 +230,3 @@ def _remove(raw: dict[str, Any], loc: Iterable[int | str]) -> None:
             section.pop(str(key), None)
             return
         section = inner
-
-
-def _explain(details: ErrorDetails) -> Problem:
-    where = ".".join(str(part) for part in _place(details["loc"]).loc) or "recipe"
-    if details["type"] == "extra_forbidden":
-        allowed = _settings(_place(details["loc"][:-1]).model)
-        near = difflib.get_close_matches(str(details["loc"][-1]), allowed, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
-        return Problem(where, f"is not a setting; {hint}")
-    if details["type"] == "missing":
-        return Problem(where, "is missing")
-    kinds = _place(details["loc"]).kinds
-    if details["type"] in _WRONG_KIND and kinds:
-        return _explain_kind(details["input"], where, kinds)
-    message = details["msg"].removeprefix("Value error, ")
-    given = details["input"]
-    if isinstance(given, Mapping):
-        return Problem(where, message)
-    return Problem(where, f"{given!r} is wrong: {message[:1].lower()}{message[1:]}")
-
-
-def _explain_kind(given: Any, where: str, kinds: Iterable[str]) -> Problem:
-    allowed = f"allowed: {', '.join(kinds)}"
-    if not isinstance(given, Mapping):
-        return Problem(where, f"{given!r} is not a section with a kind; {allowed}")
-    if "kind" not in given:
-        return Problem(f"{where}.kind", f"is missing; {allowed}")
-    near = difflib.get_close_matches(str(given["kind"]), kinds, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else allowed
-    return Problem(f"{where}.kind", f"{given['kind']!r} is wrong; {hint}")
-
-
-def _settings(model: type[BaseModel] | None) -> list[str]:
-    fields = model.model_fields if model else {}
-    return sorted(field.alias or name for name, field in fields.items())
-
-
-class _Place(NamedTuple):
-    """What a location of pydantic's means: it names the kind between a section and its setting."""
-
-    loc: tuple[int | str, ...]  # in the user's file
-    model: type[BaseModel] | None  # of the section that is there
-    kinds: Mapping[str, type[BaseModel]]  # that the section may be of
-
-
-def _place(loc: Iterable[int | str]) -> _Place:
-    untagged: list[int | str] = []
-    model: type[BaseModel] | None = Recipe
-    kinds: Mapping[str, type[BaseModel]] = {}
-    for key in loc:
-        if key in kinds:
-            model, kinds = kinds[str(key)], {}
-            continue
-        untagged.append(key)
-        if isinstance(key, int):  # an item of a list, whose type the list's annotation names
-            continue
-        fields = model.model_fields if model else {}
-        field = next((f for name, f in fields.items() if key in (name, f.alias)), None)
-        nested = _models_in(field.annotation) if field else []
-        kinds = _by_kind(nested) if field and field.discriminator else {}
-        model = nested[0] if nested else None
-    return _Place(tuple(untagged), model, kinds)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
-
-
-def _by_kind(models: Iterable[type[BaseModel]]) -> dict[str, type[BaseModel]]:
-    return {get_args(model.model_fields["kind"].annotation)[0]: model for model in models}

@@ -165,6 +165,8 @@ def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Read
             "is not a setting; did you mean end?",
         ),
         ("objective={kind: moco, ema: {start: 2}}", "objective.ema.start", "less than or equal"),
+        ("objective={kind: moco, ema: slow}", "objective.ema", "should be a number"),
+        ("objective.projector=128", "objective.projector", "should be a list of widths"),
         ("objective={kind: simsiam, ema: {}}", "objective.ema", "allowed: null, or kind: byol"),
         (
             "objective={kind: amcl, heads: 200}",

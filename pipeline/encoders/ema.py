@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Annotated, Any
 
@@ -13,7 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class EMAConfig(BaseModel):
-    """How a twin follows: w_twin <- m * w_twin + (1 - m) * w, after every step."""
+    """How a twin follows: w_twin <- m * w_twin + (1 - m) * w, after every step.
+
+    A plain number in the recipe is an m that stays.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -22,6 +26,15 @@ class EMAConfig(BaseModel):
         float | None,
         Field(ge=0, le=1, description="m of the last, half a cosine later; null: as at the start"),
     ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        if isinstance(value, Mapping | EMAConfig):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError("input should be a number, or a section with start and end")
+        return {"start": value}
 
     @model_validator(mode="after")
     def _moves(self) -> EMAConfig:

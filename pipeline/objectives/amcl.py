@@ -134,7 +134,7 @@ class AMCLConfig(ObjectiveConfig):
             hidden = (512,) if self.predictor is None else self.predictor
             return AMCLSimSiam(parts, predictor=hidden)
         redundancy = 0.005 if self.redundancy is None else self.redundancy
-        return AMCLBarlow(parts, redundancy=redundancy)
+        return AMCLBarlow(parts, redundancy=redundancy, global_batch=global_batch)
 
     def _top_k(self, negatives: int) -> int:
         return self.top_k or min(_TOP_K, negatives)

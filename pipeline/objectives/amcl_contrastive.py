@@ -51,8 +51,9 @@ class AdaptiveContrast(AdaptiveObjective):
         return -cosines / temperatures + self.cost(temperatures)
 
     def negative_loss(self, cosines_MK: Tensor, scores_MK: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the most similar of each anchor's negatives: losses (M,), temperatures (M, top_k)."""
-        cosines, chosen = cosines_MK.topk(self._top_k, dim=1, sorted=False)
+        """Of the most similar of each anchor's negatives: losses (M,), temperatures of these."""
+        count = min(self._top_k, cosines_MK.shape[1])
+        cosines, chosen = cosines_MK.topk(count, dim=1, sorted=False)
         temperatures = self.pair_temperature.between(scores_MK.gather(1, chosen))
         return (cosines / temperatures - self.cost(temperatures)).mean(dim=1), temperatures
 

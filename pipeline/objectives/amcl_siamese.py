@@ -72,14 +72,15 @@ class AMCLBarlow(AdaptiveObjective):
     For each head sum_l (1 - C_ll / tau_ll)^2 + lambda sum_{l != m} C_lm^2 / tau_lm
     + beta (sum_l omega(tau_ll) - sum_{l != m} omega(tau_lm)). C is the cosine of dimensions,
     standardised over the global batch; the map of temperatures sees the same vectors, where the
-    authors' sees them before standardisation.
+    authors' sees them before standardisation. In omega d stays the width of a head.
     """
 
     capabilities = Capabilities(views=2, mining="none", arbitration="none")
 
-    def __init__(self, parts: AdaptiveParts, *, redundancy: float) -> None:
+    def __init__(self, parts: AdaptiveParts, *, redundancy: float, global_batch: int) -> None:
         super().__init__(parts)
         self._redundancy = redundancy
+        self._global_batch = global_batch
 
     def forward(self, views: EncodedViews) -> PairLosses:
         """All parts as terms, since no pair owns them; every pair's loss is 0. Every rank."""
@@ -87,32 +88,36 @@ class AMCLBarlow(AdaptiveObjective):
         found = [self._of_head(z_VBD) for z_VBD in z_VBCD.unbind(2)]
         names = ("invariance", "redundancy", "temperatures")
         terms = {name: torch.stack([head[name] for head in found]).sum() for name in names}
-        positive = [head["positive"] for head in found]
-        negative = [head["negative"] for head in found]
         nothing = z_VBCD.new_zeros(z_VBCD.shape[:2])
         return PairLosses(
             loss=nothing,
             evidence=nothing[0],
             projections=F.normalize(z_VBCD.flatten(2), dim=-1),
             terms=terms,
-            logs=temperature_logs("positive", positive) | temperature_logs("negative", negative),
+            logs={
+                **temperature_logs("positive", [head["positive"] for head in found]),
+                **temperature_logs("of_all", [head["all"] for head in found]),
+            },
         )
+
+    def _filled(self, vectors_DN: Tensor) -> Tensor:
+        """Dimensions of a smaller batch, with which `plan` measures, beside samples of zeros."""
+        return F.pad(vectors_DN, (0, self._global_batch - vectors_DN.shape[1]))
 
     def _of_head(self, z_VBD: Tensor) -> dict[str, Tensor]:
         first, second = (collectives.gather(standardise(z_BD)) for z_BD in z_VBD)
-        count, width = first.shape
-        vectors = first.T / count**0.5, second.T / count**0.5
+        scale = len(first) ** 0.5
+        vectors = first.T / scale, second.T / scale
         with without_autocast(first):
             correlation = vectors[0] @ vectors[1].T
         temperature = self.pair_temperature
-        temperatures = temperature.of_all(*map(temperature.embed, vectors))
+        temperatures = temperature.of_all(*(temperature.embed(self._filled(v)) for v in vectors))
         diagonal = temperatures.diagonal()
-        others = ~torch.eye(width, dtype=torch.bool, device=first.device)
-        apart = temperatures[others]
+        squares, costs = correlation.square() / temperatures, self.cost(temperatures)
         return {
             "invariance": (1 - correlation.diagonal() / diagonal).square().sum(),
-            "redundancy": self._redundancy * (correlation[others].square() / apart).sum(),
-            "temperatures": self.cost(diagonal).sum() - self.cost(apart).sum(),
+            "redundancy": self._redundancy * (squares.sum() - squares.diagonal().sum()),
+            "temperatures": 2 * costs.diagonal().sum() - costs.sum(),
             "positive": diagonal,
-            "negative": apart,
+            "all": temperatures,
         }

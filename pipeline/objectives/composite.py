@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.encoders.ema import EMAConfig
 from pipeline.errors import Problem
 from pipeline.objectives.base import (
     Capabilities,
@@ -46,6 +47,11 @@ class CompositeConfig(ObjectiveConfig):
                 "them the same"
             )
         return self
+
+    @property
+    def twin(self) -> EMAConfig | None:
+        """The parts' one."""
+        return next((part.objective.twin for part in self.parts if part.objective.twin), None)
 
     def build(self, feature_width: int, *, global_batch: int) -> Composite:
         """The objectives for an encoder of this feature width."""

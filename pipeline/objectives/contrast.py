@@ -49,10 +49,11 @@ def own_products(anchors_VBD: Tensor, keys_GBD: Tensor) -> Tensor:
     return (anchors_VBD[:, None] * keys_GBD).sum(dim=-1)
 
 
-def own_places(batch: int, *, views: int = 1) -> Tensor:
+def own_places(batch: int, *, device: torch.device, views: int = 1) -> Tensor:
     """Where a global batch has this rank's samples: (B, views) indices into all views' keys."""
-    first = torch.arange(batch) + collectives.rank() * batch
-    return first[:, None] + torch.arange(views) * batch * collectives.world_size()
+    first = torch.arange(batch, device=device) + collectives.rank() * batch
+    apart = batch * collectives.world_size()
+    return first[:, None] + torch.arange(views, device=device) * apart
 
 
 def cross_entropy(own: Tensor, others: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ def global_batch_cross_entropy(
     keys_ND = torch.cat([collectives.gather(z_BD) for z_BD in z_VBD[:GLOBAL_VIEWS]])
     # Not the products but the factors are divided: those are many more.
     scaled = z_VBD / temperature
-    places = own_places(batch, views=GLOBAL_VIEWS).to(z_VBD.device)
+    places = own_places(batch, views=GLOBAL_VIEWS, device=z_VBD.device)
     negatives = log_sum_exp(
         scaled.flatten(0, 1), keys_ND, own_MG=places.repeat(views, 1), hardest=hardest
     )

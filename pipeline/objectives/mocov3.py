@@ -102,9 +102,11 @@ def batch_cross_entropy(q_VBD: Tensor, k_GBD: Tensor, *, temperature: Tensor | f
     """
     keys = [collectives.gather(k_BD) for k_BD in k_GBD]
     scaled = q_VBD / temperature
-    places = own_places(q_VBD.shape[1]).to(q_VBD.device)
+    places = own_places(q_VBD.shape[1], device=q_VBD.device)
     loss = pair_cross_entropy(
         own_products(scaled, k_GBD),
         lambda view, partner: log_sum_exp(scaled[view], keys[partner], own_MG=places),
     )
-    return 2 * temperature * loss
+    # As a factor it would only pull a learnt temperature down, whatever the pairs are like.
+    factor = temperature.detach() if isinstance(temperature, Tensor) else temperature
+    return 2 * factor * loss

@@ -59,7 +59,7 @@ def omega(temperature: Tensor, *, width: int) -> Tensor:
 
     Args:
         temperature: any shape.
-        width: d, of the vectors compared.
+        width: d, of a head's projection.
     """
     return width / 2 * temperature.log() + temperature.reciprocal()
 
@@ -95,10 +95,10 @@ class AdaptiveObjective(Objective):
 
 
 def temperature_logs(sign: str, temperatures: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Least, mean and greatest temperature of `positive` or `negative` pairs, of all heads."""
-    every = torch.cat([values.detach().flatten() for values in temperatures])
+    """Least, mean and greatest temperature of some sort of pairs, of all heads."""
+    heads = [values.detach() for values in temperatures]
     return {
-        f"temperature_{sign}_least": every.min(),
-        f"temperature_{sign}": every.mean(),
-        f"temperature_{sign}_most": every.max(),
+        f"temperature_{sign}_least": torch.stack([values.min() for values in heads]).min(),
+        f"temperature_{sign}": torch.stack([values.mean() for values in heads]).mean(),
+        f"temperature_{sign}_most": torch.stack([values.max() for values in heads]).max(),
     }

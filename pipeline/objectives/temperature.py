@@ -17,6 +17,8 @@ from pydantic import (
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 from torch import Tensor, nn
 
+_LEAST, _MOST = 0.01, 1.0
+
 
 class TemperatureConfig(BaseModel):
     """A temperature tau; a plain number in the recipe is a fixed one."""
@@ -29,8 +31,8 @@ class TemperatureConfig(BaseModel):
         Field(gt=0, description="tau of the last step, half a cosine later; null: as at the start"),
     ] = None
     learnable: Annotated[bool, Field(description="a parameter that begins at start")] = False
-    least: Annotated[float, Field(gt=0, description="bound of a learnable one")] = 0.01
-    most: Annotated[float, Field(gt=0, description="bound of a learnable one")] = 1.0
+    least: Annotated[float, Field(gt=0, description="bound of a learnable one")] = _LEAST
+    most: Annotated[float, Field(gt=0, description="bound of a learnable one")] = _MOST
 
     @model_validator(mode="before")
     @classmethod
@@ -47,6 +49,8 @@ class TemperatureConfig(BaseModel):
     def _one_way(self) -> TemperatureConfig:
         if self.learnable and self.end is not None:
             raise ValueError("a learnable temperature has no end; give one of the two")
+        if not self.learnable and (self.least, self.most) != (_LEAST, _MOST):
+            raise ValueError("bounds are of a learnable temperature; allowed: learnable: true")
         if self.learnable and not self.least <= self.start <= self.most:
             raise ValueError(f"start {self.start} is not between {self.least} and {self.most}")
         return self

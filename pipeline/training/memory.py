@@ -1,8 +1,9 @@
-"""What training keeps in memory, found from a small batch."""
+"""What training keeps in memory, found from small batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -15,34 +16,55 @@ _MEASURED_BATCH = 4
 
 
 def training_bytes(learner: Learner, recipe: Recipe, *, local_batch: int) -> int:
-    """Weights, gradients, optimizer state and the activations kept for the backward pass.
+    """Weights, gradients, optimizer state and what is kept for the backward pass.
+
+    The part of the objective is taken to grow in proportion to the batch. Only AMCL over SimCLR
+    keeps all pairs of a batch, so that its large batches need more than this says.
 
     Args:
         learner: of the recipe.
         recipe: says how many samples the encoder sees at once, on which views.
         local_batch: samples of a worker in a step.
     """
-    copies = {"adamw": 4, "lamb": 4, "sgd": 3, "lars": 3}[recipe.train.optimizer.kind]
-    fixed = sum(
-        p.numel() * p.element_size() * (copies if p.requires_grad else 1)
-        for p in learner.parameters()
-    )
     at_once = min(local_batch, recipe.train.micro_batch or local_batch)
+    encoder = _encoder_bytes(learner, recipe, at_once=at_once)
+    if recipe.train.precision == "bf16":
+        encoder //= 2  # objectives compute in float32
+    return _fixed_bytes(learner, recipe) + encoder + _objective_bytes(learner, recipe, local_batch)
+
+
+def _fixed_bytes(learner: Learner, recipe: Recipe) -> int:
+    copies = {"adamw": 4, "lamb": 4, "sgd": 3, "lars": 3}[recipe.train.optimizer.kind]
+    trained = sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
+    others = chain((p for p in learner.parameters() if not p.requires_grad), learner.buffers())
+    return trained * copies + sum(value.numel() * value.element_size() for value in others)
+
+
+def _encoder_bytes(learner: Learner, recipe: Recipe, *, at_once: int) -> int:
     measured = min(at_once, _MEASURED_BATCH)  # no more, or the learner would keep nothing of it
     views = tuple(torch.zeros(measured, *shape, dtype=torch.uint8) for shape in recipe.views.shapes)
-    with torch.no_grad():
-        features = learner.encode(views)
-    encoder = _kept_bytes(learner, lambda: learner.encode(views))
-    targets = features[: recipe.views.count] if learner.twin else None
-    encoded = EncodedViews(features=features.clone().requires_grad_(), targets=targets)
-    objective = _kept_bytes(learner, lambda: learner.objective(encoded))
-    kept = (encoder * at_once + objective * local_batch) // measured
-    return fixed + (kept // 2 if recipe.train.precision == "bf16" else kept)
+    return _kept_bytes(learner, lambda: learner.encode(views)) * at_once // measured
+
+
+def _objective_bytes(learner: Learner, recipe: Recipe, local_batch: int) -> int:
+    """By two sizes, since matrices of dimensions are as large for every batch."""
+    width = learner.objective.feature_width
+    views = sum(shape[0] for shape in recipe.views.shapes)
+
+    def kept(batch: int) -> int:
+        features = torch.randn(views, batch, width, requires_grad=True)
+        targets = features[: recipe.views.count].detach() if learner.twin else None
+        encoded = EncodedViews(features=features, targets=targets)
+        return _kept_bytes(learner, lambda: learner.objective(encoded))
+
+    small, large = kept(_MEASURED_BATCH), kept(2 * _MEASURED_BATCH)
+    return small + (large - small) * (local_batch - _MEASURED_BATCH) // _MEASURED_BATCH
 
 
 def _kept_bytes(learner: Learner, forward: Callable[[], object]) -> int:
     """Bytes that autograd keeps of a forward pass, each storage counted once."""
-    own = {p.untyped_storage().data_ptr() for p in learner.parameters()}
+    state = chain(learner.parameters(), learner.buffers())
+    own = {value.untyped_storage().data_ptr() for value in state}
     sizes: dict[int, int] = {}
     kept: list[Tensor] = []
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline import collectives
@@ -50,13 +51,25 @@ def build_optimizer(
             weights = [w for w in group["params"] if (id(w) in constant) == kept]
             if weights:
                 groups.append({**group, "params": weights, "constant_rate": kept})
+    # LAMB clips on its own unless told not to; `clip_norm` says what is clipped.
+    unclipped = {"max_grad_norm": None} if config.kind == "lamb" else {}
     return create_optimizer_v2(
         groups,
         opt=config.kind,
         lr=config.lr,
         weight_decay=config.weight_decay,
         momentum=config.momentum,
+        **unclipped,
     )
+
+
+def _buffers_but_statistics(module: nn.Module) -> list[str]:
+    return [
+        f"{prefix}.{name}" if prefix else name
+        for prefix, child in module.named_modules()
+        if not isinstance(child, _BatchNorm)
+        for name, _ in child.named_buffers(recurse=False)
+    ]
 
 
 class Optimization:
@@ -93,6 +106,10 @@ class Optimization:
         )
         self._module: nn.Module = learner
         if collectives.world_size() > 1:
+            # Queues and the like are equal on all ranks by how they come about, and may be large.
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+                learner, _buffers_but_statistics(learner)
+            )
             self._module = DistributedDataParallel(
                 learner,
                 device_ids=[device] if device.type == "cuda" else None,

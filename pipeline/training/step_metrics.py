@@ -31,4 +31,13 @@ def step_metrics(result: StepResult, objective: Objective, progress: float) -> d
     )
     local = {name: float(value.detach()) for name, value in found.items()}
     everyone = collectives.gather_json(local)
-    return {name: sum(rank[name] for rank in everyone) / len(everyone) for name in local}
+    return {name: _over_ranks(name, [rank[name] for rank in everyone]) for name in local}
+
+
+def _over_ranks(name: str, values: list[float]) -> float:
+    """The mean, but of what is called the least or the most that."""
+    if name.endswith("_least"):
+        return min(values)
+    if name.endswith("_most"):
+        return max(values)
+    return sum(values) / len(values)

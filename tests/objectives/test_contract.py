@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.composite import CompositeConfig
+from pipeline.pairs.weighting import weighted_total
 from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise, total
 
 pytestmark = pytest.mark.fast
@@ -100,12 +101,22 @@ def test_negatives_have_weights(section: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("section", OF_PAIRS.values(), ids=OF_PAIRS.keys())
-def test_a_sample_without_weight_has_no_pull_on_its_own_loss(section: dict[str, Any]) -> None:
-    objective = build(section).eval()
-    losses = objective(encoded(noise(2, BATCH, 6).requires_grad_()))
+def test_where_pairs_own_the_loss_they_can_be_weighted(section: dict[str, Any]) -> None:
+    objective = build(section)
     assert objective.capabilities.mining == "per_sample"
-    assert losses.loss.requires_grad
-    assert losses.loss.std() > 0
+    assert objective(encoded(noise(2, BATCH, 6))).loss.std() > 0
+
+
+@pytest.mark.parametrize("name", ["moco", "byol", "simsiam", "amcl over simsiam"])
+def test_a_sample_without_weight_has_no_pull(name: str) -> None:
+    """Where no other sample's loss looks at it."""
+    objective = build(OBJECTIVES[name]).eval()
+    views = encoded(noise(2, BATCH, 6).requires_grad_())
+    weights = torch.ones(2, BATCH, dtype=torch.float64)
+    weights[:, 3] = 0
+    weighted_total(objective(views), weights).backward()
+    pulls = views.features.grad.abs().sum(dim=(0, 2))
+    assert [sample for sample, pull in enumerate(pulls) if not pull] == [3]
 
 
 @pytest.mark.parametrize("name", [n for n in OBJECTIVES if "barlow" in n])
@@ -129,7 +140,9 @@ def test_local_views_are_for_those_that_predict_global_ones() -> None:
 
 
 @pytest.mark.parametrize("section", MULTI_CROP.values(), ids=MULTI_CROP.keys())
-def test_local_views_leave_the_losses_of_global_ones_alone(section: dict[str, Any]) -> None:
+def test_local_views_reach_those_of_global_ones_by_batch_statistics_alone(
+    section: dict[str, Any],
+) -> None:
     """A local view predicts; it is nobody's target and nobody's negative."""
     objective = build(section).eval()
     features = noise(5, BATCH, 6)

@@ -132,6 +132,21 @@ def test_mocov3_equals_the_golden_value() -> None:
     assert 2 * loss.mean().item() == pytest.approx(GOLDEN["mocov3_sym_tau0.2_times2tau"], rel=1e-12)
 
 
+@pytest.mark.parametrize(("agreement", "sign"), [(-1.0, 1), (1.0, -1)])
+def test_a_learnt_temperature_goes_where_the_pairs_ask_it_to(agreement: float, sign: int) -> None:
+    """Up where pairs disagree, down where they agree: for MoCo v3 as for SimCLR."""
+    first = unit(noise(1, 16, 5))[0]
+    z = torch.stack([first, agreement * first])
+    for loss in (
+        lambda tau: nt_xent(z, temperature=tau),
+        lambda tau: batch_cross_entropy(z, z, temperature=tau),
+    ):
+        tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        loss(tau).mean().backward()
+        assert tau.grad is not None
+        assert -sign * float(tau.grad) > 0
+
+
 def test_mocov3_equals_a_slow_loop() -> None:
     queries, keys = unit(noise(4, 3, 5)), unit(noise(2, 3, 5, seed=1))
     found = batch_cross_entropy(queries, keys, temperature=0.3)

@@ -56,6 +56,7 @@ def test_a_learnt_temperature_follows_its_gradient_and_keeps_to_its_bounds() -> 
         ({"start": 0.2, "end": 0}, "greater than 0"),
         ({"start": 0.2, "end": 0.1, "learnable": True}, "has no end"),
         ({"start": 2, "learnable": True}, "is not between"),
+        ({"start": 0.2, "most": 0.5}, "bounds are of a learnable"),
     ],
 )
 def test_what_is_no_temperature_is_refused(value: Any, message: str) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline.recipe import Recipe
 from pipeline.training.learner import build_learner
 from pipeline.training.optimization import Optimization
+from pipeline.training.step_metrics import step_metrics
 
 
 def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
         "losses": torch.stack(losses),
         "terms": terms,
         "gradients": gradients,
+        "metrics": step_metrics(result, optimization.learner.objective, optimization.progress),
         "state": optimization.learner.state_dict(),
     }
 

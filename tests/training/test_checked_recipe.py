@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pipeline.data.sharding import write_shards
 from pipeline.data.sources import open_source
 from pipeline.errors import UserError
 from pipeline.training.plan import checked_recipe, plan_recipe
+from tests.objectives.cases import BATCH, OBJECTIVES
 
 pytestmark = pytest.mark.fast
 
@@ -170,6 +172,49 @@ def test_what_does_not_go_with_the_global_batch_is_named(
     found = problems(f"objective={objective}")
     assert list(found) == [where]
     assert part in found[where]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_has_a_plan(recipe: Path, name: str) -> None:
+    objective = json.dumps(OBJECTIVES[name])
+    checked = checked_recipe(recipe, [f"objective={objective}", f"train.global_batch={BATCH}"])
+    planned = plan_recipe(checked)
+    assert planned.memory_bytes > planned.parameters * 4
+    assert planned.encoder_parameters < planned.parameters
+
+
+@pytest.mark.parametrize(
+    "objective",
+    ["{kind: amcl}", "{kind: amcl, base: moco, queue: 128}", "{kind: barlow, projector: [512]}"],
+)
+@pytest.mark.parametrize("micro_batch", ["null", "1"])
+def test_a_plan_does_not_depend_on_the_size_that_it_measures(
+    recipe: Path, objective: str, micro_batch: str
+) -> None:
+    settings = [f"objective={objective}", f"train.micro_batch={micro_batch}"]
+    assert plan_recipe(checked_recipe(recipe, settings)).memory_bytes > 0
+
+
+def test_matrices_of_dimensions_are_counted_once(recipe: Path) -> None:
+    """A correlation of 1024 x 1024 takes 4 MB whatever the batch."""
+    bytes_of = [
+        plan_recipe(
+            checked_recipe(
+                recipe,
+                ["objective={kind: barlow, projector: [1024]}", f"train.global_batch={batch}"],
+            )
+        ).memory_bytes
+        for batch in (32, 64)
+    ]
+    assert bytes_of[1] - bytes_of[0] < 32 * 2**20
+
+
+def test_a_twin_is_counted(recipe: Path) -> None:
+    with_twin, without = (
+        plan_recipe(checked_recipe(recipe, [f"objective={{kind: {kind}, projector: [32]}}"]))
+        for kind in ("byol", "simsiam")
+    )
+    assert with_twin.parameters > without.parameters + with_twin.encoder_parameters
 
 
 def test_local_views_are_refused_where_only_whole_ones_are_compared(problems: Checker) -> None:

@@ -86,6 +86,7 @@ def test_two_processes_take_the_steps_of_one(
         for rank in ranks:
             assert_one_direction(rank["gradients"][step], expected["gradients"][step])
     for rank in ranks:
+        assert rank["metrics"] == pytest.approx(expected["metrics"], rel=1e-5, abs=1e-6)
         assert rank["state"].keys() == expected["state"].keys()
         for name, value in expected["state"].items():
             torch.testing.assert_close(

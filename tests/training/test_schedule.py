@@ -83,3 +83,8 @@ def test_some_parameters_keep_their_peak_rate() -> None:
     others = [p for group in groups if not group["constant_rate"] for p in group["params"]]
     assert set(map(id, constant)) == set(map(id, kept))
     assert set(map(id, others)) == set(map(id, module[0].parameters()))
+
+
+def test_lamb_clips_no_more_than_the_others() -> None:
+    optimizer = build_optimizer(OptimizerConfig(kind="lamb"), torch.nn.Linear(3, 4))
+    assert optimizer.defaults["max_grad_norm"] is None
