@@ -78,8 +78,8 @@ def negative_cosine(predictions_VBD: Tensor, targets_GBD: Tensor) -> Tensor:
     Returns:
         (V, B), the mean over the global views other than the predicting one.
     """
-    stopped = targets_GBD.detach()
+    predictions, targets = predictions_VBD.unbind(), targets_GBD.detach().unbind()
     return mean_over_partners(
-        lambda view, partner: -F.cosine_similarity(predictions_VBD[view], stopped[partner], dim=-1),
-        views=len(predictions_VBD),
+        lambda view, partner: -F.cosine_similarity(predictions[view], targets[partner], dim=-1),
+        views=len(predictions),
     )

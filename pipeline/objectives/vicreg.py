@@ -60,8 +60,9 @@ class VICReg(Objective):
     def forward(self, views: EncodedViews) -> PairLosses:
         """The terms for two views; both of a sample have the same pair loss."""
         z_VBD = self.project_views(views.features)
-        distance = invariance(z_VBD)
-        covariances = [covariance(collectives.gather(z_BD)) for z_BD in z_VBD]
+        first_BD, second_BD = z_VBD.unbind()
+        distance = invariance(first_BD, second_BD)
+        covariances = [covariance(collectives.gather(z_BD)) for z_BD in (first_BD, second_BD)]
         spread = torch.stack([variance_hinge(found) for found in covariances]).mean()
         redundancy = torch.stack([squared_covariance(found) for found in covariances]).sum()
         config = self._config
@@ -76,11 +77,9 @@ class VICReg(Objective):
         )
 
 
-def invariance(z_VBD: Tensor) -> Tensor:
-    """Mean squared difference of the two views, (B,); the mean is over dimensions (equation 5)."""
-    if len(z_VBD) != 2:
-        raise ValueError(f"VICReg compares 2 views, got {len(z_VBD)}")
-    return F.mse_loss(z_VBD[0], z_VBD[1], reduction="none").mean(dim=-1)
+def invariance(first_BD: Tensor, second_BD: Tensor) -> Tensor:
+    """Mean squared difference of two views, (B,); the mean is over dimensions (equation 5)."""
+    return F.mse_loss(first_BD, second_BD, reduction="none").mean(dim=-1)
 
 
 def covariance(z_ND: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def theirs_barlow(z: Tensor) -> Tensor:
 def ours_vicreg(z: Tensor) -> Tensor:
     hinge = torch.stack([variance_hinge(covariance(view)) for view in z]).mean()
     redundancy = torch.stack([squared_covariance(covariance(view)) for view in z]).sum()
-    return 25 * invariance(z).mean() + 25 * hinge + redundancy
+    return 25 * invariance(*z).mean() + 25 * hinge + redundancy
 
 
 def theirs_vicreg(z: Tensor) -> Tensor:
