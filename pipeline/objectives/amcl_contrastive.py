@@ -22,7 +22,12 @@ from pipeline.objectives.pair_temperature import (
     AdaptiveParts,
     temperature_logs,
 )
-from pipeline.objectives.partners import GLOBAL_VIEWS, mean_of_pairs
+from pipeline.objectives.partners import (
+    GLOBAL_VIEWS,
+    mean_of_pairs,
+    mean_over_partners,
+    of_partners,
+)
 
 
 class AdaptiveContrast(AdaptiveObjective):
@@ -87,14 +92,13 @@ class AMCLSimCLR(AdaptiveContrast):
             own_scores, other_scores = products(
                 self.pair_temperature.embed(z_VBD), self.pair_temperature.embed(keys_GND)
             )
-            temperatures = self.pair_temperature.between(own_scores)
-            pairs_VGB = self.positive_loss(own, temperatures)
-            pull = mean_of_pairs(pairs_VGB)
+            temperatures_VGB = self.pair_temperature.between(own_scores)
+            pull = mean_of_pairs(self.positive_loss(own, temperatures_VGB))
             push, chosen = self.negative_loss(
                 others.flatten(0, 1).flatten(1), other_scores.flatten(0, 1).flatten(1)
             )
             losses.append(pull + push.view_as(pull))
-            positive.append(temperatures)
+            positive.append(of_partners(temperatures_VGB))
             negative.append(chosen)
         return self.summed_up(losses, z_VBCD, positive, negative)
 
@@ -127,39 +131,49 @@ class AMCLMoCo(AdaptiveContrast):
         for q_VBD, k_GBD, queue_GKD in zip(
             q_VBCD.unbind(2), k_GBCD.unbind(2), queue_GKCD.unbind(2), strict=True
         ):
-            own, temperatures = self._own(q_VBD, k_GBD)
-            push = []
-            for queue_KD in queue_GKD:
-                found, chosen = self._pushed(q_VBD, queue_KD)
-                push.append(found)
-                negative.append(chosen)
-            pairs = self.positive_loss(own, temperatures) + torch.stack(push, dim=1)
-            losses.append(mean_of_pairs(pairs))
-            positive.append(temperatures)
+            head = _Head(self, q_VBD, k_GBD, queue_GKD)
+            losses.append(mean_over_partners(head.pair_loss, views=len(q_VBD)))
+            positive += head.positive
+            negative += head.negative
         self.queue.offer(k_GBCD.flatten(2))
         return self.summed_up(losses, q_VBCD, positive, negative)
-
-    def _own(self, q_VBD: Tensor, k_GBD: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and temperatures (V, G, B) of queries with their samples' keys."""
-        embed = self.pair_temperature.embed
-        cosines = (q_VBD[:, None] * k_GBD).sum(dim=-1)
-        scores = (embed(q_VBD)[:, None] * embed(k_GBD)).sum(dim=-1)
-        return cosines, self.pair_temperature.between(scores)
-
-    def _pushed(self, q_VBD: Tensor, queue_KD: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses (V, B) of queries with a queue's keys, and temperatures (V * B, top_k)."""
-        q_MD = q_VBD.flatten(0, 1)
-        embed = self.pair_temperature.embed
-        with without_autocast(q_VBD):
-            losses, temperatures = self.negative_loss(
-                q_MD @ queue_KD.T, embed(q_MD) @ embed(queue_KD).T
-            )
-        return losses.view(q_VBD.shape[:2]), temperatures
 
     def after_step(self, progress: float) -> None:
         """Move the key heads and the queue."""
         self.target_projector.follow(self.projector, self.ema.momentum(progress))
         self.queue.advance()
+
+
+class _Head:
+    """Queries, keys and queue of one head, each embedded once, and the temperatures met."""
+
+    def __init__(
+        self, objective: AMCLMoCo, q_VBD: Tensor, k_GBD: Tensor, queue_GKD: Tensor
+    ) -> None:
+        embed = objective.pair_temperature.embed
+        self._objective = objective
+        self._vectors = q_VBD.unbind(), k_GBD.unbind(), queue_GKD.unbind()
+        self._embedded = tuple(embed(z).unbind() for z in (q_VBD, k_GBD, queue_GKD))
+        self.positive: list[Tensor] = []
+        self.negative: list[Tensor] = []
+
+    def pair_loss(self, view: int, partner: int) -> Tensor:
+        """Of a view's queries with a global view's keys and queue: (B,)."""
+        queries, keys, queue = self._vectors
+        embedded_queries, embedded_keys, embedded_queue = self._embedded
+        scores = (embedded_queries[view] * embedded_keys[partner]).sum(dim=-1)
+        temperatures = self._objective.pair_temperature.between(scores)
+        pull = self._objective.positive_loss(
+            (queries[view] * keys[partner]).sum(dim=-1), temperatures
+        )
+        with without_autocast(pull):
+            push, chosen = self._objective.negative_loss(
+                queries[view] @ queue[partner].T,
+                embedded_queries[view] @ embedded_queue[partner].T,
+            )
+        self.positive.append(temperatures)
+        self.negative.append(chosen)
+        return pull + push
 
 
 def unit(z_VBCD: Tensor) -> Tensor:

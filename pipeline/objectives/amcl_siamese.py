@@ -24,7 +24,7 @@ from pipeline.objectives.pair_temperature import (
     AdaptiveParts,
     temperature_logs,
 )
-from pipeline.objectives.partners import GLOBAL_VIEWS, mean_of_pairs
+from pipeline.objectives.partners import GLOBAL_VIEWS, mean_of_pairs, of_partners
 
 
 class AMCLSimSiam(AdaptiveObjective):
@@ -51,14 +51,14 @@ class AMCLSimSiam(AdaptiveObjective):
         cosines_VGBC = (p_VBCD[:, None] * targets_GBCD).sum(dim=-1)
         embed = self.pair_temperature.embed
         scores_VGBC = (embed(p_VBCD)[:, None] * embed(targets_GBCD)).sum(dim=-1)
-        temperatures = self.pair_temperature.between(scores_VGBC)
-        pairs_VGBC = -cosines_VGBC / temperatures + 2 * self.cost(temperatures)
+        temperatures_VGBC = self.pair_temperature.between(scores_VGBC)
+        pairs_VGBC = -cosines_VGBC / temperatures_VGBC + 2 * self.cost(temperatures_VGBC)
         loss = mean_of_pairs(pairs_VGBC.sum(dim=-1))
         return PairLosses(
             loss=loss,
             evidence=loss.detach().mean(dim=0),
             projections=F.normalize(z_VBCD.flatten(2), dim=-1),
-            logs=temperature_logs("positive", [temperatures]),
+            logs=temperature_logs("positive", [of_partners(temperatures_VGBC)]),
         )
 
     def constant_rate_parameters(self) -> Iterator[nn.Parameter]:

@@ -25,6 +25,12 @@ def mean_over_partners(pair_loss: Callable[[int, int], Tensor], *, views: int) -
     return torch.stack([torch.stack(of_view).mean(dim=0) for of_view in losses])
 
 
+def of_partners(pairs: Tensor) -> Tensor:
+    """What is known of all views and all global views (V, G, ...), for partners alone: (P, ...)."""
+    views, count = pairs.shape[:2]
+    return torch.stack([pairs[v, g] for v in range(views) for g in range(count) if g != v])
+
+
 def mean_of_pairs(pairs_VGB: Tensor) -> Tensor:
     """The same for losses of all views with all global views, of which some do not count."""
     return mean_over_partners(lambda view, partner: pairs_VGB[view, partner], views=len(pairs_VGB))
