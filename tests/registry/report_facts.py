@@ -109,7 +109,7 @@ RECORDS = [
             images_per_second=512.0,
             data_wait=0.25,
             quarantined=0.0,
-            alignment=0.5,
+            temperature=0.5,
         )
         for step in range(10, 60, 10)
     ),

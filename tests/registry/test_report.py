@@ -91,7 +91,7 @@ def test_curves_tell_the_journal_and_where_training_was_taken_up_again() -> None
     assert "taken up again, at step 40." in curves
     assert "Loss over steps; value 2 at the end" in found.labels
     assert "Waiting for data over steps; value 25 at the end" in found.labels
-    assert "The objective's own figures alignment" in curves
+    assert "The objective's own figures temperature" in curves
     assert not {"epoch", "quarantined"} & set(curves.split())
 
 
@@ -105,6 +105,19 @@ def test_collapse_statistics_are_drawn_where_there_are_any() -> None:
         assert title in with_them
     assert with_them.count("projections") == 3
     assert "own figures" not in with_them
+
+
+def test_what_pairs_do_is_drawn_with_its_scale() -> None:
+    values = {"alignment": 0.5, "uniformity": 2.5, "negative_entropy": 0.9, "false_negatives": 0.1}
+    records = [training(0), *(metrics(s, loss=1, **values) for s in (10, 20))]
+    found = part(curves_section, records=records)
+    for title in ("Distance of pairs", "Uniformity of projections", "Negatives"):
+        assert title in found.words()
+    assert (
+        "Negatives over steps; entropy of their weights 90 at the end, as near as the pair 10 at "
+        "the end"
+    ) in found.labels
+    assert "own figures" not in found.words()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -61,6 +61,31 @@ _CHARTS = (
         from_zero=True,
         about="Mean over dimensions: towards 0 the rows become equal.",
     ),
+    _Chart(
+        title="Distance of pairs",
+        ylabel="squared distance",
+        names=("alignment",),
+        from_zero=True,
+        about="Of a sample's two projections, L2-normalised (alignment): 0 they are equal, 2 they "
+        "have nothing in common.",
+    ),
+    _Chart(
+        title="Uniformity of projections",
+        ylabel="-log E exp(-2 d²)",
+        names=("uniformity",),
+        from_zero=True,
+        about="Near 4 projections lie everywhere on the sphere, at 0 all in one place.",
+    ),
+    _Chart(
+        title="Negatives",
+        ylabel="%",
+        names=("negative_entropy", "false_negatives"),
+        labels=("entropy of their weights", "as near as the pair"),
+        percent=True,
+        from_zero=True,
+        about="Entropy of 100 %: all negatives of a sample are pushed alike, near 0: one of them. "
+        "Those as near as the sample's own other view may be of the same sort.",
+    ),
 )
 _NOT_DRAWN = {"epoch", "quarantined", "evaluation_share"}
 
