@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 from mlflow import MlflowClient
 
-STEPS = 120
+STEPS = 240
 TRAIN = {
     "steps": STEPS,
     "global_batch": 120,  # so large that readers are at most 64 steps ahead

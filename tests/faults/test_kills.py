@@ -26,7 +26,7 @@ from pipeline.training.trace import join_trace
 Variant = dict[str, Any]
 Undisturbed = Callable[[int, Variant], Path]
 
-STEPS = 90
+STEPS = 120
 RESNET = {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}}
 VIT = {
     "name": "vit_tiny_patch16_224",
