@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from accuracy_lightly import trained_by_lightly
 from accuracy_methods import BATCH, ENCODER, EPOCHS, method_of, sections
+from plain_training import steps_of
 from torch import Tensor, nn
 
 from pipeline.data.sharding import write_shards
-from pipeline.data.slice_reader import SliceReader, pixels_of
 from pipeline.data.sources import open_source
-from pipeline.data.streams import Slice
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images, encode_images, raw_pixels
 from pipeline.evaluation.probe_set import ProbeSet
@@ -27,9 +26,7 @@ from pipeline.evaluation.score import score_of
 from pipeline.evaluation.spectrum import rank_me
 from pipeline.randomness import permutation
 from pipeline.recipe import Recipe
-from pipeline.training.learner import build_learner
-from pipeline.training.length import stream_plan, total_steps
-from pipeline.training.optimization import Optimization
+from pipeline.training.learner import StepResult, build_learner
 
 _VALIDATION_SHARE = 0.2
 _LAST_LOSSES = 10
@@ -160,30 +157,12 @@ def _trained(cell: Cell, recipe: Recipe, fit: ProbeSet) -> tuple[nn.Module, dict
 def _trained_by_us(recipe: Recipe) -> tuple[nn.Module, Iterator[float]]:
     """The learner's encoder, and the losses of the steps that train it."""
     learner = build_learner(recipe)
-    return learner.encoder, _steps(recipe, learner)
+    return learner.product, _losses(steps_of(recipe, learner))
 
 
-def _steps(recipe: Recipe, learner: Any) -> Iterator[float]:
-    plan = stream_plan(recipe)
-    reader = SliceReader(manifests=recipe.data.manifests, plan=plan, views=recipe.views)
-    total = total_steps(recipe, plan)
-    optimization = Optimization(
-        learner,
-        config=recipe.train,
-        seed=recipe.seed,
-        total_steps=total,
-        device=torch.device("cpu"),
-    )
-    for done in range(total):
-        epoch, within = divmod(done, plan.steps_per_epoch)
-        start, stop = within * plan.per_batch, (within + 1) * plan.per_batch
-        ranges = tuple((stream, start, stop) for stream in range(plan.streams))
-        table = reader.read(Slice(epoch=epoch, ranges=ranges))
-        blocks = reader.views.split(pixels_of(table, reader.views.row_bytes))
-        result = optimization.step(
-            torch.tensor(table["sample_id"].to_numpy()), tuple(map(torch.tensor, blocks))
-        )
+def _losses(steps: Iterator[StepResult]) -> Iterator[float]:
+    for number, result in enumerate(steps):
         loss = float(result.total.detach())
         if not np.isfinite(loss):
-            raise FloatingPointError(f"the loss of step {done + 1} is {loss}")
+            raise FloatingPointError(f"the loss of step {number + 1} is {loss}")
         yield loss

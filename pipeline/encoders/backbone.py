@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from pipeline.encoders.patches import fix_positions
 from pipeline.errors import Problem, UserError
 
 
@@ -21,6 +22,13 @@ class EncoderConfig(BaseModel):
     args: Annotated[
         dict[str, Any], Field(description="further arguments of timm.create_model")
     ] = {}
+    positions: Annotated[
+        Literal["timm", "sincos"],
+        Field(
+            description="of a vision transformer's patches: as timm makes them, which is learnt; "
+            "sincos: fixed sines and cosines, as masked methods have them"
+        ),
+    ] = "timm"
     init: Annotated[
         str | None, Field(description="encoder to start from: a models:/ URI or a folder")
     ] = None
@@ -56,6 +64,8 @@ def build_backbone(config: EncoderConfig) -> nn.Module:
         raise UserError(
             Problem("encoder.args", f"timm refused {config.args} for {config.name}: {error}")
         ) from error
+    if config.positions == "sincos":
+        fix_positions(model)
     return model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,8 +24,11 @@ class EMAConfig(BaseModel):
     start: Annotated[float, Field(ge=0, le=1, description="m of the first step")] = 0.99
     end: Annotated[
         float | None,
-        Field(ge=0, le=1, description="m of the last, half a cosine later; null: as at the start"),
+        Field(ge=0, le=1, description="m of the last step; null: as at the start"),
     ] = None
+    schedule: Annotated[
+        Literal["cosine", "linear"], Field(description="how m goes from start to end")
+    ] = "cosine"
 
     @model_validator(mode="before")
     @classmethod
@@ -43,13 +46,14 @@ class EMAConfig(BaseModel):
         return self
 
     def momentum(self, progress: float) -> float:
-        """Momentum m by BYOL's schedule (Grill et al., 2020, section 3.3).
+        """Momentum m: half a cosine (BYOL, Grill et al., 2020, section 3.3), or a straight line.
 
         Args:
             progress: share of the run's steps that are done, 0 to 1.
         """
         end = self.start if self.end is None else self.end
-        return end - (end - self.start) * (1 + math.cos(math.pi * progress)) / 2
+        left = 1 - progress if self.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
+        return end - (end - self.start) * left
 
 
 class EMATwin(nn.Module):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.encoders.ema import EMAConfig
 from pipeline.encoders.heads import HiddenWidths, MultiHead, Widths, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.errors import Problem
 from pipeline.objectives.amcl_contrastive import AMCLMoCo, AMCLSimCLR
 from pipeline.objectives.amcl_siamese import AMCLBarlow, AMCLSimSiam
@@ -99,12 +100,12 @@ class AMCLConfig(ObjectiveConfig):
             return self.regularisation
         return 1e-6 if self.base == "barlow" else 1e-4
 
-    def build(self, feature_width: int, *, global_batch: int) -> Objective:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> Objective:
         """The objective for an encoder of this feature width."""
         width = self.widths[-1]
         heads = MultiHead(
             mlp(
-                feature_width,
+                encoder.width,
                 self.widths,
                 hidden_norm=self.base != "moco",
                 output_norm=self.base == "simsiam",
@@ -119,7 +120,7 @@ class AMCLConfig(ObjectiveConfig):
             most=self.temperature_most,
         )
         parts = AdaptiveParts(
-            feature_width=feature_width,
+            feature_width=encoder.width,
             heads=heads,
             width=width,
             temperature=temperature,

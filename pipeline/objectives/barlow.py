@@ -10,6 +10,7 @@ from torch import Tensor
 from pipeline import collectives
 from pipeline.encoders.batch_norm import GlobalBatchNorm
 from pipeline.encoders.heads import Widths, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
@@ -33,9 +34,9 @@ class BarlowConfig(ObjectiveConfig):
     scale: Annotated[float, Field(gt=0, description="factor of the whole loss")] = 1.0
     projector: Widths = (8192, 8192, 8192)
 
-    def build(self, feature_width: int, *, global_batch: int) -> Barlow:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> Barlow:
         """The objective for an encoder of this feature width."""
-        return Barlow(config=self, feature_width=feature_width)
+        return Barlow(config=self, feature_width=encoder.width)
 
 
 class Barlow(Objective):

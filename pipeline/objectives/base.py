@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -12,7 +12,25 @@ from torch import Tensor, nn
 
 from pipeline.encoders.ema import EMAConfig
 from pipeline.encoders.heads import by_view
+from pipeline.encoders.shape import EncoderShape
 from pipeline.errors import Problem
+
+
+class PatchIndices(NamedTuple):
+    """Which patches of a batch are seen and which are predicted; int64, in raster order."""
+
+    visible: Tensor  # (B, Kc) patches of the context
+    blocks: Tensor  # (B, V, Kp) patches of each target block
+    sizes: Tensor  # (B, V) patches that a block had before it was cut to Kp
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPatches:
+    """What an objective that predicts patches is given of a step."""
+
+    context: Tensor  # (B, Kc, D) of the encoder, which saw no others
+    targets: Tensor  # (B, n, D) of its EMA twin, which saw all, no gradient
+    indices: PatchIndices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +38,11 @@ class EncodedViews:
     """What an objective is given of a step."""
 
     features: Tensor  # (V, B, D) of the encoder; local views after the global ones
+    global_views: int = 2  # G
     targets: Tensor | None = None  # (G, B, D) of its EMA twin for the global views, no gradient
     progress: float = 0.0  # share of the run's steps that are done, in [0, 1)
+    patches: EncodedPatches | None = None  # where the objective masks
+    step_seed: int = 0  # of what is drawn once for all samples of a step; equal on all ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +64,7 @@ class Capabilities:
     """What an objective allows; `plan` refuses what it forbids."""
 
     views: int  # global views it works on
+    more_views: bool = False  # whether it also takes more of them
     local_views: bool = False  # whether it also takes local views
     mining: Literal["per_sample", "none"]
     arbitration: Literal["per_view", "per_sample", "none"]
@@ -55,8 +77,8 @@ class ObjectiveConfig(BaseModel):
 
     kind: str
 
-    def build(self, feature_width: int, *, global_batch: int) -> Objective:
-        """The objective for an encoder of this feature width, and so many samples in a step."""
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> Objective:
+        """The objective for such an encoder, and so many samples in a step."""
         raise NotImplementedError
 
     @property
@@ -75,6 +97,8 @@ class Objective(nn.Module):
     capabilities: Capabilities
     ema: EMAConfig | None = None
     """How the twin that gives targets follows the encoder; None: there is no twin."""
+    grid: tuple[int, int] | None = None
+    """Of the patches that it masks and predicts; None: it looks at whole views."""
 
     def __init__(self, *, feature_width: int, projector: nn.Module) -> None:
         """Keep the head.

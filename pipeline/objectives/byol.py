@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pipeline.encoders.ema import EMAConfig, EMATwin
 from pipeline.encoders.heads import HiddenWidths, Widths, by_view, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
@@ -28,9 +29,9 @@ class BYOLConfig(ObjectiveConfig):
     projector: Widths = (4096, 256)
     predictor: HiddenWidths = (4096,)
 
-    def build(self, feature_width: int, *, global_batch: int) -> BYOL:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> BYOL:
         """The objective for an encoder of this feature width."""
-        return BYOL(config=self, feature_width=feature_width)
+        return BYOL(config=self, feature_width=encoder.width)
 
 
 class BYOL(Objective):

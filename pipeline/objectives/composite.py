@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.encoders.ema import EMAConfig
+from pipeline.encoders.shape import EncoderShape
 from pipeline.errors import Problem
 from pipeline.objectives.base import (
     Capabilities,
@@ -53,14 +54,13 @@ class CompositeConfig(ObjectiveConfig):
         """The parts' one."""
         return next((part.objective.twin for part in self.parts if part.objective.twin), None)
 
-    def build(self, feature_width: int, *, global_batch: int) -> Composite:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> Composite:
         """The objectives for an encoder of this feature width."""
         return Composite(
             names=self.names,
             weights=[part.weight for part in self.parts],
             objectives=[
-                part.objective.build(feature_width, global_batch=global_batch)
-                for part in self.parts
+                part.objective.build(encoder, global_batch=global_batch) for part in self.parts
             ],
         )
 

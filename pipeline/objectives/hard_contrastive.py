@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.encoders.heads import Widths, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import Capabilities, EncodedViews, ObjectiveConfig, PairLosses
 from pipeline.objectives.contrast import ContrastiveObjective, global_batch_cross_entropy
 from pipeline.objectives.partners import GLOBAL_VIEWS
@@ -30,9 +31,9 @@ class HardContrastiveConfig(ObjectiveConfig):
     ] = 0.0819
     projector: Widths = (2048, 256)
 
-    def build(self, feature_width: int, *, global_batch: int) -> HardContrastive:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> HardContrastive:
         """The objective for an encoder of this feature width."""
-        return HardContrastive(config=self, feature_width=feature_width)
+        return HardContrastive(config=self, feature_width=encoder.width)
 
 
 class HardContrastive(ContrastiveObjective):

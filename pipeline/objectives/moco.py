@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pipeline.encoders.ema import EMAConfig, EMATwin
 from pipeline.encoders.heads import Widths, by_view, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.errors import Problem
 from pipeline.objectives.base import (
     Capabilities,
@@ -45,9 +46,9 @@ class MoCoConfig(ObjectiveConfig):
     ema: EMAConfig = EMAConfig(start=0.999)
     projector: Widths = (2048, 128)
 
-    def build(self, feature_width: int, *, global_batch: int) -> MoCo:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> MoCo:
         """The objective for an encoder of this feature width."""
-        return MoCo(config=self, feature_width=feature_width)
+        return MoCo(config=self, feature_width=encoder.width)
 
     def problems(self, *, global_batch: int) -> list[Problem]:
         """A queue that a step's keys do not fill evenly."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from pipeline import collectives
 from pipeline.encoders.ema import EMAConfig, EMATwin
 from pipeline.encoders.heads import HiddenWidths, Widths, by_view, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
@@ -45,9 +46,9 @@ class MoCoV3Config(ObjectiveConfig):
         True
     )
 
-    def build(self, feature_width: int, *, global_batch: int) -> MoCoV3:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> MoCoV3:
         """The objective for an encoder of this feature width."""
-        return MoCoV3(config=self, feature_width=feature_width)
+        return MoCoV3(config=self, feature_width=encoder.width)
 
 
 class MoCoV3(ContrastiveObjective):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.encoders.heads import Widths, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import Capabilities, EncodedViews, ObjectiveConfig, PairLosses
 from pipeline.objectives.contrast import ContrastiveObjective, global_batch_cross_entropy
 from pipeline.objectives.partners import GLOBAL_VIEWS
@@ -24,9 +25,9 @@ class SimCLRConfig(ObjectiveConfig):
     )
     projector: Widths = (2048, 256)
 
-    def build(self, feature_width: int, *, global_batch: int) -> SimCLR:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> SimCLR:
         """The objective for an encoder of this feature width."""
-        return SimCLR(config=self, feature_width=feature_width)
+        return SimCLR(config=self, feature_width=encoder.width)
 
 
 class SimCLR(ContrastiveObjective):

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.encoders.heads import HiddenWidths, Widths, by_view, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
@@ -42,9 +43,9 @@ class SimSiamConfig(ObjectiveConfig):
                 "targets of an EMA twin"
             )
 
-    def build(self, feature_width: int, *, global_batch: int) -> SimSiam:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> SimSiam:
         """The objective for an encoder of this feature width."""
-        return SimSiam(config=self, feature_width=feature_width)
+        return SimSiam(config=self, feature_width=encoder.width)
 
 
 class SimSiam(Objective):

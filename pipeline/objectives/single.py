@@ -9,7 +9,10 @@ from pydantic import Field
 from pipeline.objectives.amcl import AMCLConfig
 from pipeline.objectives.barlow import BarlowConfig
 from pipeline.objectives.byol import BYOLConfig
+from pipeline.objectives.dmt_jepa import DMTJEPAConfig
 from pipeline.objectives.hard_contrastive import HardContrastiveConfig
+from pipeline.objectives.ijepa import IJEPAConfig
+from pipeline.objectives.lejepa import LeJEPAConfig
 from pipeline.objectives.moco import MoCoConfig
 from pipeline.objectives.mocov3 import MoCoV3Config
 from pipeline.objectives.simclr import SimCLRConfig
@@ -27,6 +30,9 @@ SingleObjectiveConfig = Annotated[
     | VICRegConfig
     | UniGradConfig
     | HardContrastiveConfig
-    | AMCLConfig,
+    | AMCLConfig
+    | LeJEPAConfig
+    | IJEPAConfig
+    | DMTJEPAConfig,
     Field(discriminator="kind"),
 ]

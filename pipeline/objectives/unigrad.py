@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pipeline import collectives
 from pipeline.encoders.ema import EMAConfig, EMATwin
 from pipeline.encoders.heads import Widths, by_view, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
@@ -37,9 +38,9 @@ class UniGradConfig(ObjectiveConfig):
     ] = EMAConfig(start=0.996, end=1.0)
     projector: Widths = (2048, 2048, 2048)
 
-    def build(self, feature_width: int, *, global_batch: int) -> UniGrad:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> UniGrad:
         """The objective for an encoder of this feature width."""
-        return UniGrad(config=self, feature_width=feature_width)
+        return UniGrad(config=self, feature_width=encoder.width)
 
 
 class UniGrad(Objective):

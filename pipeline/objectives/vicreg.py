@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.encoders.heads import Widths, mlp
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.barlow import squares_off_diagonal
 from pipeline.objectives.base import (
     Capabilities,
@@ -41,9 +42,9 @@ class VICRegConfig(ObjectiveConfig):
     ] = 1.0
     projector: Widths = (2048, 2048, 2048)
 
-    def build(self, feature_width: int, *, global_batch: int) -> VICReg:
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> VICReg:
         """The objective for an encoder of this feature width."""
-        return VICReg(config=self, feature_width=feature_width)
+        return VICReg(config=self, feature_width=encoder.width)
 
 
 class VICReg(Objective):

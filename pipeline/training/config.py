@@ -23,7 +23,14 @@ class OptimizerConfig(BaseModel):
         "adamw"
     )
     lr: Annotated[float, Field(gt=0, description="peak learning rate, as it is")] = 1e-3
+    lr_start: Annotated[
+        float, Field(ge=0, description="rate from which the warm-up rises; no step has 0")
+    ] = 0.0
+    lr_end: Annotated[float, Field(ge=0, description="rate to which the cosine falls")] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay_end: Annotated[
+        float | None, Field(ge=0, description="decay half a cosine later; null: as at the start")
+    ] = None
     momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd and lars")] = 0.9
     clip_norm: Annotated[
         float | None, Field(gt=0, description="bound of the gradient's norm; null: none")
@@ -31,6 +38,15 @@ class OptimizerConfig(BaseModel):
     warmup: Annotated[
         float, Field(ge=0, lt=1, description="share of the steps with a rising rate; then cosine")
     ] = 0.1
+
+    @model_validator(mode="after")
+    def _peak(self) -> OptimizerConfig:
+        if max(self.lr_start, self.lr_end) > self.lr:
+            raise ValueError(
+                f"lr must be the peak: at least lr_start and lr_end, got lr = {self.lr}, "
+                f"lr_start = {self.lr_start}, lr_end = {self.lr_end}"
+            )
+        return self
 
 
 class BestConfig(BaseModel):

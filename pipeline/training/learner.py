@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from pipeline.encoders.backbone import build_backbone, feature_width, load_weights
+from pipeline.encoders.backbone import build_backbone, load_weights
 from pipeline.encoders.batch_norm import globalise_batch_norm
 from pipeline.encoders.ema import EMATwin
-from pipeline.objectives.base import EncodedViews, Objective, PairLosses
+from pipeline.encoders.patches import encode_patches
+from pipeline.encoders.shape import encoder_shape
+from pipeline.objectives.base import (
+    EncodedPatches,
+    EncodedViews,
+    Objective,
+    PairLosses,
+    PatchIndices,
+)
 from pipeline.pairs.weighting import uniform_weights, weighted_total
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
+from pipeline.training.gradient_cache import encode_in_parts
 from pipeline.views.parameters import ImageViews
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerBatch:
+    """A batch of this rank, on its device."""
+
+    sample_id: Tensor  # (B,) int64, the samples' stable ids
+    views: tuple[Tensor, ...]  # a block for each crop size, global first: (B, V, S, S, 3) uint8
+    masks: PatchIndices | None = None  # of the patches, for objectives that mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,28 +87,25 @@ class Learner(nn.Module):
             load_weights(self.twin.module, weights)
 
     def forward(
-        self, sample_id: Tensor, views: tuple[Tensor, ...], progress: float = 0.0
+        self, batch: LearnerBatch, *, progress: float = 0.0, step_seed: int = 0
     ) -> StepResult:
         """DDP's way in; the same as `step`."""
-        return self.step(sample_id, views, progress)
+        return self.step(batch, progress=progress, step_seed=step_seed)
 
-    def step(
-        self, sample_id: Tensor, views: tuple[Tensor, ...], progress: float = 0.0
-    ) -> StepResult:
+    def step(self, batch: LearnerBatch, *, progress: float = 0.0, step_seed: int = 0) -> StepResult:
         """Encode a batch, score its pairs, weigh them. Every rank calls this with equal shapes.
 
         Args:
-            sample_id: (B,) int64, the samples' stable ids.
-            views: a block for each crop size, the global views first: (B, V, S, S, 3) uint8.
+            batch: of this rank.
             progress: share of the run's steps that are done, in [0, 1).
+            step_seed: of what is drawn once for all samples of the step; equal on all ranks.
         """
-        features = self.encode(views)
-        targets = self._encode_targets(views[0])
-        losses = self.objective(EncodedViews(features=features, targets=targets, progress=progress))
+        views = self.encode(batch)
+        losses = self.objective(replace(views, progress=progress, step_seed=step_seed))
         weights = uniform_weights(losses)
         return StepResult(
             total=weighted_total(losses, weights),
-            features=features.detach(),
+            features=views.features.detach(),
             losses=losses,
             weights=weights,
         )
@@ -107,38 +120,32 @@ class Learner(nn.Module):
             self.twin.follow(self.encoder, self.objective.ema.momentum(progress))
         self.objective.after_step(progress)
 
-    def encode(self, views: tuple[Tensor, ...]) -> Tensor:
-        """Features (V, B, D) of all views, `micro_batch` samples at once.
+    @property
+    def product(self) -> nn.Module:
+        """The encoder that leaves: the twin where it alone sees whole images."""
+        return self.twin.module if self.twin and self.objective.grid else self.encoder
 
-        Gradient caching (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory
-        Limited Setup, 2021): only the features of a micro-batch are kept, and it is encoded again
-        when the gradient at its features is known. This second pass is a part of the backward pass,
-        so DDP sums each parameter's gradient once, as it does without micro-batches.
-
-        Args:
-            views: a block for each crop size, (B, V, S, S, 3) uint8.
-        """
-        return torch.cat([self._encode_block(block) for block in views])
+    def encode(self, batch: LearnerBatch) -> EncodedViews:
+        """What the objective is given of a batch; `micro_batch` samples are encoded at once."""
+        if batch.masks is None:
+            return EncodedViews(
+                features=torch.cat([self._encode_block(block) for block in batch.views]),
+                global_views=batch.views[0].shape[1],
+                targets=self._encode_targets(batch.views[0]),
+            )
+        return self._encode_patches(batch.views[0], batch.masks)
 
     def _encode_block(self, views: Tensor) -> Tensor:
-        if self._micro_batch is None or len(views) <= self._micro_batch:
-            return self._encode_at_once(views)
-        parts = [
-            checkpoint(
-                self._encode_at_once,
-                part,
-                use_reentrant=False,
-                context_fn=lambda: (nullcontext(), _buffers_kept(self.encoder)),
-            )
-            for part in views.split(self._micro_batch)
-        ]
-        return torch.cat(parts, dim=1)
-
-    def _encode_at_once(self, views: Tensor) -> Tensor:
-        return self._features(self.encoder, views)
+        return encode_in_parts(
+            partial(self._features, self.encoder),
+            views,
+            at_once=self._micro_batch,
+            encoder=self.encoder,
+            dim=1,
+        )
 
     def _encode_targets(self, views: Tensor) -> Tensor | None:
-        """The twin's features (G, B, D) of the global views, `micro_batch` samples at once."""
+        """The twin's features (G, B, D) of the global views."""
         if self.twin is None:
             return None
         parts = views.split(self._micro_batch or len(views))
@@ -149,21 +156,32 @@ class Learner(nn.Module):
         features: Tensor = encoder(self._normalise(views))
         return features.view(count, batch, -1)
 
+    def _encode_patches(self, views: Tensor, masks: PatchIndices) -> EncodedViews:
+        """The encoder's tokens of visible patches, and the twin's of all."""
+        context = encode_in_parts(
+            lambda part, visible: encode_patches(self.encoder, self._normalise(part), visible),
+            views,
+            masks.visible,
+            at_once=self._micro_batch,
+            encoder=self.encoder,
+            dim=0,
+        )
+        assert self.twin is not None
+        with torch.no_grad():
+            targets = [
+                encode_patches(self.twin.module, self._normalise(part))
+                for part in views.split(self._micro_batch or len(views))
+            ]
+        return EncodedViews(
+            features=context.mean(dim=1)[None],
+            global_views=1,
+            patches=EncodedPatches(context=context, targets=torch.cat(targets), indices=masks),
+        )
+
     def _normalise(self, views: Tensor) -> Tensor:
         """All first views, then all second ones …: (V * B, 3, S, S) in the parameters' type."""
         stacked = views.transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
         return (stacked.to(self.mean.dtype) / 255 - self.mean) / self.std
-
-
-@contextmanager
-def _buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Undo what passes within it do to running statistics."""
-    before = [buffer.clone() for buffer in module.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(module.buffers(), before, strict=True):
-            buffer.copy_(value)
 
 
 def build_learner(recipe: Recipe) -> Learner:
@@ -176,7 +194,7 @@ def build_learner(recipe: Recipe) -> Learner:
         torch.manual_seed(seed_for(recipe.seed, "weights"))
         encoder = build_backbone(recipe.encoder)
         objective = recipe.objective.build(
-            feature_width(encoder, recipe.views.size), global_batch=recipe.train.global_batch
+            encoder_shape(encoder, recipe.views.size), global_batch=recipe.train.global_batch
         )
         learner = Learner(
             encoder=encoder,

@@ -13,7 +13,6 @@ from functools import partial
 
 import torch
 from safetensors.torch import load
-from torch import Tensor
 
 from pipeline import collectives
 from pipeline.data import storage
@@ -31,6 +30,7 @@ from pipeline.training.checkpoint_schedule import CheckpointSchedule
 from pipeline.training.clock import Clock
 from pipeline.training.data_state import DataState
 from pipeline.training.evaluator import Fit
+from pipeline.training.feed import Feed
 from pipeline.training.finite import FiniteGuard
 from pipeline.training.guards import Guards
 from pipeline.training.learner import Learner, StepResult, build_learner
@@ -41,7 +41,6 @@ from pipeline.training.snapshots import Snapshots
 from pipeline.training.step_metrics import step_metrics
 from pipeline.training.stops import unknown_metric
 from pipeline.training.trace import Trace
-from pipeline.views.batched import finish_views
 
 
 class TrainingLoop:
@@ -77,6 +76,7 @@ class TrainingLoop:
         self._total_steps = total_steps(recipe, self._plan)
         self._streams = self._plan.streams_of(collectives.rank(), collectives.world_size())
         self._optimization = self._build_optimization()
+        self._feed = Feed(recipe, grid=self.learner.objective.grid, device=device)
         self._data = DataState(self._plan.streams)
         checkpoints = recipe.train.checkpoint
         self._store = CheckpointStore(
@@ -172,14 +172,7 @@ class TrainingLoop:
 
     def _settle(self) -> None:
         count = self._plan.global_batch // collectives.world_size()
-        noise = torch.Generator().manual_seed(0)
-        views = tuple(
-            torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=noise)
-            for shape in self._recipe.views.shapes
-        )
-        self._optimization.settle(
-            self._on_device(torch.arange(count)), tuple(map(self._on_device, views))
-        )
+        self._optimization.settle(self._feed.noise(count))
 
     def _resume(self) -> None:
         newest = self._store.newest() if collectives.rank() == 0 else None
@@ -203,7 +196,7 @@ class TrainingLoop:
             asked = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - asked
-            result = self._step(batch)
+            result = self._optimization.step(self._feed.batch(batch, step=done))
             step = done + 1
             self._guards.watch(step, result, self._optimization.gradient_norm, batch.sample_id)
             if self._trace:
@@ -232,24 +225,6 @@ class TrainingLoop:
         if self._journal:
             self._journal.event("preemption", step=step)
             self._journal.flush()  # the node may be this one
-
-    def _step(self, batch: Batch) -> StepResult:
-        sample_id = self._on_device(torch.from_numpy(batch.sample_id))
-        views = tuple(self._on_device(torch.from_numpy(block)) for block in batch.views)
-        if self._recipe.views.executor == "device":
-            views = finish_views(
-                views,
-                config=self._recipe.views,
-                seed=self._plan.seed,
-                epoch=batch.epoch,
-                sample_ids=batch.sample_id,
-            )
-        return self._optimization.step(sample_id, views)
-
-    def _on_device(self, values: Tensor) -> Tensor:
-        if self._device.type == "cuda":
-            values = values.pin_memory()
-        return values.to(self._device, non_blocking=True)
 
     def _report(
         self, step: int, result: StepResult, clock: Clock, assembler: BatchAssembler

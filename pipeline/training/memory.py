@@ -8,8 +8,8 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from pipeline.objectives.base import EncodedViews
 from pipeline.recipe import Recipe
+from pipeline.training.feed import Feed
 from pipeline.training.learner import Learner
 
 _MEASURED_BATCH = 4
@@ -42,23 +42,24 @@ def _fixed_bytes(learner: Learner, recipe: Recipe) -> int:
 
 def _encoder_bytes(learner: Learner, recipe: Recipe, *, at_once: int) -> int:
     measured = min(at_once, _MEASURED_BATCH)  # no more, or the learner would keep nothing of it
-    views = tuple(torch.zeros(measured, *shape, dtype=torch.uint8) for shape in recipe.views.shapes)
-    return _kept_bytes(learner, lambda: learner.encode(views)) * at_once // measured
+    batch = _feed(learner, recipe).noise(measured)
+    return _kept_bytes(learner, lambda: learner.encode(batch)) * at_once // measured
 
 
 def _objective_bytes(learner: Learner, recipe: Recipe, local_batch: int) -> int:
     """By two sizes, since matrices of dimensions are as large for every batch."""
-    width = learner.objective.feature_width
-    views = sum(shape[0] for shape in recipe.views.shapes)
+    feed = _feed(learner, recipe)
 
     def kept(batch: int) -> int:
-        features = torch.randn(views, batch, width, requires_grad=True)
-        targets = features[: recipe.views.count].detach() if learner.twin else None
-        encoded = EncodedViews(features=features, targets=targets)
-        return _kept_bytes(learner, lambda: learner.objective(encoded))
+        views = learner.encode(feed.noise(batch))
+        return _kept_bytes(learner, lambda: learner.objective(views))
 
     small, large = kept(_MEASURED_BATCH), kept(2 * _MEASURED_BATCH)
     return small + (large - small) * (local_batch - _MEASURED_BATCH) // _MEASURED_BATCH
+
+
+def _feed(learner: Learner, recipe: Recipe) -> Feed:
+    return Feed(recipe, grid=learner.objective.grid, device=torch.device("cpu"))
 
 
 def _kept_bytes(learner: Learner, forward: Callable[[], object]) -> int:

@@ -16,41 +16,64 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline import collectives
 from pipeline.randomness import seed_for
 from pipeline.training.config import OptimizerConfig, TrainConfig
-from pipeline.training.learner import Learner, StepResult
+from pipeline.training.learner import Learner, LearnerBatch, StepResult
 
 
 def learning_rate(config: OptimizerConfig, *, step: int, total_steps: int) -> float:
-    """Linear warm-up, then a half cosine to zero (Loshchilov & Hutter, SGDR, 2017).
+    """Linear warm-up, then a half cosine (Loshchilov & Hutter, SGDR, 2017).
 
     Args:
-        config: peak rate and share of warm-up.
+        config: the rates and the share of warm-up.
         step: counted from 0.
         total_steps: of the whole run.
     """
     warmup = round(config.warmup * total_steps)
     if step < warmup:
-        return config.lr * (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(1, total_steps - warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+        # From 0 one step earlier than from a rate that is one.
+        done = step / warmup if config.lr_start else (step + 1) / (warmup + 1)
+        return config.lr_start + (config.lr - config.lr_start) * done
+    return half_cosine(config.lr, config.lr_end, (step - warmup) / max(1, total_steps - warmup))
+
+
+def half_cosine(start: float, end: float, done: float) -> float:
+    """From start to end while `done` goes from 0 to 1."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def weight_decay(config: OptimizerConfig, *, progress: float) -> float:
+    """Half a cosine from one decay to the other (I-JEPA, Assran et al., 2023, appendix A.1).
+
+    Args:
+        config: the two decays.
+        progress: share of the run's steps that are done.
+    """
+    end = config.weight_decay if config.weight_decay_end is None else config.weight_decay_end
+    return half_cosine(config.weight_decay, end, progress)
 
 
 def build_optimizer(
     config: OptimizerConfig, module: nn.Module, *, constant_rate: Iterable[nn.Parameter] = ()
 ) -> torch.optim.Optimizer:
-    """The optimizer; biases, norms and scalars (temperatures) get no weight decay.
+    """The optimizer.
+
+    Biases, norms, scalars (temperatures) and what timm's models exempt (positions, class tokens)
+    get no weight decay.
 
     Args:
         config: kind, rates and decay.
         module: all of whose parameters with gradient are updated.
-        constant_rate: those that keep their peak rate; their groups have `constant_rate`.
+        constant_rate: those that keep their peak rate; their groups have `constant_rate`, as those
+            that are decayed have `decayed`.
     """
     constant = {id(weight) for weight in constant_rate}
+    most = max(config.weight_decay, config.weight_decay_end or 0.0)
     groups = []
-    for group in param_groups_weight_decay(module, config.weight_decay):
+    for group in param_groups_weight_decay(module, most, no_weight_decay_list=_exempt(module)):
         for kept in (False, True):
             weights = [w for w in group["params"] if (id(w) in constant) == kept]
             if weights:
-                groups.append({**group, "params": weights, "constant_rate": kept})
+                flags = {"constant_rate": kept, "decayed": group["weight_decay"] > 0}
+                groups.append({**group, "params": weights, **flags})
     # LAMB clips on its own unless told not to; `clip_norm` says what is clipped.
     unclipped = {"max_grad_norm": None} if config.kind == "lamb" else {}
     return create_optimizer_v2(
@@ -61,6 +84,16 @@ def build_optimizer(
         momentum=config.momentum,
         **unclipped,
     )
+
+
+def _exempt(module: nn.Module) -> list[str]:
+    """Names of weights that models among the module's parts say are not to be decayed."""
+    return [
+        f"{prefix}.{name}" if prefix else name
+        for prefix, child in module.named_modules()
+        if callable(names := getattr(child, "no_weight_decay", None))
+        for name in names()
+    ]
 
 
 def _buffers_but_statistics(module: nn.Module) -> list[str]:
@@ -116,38 +149,35 @@ class Optimization:
                 broadcast_buffers=config.batch_norm == "local",
             )
 
-    def settle(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> None:
+    def settle(self, batch: LearnerBatch) -> None:
         """Bring DDP to its final gradient buckets by two steps that leave no trace.
 
         DDP lays its buckets out anew after the first backward pass, which changes the order of
         sums. Doing this at every start makes a resumed run add up as the undisturbed one does.
         Every rank calls this before its first step, with a batch like the real ones.
-
-        Args:
-            sample_id: (B,) int64.
-            views: a block for each crop size, (B, V, S, S, 3) uint8.
         """
         if self._module is self.learner:
             return
         before = {name: value.clone() for name, value in self.learner.state_dict().items()}
         for _ in range(2):
-            self._forward(sample_id, views, progress=0.0).total.backward()
+            self._forward(batch).total.backward()
             self._optimizer.zero_grad()
         self.learner.load_state_dict(before)
 
-    def step(self, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
+    def step(self, batch: LearnerBatch) -> StepResult:
         """Take one optimisation step. Every rank calls this.
 
         Args:
-            sample_id: (B,) int64 on the device.
-            views: a block for each crop size, (B, V, S, S, 3) uint8 on the device.
+            batch: on the device.
         """
-        rate = self.learning_rate
+        rate, decay = self.learning_rate, self.weight_decay
         for group in self._optimizer.param_groups:
             group["lr"] = self._config.optimizer.lr if group["constant_rate"] else rate
+            if group["decayed"]:
+                group["weight_decay"] = decay
         # Dropout and drop-path may differ between ranks, but not between a run and its resumption.
         torch.manual_seed(seed_for(self._seed, "noise", self.step_count, collectives.rank()))
-        result = self._forward(sample_id, views, progress=self.progress)
+        result = self._forward(batch)
         self._optimizer.zero_grad()
         result.total.backward()
         gradients = [w.grad for w in self.learner.parameters() if w.grad is not None]
@@ -171,11 +201,15 @@ class Optimization:
             self._config.optimizer, step=self.step_count, total_steps=self._total_steps
         )
 
-    def _forward(
-        self, sample_id: Tensor, views: tuple[Tensor, ...], *, progress: float
-    ) -> StepResult:
+    @property
+    def weight_decay(self) -> float:
+        """The decay of the step to come."""
+        return weight_decay(self._config.optimizer, progress=self.progress)
+
+    def _forward(self, batch: LearnerBatch) -> StepResult:
+        step_seed = seed_for(self._seed, "step", self.step_count)
         with self._autocast():
-            result: StepResult = self._module(sample_id, views, progress)
+            result: StepResult = self._module(batch, progress=self.progress, step_seed=step_seed)
         return result
 
     def _autocast(self) -> AbstractContextManager[object]:

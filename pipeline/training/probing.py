@@ -50,7 +50,7 @@ def _encode(
 ) -> FeatureFunction:
     return partial(
         encode_images,
-        learner.encoder,
+        learner.product,
         kind=kind,
         mean=recipe.views.mean,
         std=recipe.views.std,

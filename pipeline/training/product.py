@@ -63,4 +63,4 @@ def package_encoder(
         },
     )
     card = model_card(config, run=folder.name, recipe_yaml=recipe.to_yaml(), scores=scores)
-    return write_package(into, config=config, weights=learner.encoder.state_dict(), card=card)
+    return write_package(into, config=config, weights=learner.product.state_dict(), card=card)

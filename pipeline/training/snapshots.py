@@ -93,7 +93,7 @@ class Snapshots:
         images = self._images.result()
         snapshot = take_snapshot(
             images,
-            encoder=self._learner.encoder,
+            encoder=self._learner.product,
             head=self._learner.objective,
             views=self._recipe.views,
             config=self._recipe.evaluate,

@@ -17,16 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.views.arrays import Bools, Floats, Ints
 from pipeline.views.kernels import LUMA, blur_kernel, yiq_rotation
-from pipeline.views.parameters import (
-    Appearance,
-    Bools,
-    Floats,
-    HueShift,
-    ImageViews,
-    Ints,
-    draw_appearance,
-)
+from pipeline.views.parameters import Appearance, HueShift, ImageViews, draw_appearance
 
 
 def finish_views(

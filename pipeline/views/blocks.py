@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.randomness import Words, mix, uniform
-from pipeline.views.parameters import Bools, Ints
+from pipeline.views.arrays import Bools, Ints
 
 Grid = tuple[int, int]  # rows and columns of patches
 Span = tuple[float, float]  # least and largest

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from pipeline.views.arrays import Ints
 from pipeline.views.blocks import (
     Grid,
     covered,
@@ -25,7 +26,6 @@ from pipeline.views.blocks import (
     random_subset,
     size_table,
 )
-from pipeline.views.parameters import Ints
 
 Block = Literal["target", "context"]
 Run = tuple[int, int, int | Ints]  # seed, epoch, step

@@ -10,13 +10,12 @@ import math
 import cv2
 import numpy as np
 
+from pipeline.views.arrays import Ints, Pixels
 from pipeline.views.kernels import LUMA, blur_kernel, yiq_rotation
 from pipeline.views.parameters import (
     Appearance,
     HueShift,
     ImageViews,
-    Ints,
-    Pixels,
     centre_crop,
     draw_appearance,
     draw_crops,

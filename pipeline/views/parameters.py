@@ -12,15 +12,12 @@ from itertools import permutations
 from typing import Annotated, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.randomness import uniform
+from pipeline.views.arrays import Bools, Floats, Ints, Pixels
+from pipeline.views.masks import MultiBlockConfig
 
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 HueShift = Literal["hsv", "yiq"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Block = tuple[int, int, int, int]  # views, height, width, channels
@@ -65,6 +62,13 @@ class ImageViews(BaseModel):
     local: Annotated[
         LocalViews | None,
         Field(description="small views besides, alike but for these settings; null: none"),
+    ] = None
+    masks: Annotated[
+        MultiBlockConfig | None,
+        Field(
+            description="which patches are seen and which predicted, for objectives that mask; "
+            "null: none"
+        ),
     ] = None
     crop_scale: CropScale = (0.2, 1.0)
     crop_ratio: Annotated[

@@ -11,6 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from pipeline.encoders.shape import EncoderShape
 from pipeline.evaluation.config import FeatureKind
 from pipeline.evaluation.features import encode_images, problems_of_kinds, raw_pixels
 from pipeline.objectives.base import Objective
@@ -54,7 +55,7 @@ def vit(**options: object) -> nn.Module:
 @pytest.fixture
 def head() -> Objective:
     torch.manual_seed(0)
-    objective = SimCLRConfig(projector=(16, 8)).build(32, global_batch=8)
+    objective = SimCLRConfig(projector=(16, 8)).build(EncoderShape(width=32), global_batch=8)
     objective.train().project(torch.randn(9, 32))  # running statistics away from their start
     return objective
 
@@ -160,7 +161,11 @@ def test_the_batch_size_does_not_matter(
     make: Callable[[nn.Module], nn.Module],
 ) -> None:
     encoder = make(resnet)
-    head = SimCLRConfig(projector=(16, 8)).build(encoder.num_features, global_batch=8).eval()
+    head = (
+        SimCLRConfig(projector=(16, 8))
+        .build(EncoderShape(width=encoder.num_features), global_batch=8)
+        .eval()
+    )
     whole = encoded(encoder, images(7), kind, head=head)
     torch.testing.assert_close(encoded(encoder, images(7), kind, head=head, batch=3), whole)
     assert len(whole) == 7

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import EncodedViews, Objective, PairLosses
 from pipeline.objectives.composite import CompositeConfig
 from pipeline.objectives.single import SingleObjectiveConfig
@@ -61,7 +62,9 @@ def build(section: dict[str, Any], width: int = 6, *, global_batch: int = BATCH)
     """The objective of a recipe's section, with the weights of one seed, in float64."""
     torch.manual_seed(0)
     objective: Objective = (
-        _ANY.validate_python(section).build(width, global_batch=global_batch).double()
+        _ANY.validate_python(section)
+        .build(EncoderShape(width=width), global_batch=global_batch)
+        .double()
     )
     return objective
 

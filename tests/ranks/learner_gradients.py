@@ -15,7 +15,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.recipe import Recipe
-from pipeline.training.learner import build_learner
+from pipeline.training.learner import LearnerBatch, build_learner
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:
@@ -34,7 +34,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
         return allreduce_hook(group, bucket)
 
     module.register_comm_hook(None, noting)
-    result = module(torch.arange(len(share)), (share,))
+    result = module(LearnerBatch(sample_id=torch.arange(len(share)), views=(share,)))
     result.total.backward()
     names = {parameter: name for name, parameter in learner.named_parameters()}
     torch.save(

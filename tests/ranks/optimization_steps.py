@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.recipe import Recipe
-from pipeline.training.learner import build_learner
+from pipeline.training.learner import LearnerBatch, build_learner
 from pipeline.training.optimization import Optimization
 from pipeline.training.step_metrics import step_metrics
 
@@ -32,7 +32,7 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
     )
     losses, terms, gradients = [], [], []
     for share in views:
-        result = optimization.step(torch.arange(len(share)), (share,))
+        result = optimization.step(LearnerBatch(sample_id=torch.arange(len(share)), views=(share,)))
         losses.append(result.losses.loss.detach())
         terms.append({name: value.detach() for name, value in result.losses.terms.items()})
         gradients.append(

@@ -20,7 +20,7 @@ from pipeline.encoders.heads import mlp
 from pipeline.objectives.base import Capabilities, EncodedViews, Objective, PairLosses
 from pipeline.pairs.weighting import uniform_weights, weighted_total
 from pipeline.recipe import Recipe
-from pipeline.training.learner import Learner, build_learner
+from pipeline.training.learner import Learner, LearnerBatch, build_learner
 from pipeline.training.optimization import Optimization
 from pipeline.views.parameters import ImageViews
 
@@ -119,7 +119,10 @@ def outcome(learner: Learner, losses: PairLosses) -> dict[str, Tensor]:
 
 
 def outcome_of_step(learner: Learner, *blocks: Tensor) -> dict[str, Tensor]:
-    return outcome(learner, learner.step(torch.arange(len(blocks[0])), blocks).losses)
+    return outcome(
+        learner,
+        learner.step(LearnerBatch(sample_id=torch.arange(len(blocks[0])), views=blocks)).losses,
+    )
 
 
 def outcome_of_parts(
@@ -149,7 +152,7 @@ def test_features_are_those_of_the_global_views_and_then_of_the_local_ones() -> 
     config = ImageViews(mean=(0, 0, 0), std=(1, 1, 1))
     learner = Learner(encoder=MeanColour(), objective=objective, views=config)
     large, small = block(5, size=8), block(5, views=3, size=4)
-    learner.step(torch.arange(5), (large, small))
+    learner.step(LearnerBatch(sample_id=torch.arange(5), views=(large, small)))
     every = [*large.unbind(1), *small.unbind(1)]
     assert objective.features.shape == (5, 5, 3)
     for features, view in zip(objective.features, every, strict=True):
@@ -222,7 +225,7 @@ def peak_bytes(micro_batch: int | None) -> int:
     learner = build_learner(recipe_for(RESNET, micro_batch=micro_batch))
     views = block(64)
     with PeakBytes() as memory:
-        learner.step(torch.arange(64), (views,)).total.backward()
+        learner.step(LearnerBatch(sample_id=torch.arange(64), views=(views,))).total.backward()
     return memory.peak
 
 
@@ -238,7 +241,7 @@ def test_gradients_of_micro_batches_are_summed_in_float32() -> None:
     optimization = Optimization(
         learner, config=recipe.train, seed=0, total_steps=2, device=torch.device("cpu")
     )
-    optimization.step(torch.arange(BATCH), (block(),))
+    optimization.step(LearnerBatch(sample_id=torch.arange(BATCH), views=(block(),)))
     with torch.autocast("cpu", torch.bfloat16):
         features = []
         for sample in block():

@@ -23,7 +23,7 @@ from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import Slice
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
-from pipeline.training.learner import StepResult, build_learner
+from pipeline.training.learner import LearnerBatch, StepResult, build_learner
 from pipeline.training.length import stream_plan
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.optimization import Optimization
@@ -177,9 +177,9 @@ def test_both_executors_train_on_the_same_views_in_every_epoch(
     seen: list[Tensor] = []
     step = Optimization.step
 
-    def recording(self: Optimization, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
-        seen.append(views[0].int())
-        return step(self, sample_id, views)
+    def recording(self: Optimization, batch: LearnerBatch) -> StepResult:
+        seen.append(batch.views[0].int())
+        return step(self, batch)
 
     monkeypatch.setattr(Optimization, "step", recording)
     for executor in ("cpu", "device"):
@@ -258,8 +258,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_first_step_and_samples(
     finite: list[bool] = []
     step = Optimization.step
 
-    def recording(self: Optimization, sample_id: Tensor, views: tuple[Tensor, ...]) -> StepResult:
-        result = step(self, sample_id, views)
+    def recording(self: Optimization, batch: LearnerBatch) -> StepResult:
+        result = step(self, batch)
         gradients = [w.grad for w in self.learner.parameters() if w.grad is not None]
         finite.append(
             bool(result.total.isfinite()) and all(bool(g.isfinite().all()) for g in gradients)
@@ -271,8 +271,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_first_step_and_samples(
         loop_for(recipe, tmp_path / "run").run()
     first = finite.index(False) + 1
     boundaries = load_manifest(clipart_shards / "train").boundaries()
-    (order,) = epoch_order(stream_plan(recipe), boundaries, epoch=0)
-    ids = order["sample_id"].to_pylist()[(first - 1) * 24 : first * 24]
+    plan = stream_plan(recipe)
+    epoch, within = divmod(first - 1, plan.steps_per_epoch)  # roundings decide which step it is
+    (order,) = epoch_order(plan, boundaries, epoch=epoch)
+    ids = order["sample_id"].to_pylist()[within * 24 : (within + 1) * 24]
     lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").open()]
     (found,) = [line for line in lines if line.get("event") == "not finite"]
     assert (found["step"], found["sample_ids"]) == (first, ids)
@@ -316,9 +318,10 @@ def test_one_step_in_plain_torch_changes_the_weights_and_leaves_settling_no_trac
     )
     before = {k: v.clone() for k, v in optimization.learner.state_dict().items()}
     views = (torch.randint(0, 256, (6, 2, 32, 32, 3), dtype=torch.uint8),)
-    optimization.settle(torch.arange(6), views)
+    batch = LearnerBatch(sample_id=torch.arange(6), views=views)
+    optimization.settle(batch)
     assert same(before, optimization.learner.state_dict())
-    result = optimization.step(torch.arange(6), views)
+    result = optimization.step(batch)
     assert result.losses.loss.shape == (2, 6)
     assert not same(before, optimization.learner.state_dict())
 

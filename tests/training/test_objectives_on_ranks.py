@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.recipe import Recipe
-from pipeline.training.learner import build_learner
+from pipeline.training.learner import LearnerBatch, build_learner
 from pipeline.training.optimization import Optimization
 from tests.objectives.cases import BATCH, OBJECTIVES
 from tests.ranks.optimization_steps import steps_of
@@ -136,7 +136,7 @@ def test_the_predictor_of_simsiam_keeps_its_rate_while_the_rest_falls(views: Ten
     optimization.step_count = 9
     falling = optimization.learning_rate
     assert falling < 0.01
-    optimization.step(torch.arange(BATCH), (views[0],))
+    optimization.step(LearnerBatch(sample_id=torch.arange(BATCH), views=(views[0],)))
     groups = optimization.state_dict()["optimizer"]["param_groups"]
     assert {(group["constant_rate"], group["lr"]) for group in groups} == {
         (True, 0.1),
@@ -153,7 +153,7 @@ def test_a_clipped_gradient_has_the_bound_as_its_norm(views: Tensor) -> None:
     optimization = Optimization(
         learner, config=checked.train, seed=0, total_steps=10, device=torch.device("cpu")
     )
-    optimization.step(torch.arange(BATCH), (views[0],))
+    optimization.step(LearnerBatch(sample_id=torch.arange(BATCH), views=(views[0],)))
     gradients = [w.grad for w in learner.parameters() if w.grad is not None]
     assert float(torch.nn.utils.get_total_norm(gradients)) == pytest.approx(0.01, rel=1e-4)
     assert float(optimization.gradient_norm) > 0.1

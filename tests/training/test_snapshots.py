@@ -21,7 +21,9 @@ from pipeline.recipe import Recipe
 from pipeline.registry.journal import records
 from pipeline.training import evaluation_plan, length
 from pipeline.training.evaluator import Fit
+from pipeline.training.learner import LearnerBatch, StepResult
 from pipeline.training.loop import TrainingLoop
+from pipeline.training.optimization import Optimization
 from pipeline.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.fast
@@ -159,7 +161,7 @@ class Crash(Exception):
 
 
 def test_what_a_crash_cut_short_is_evaluated_by_the_resumed_run(
-    clipart_shards: Path, tmp_path: Path
+    clipart_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_for(clipart_shards)
     loop_for(recipe, tmp_path / "undisturbed").run()
@@ -172,13 +174,14 @@ def test_what_a_crash_cut_short_is_evaluated_by_the_resumed_run(
     loop = loop_for(recipe, tmp_path / "disturbed", never)
     steps = iter(range(1000))
 
-    def crashing(*arguments: Any) -> Any:
+    def crashing(self: Optimization, batch: LearnerBatch) -> StepResult:
         if next(steps) == 14:
             raise Crash
-        return step(*arguments)
+        return step(self, batch)
 
-    step, loop._step = loop._step, crashing  # type: ignore[method-assign]
-    with pytest.raises(Crash):
+    step = Optimization.step
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr(Optimization, "step", crashing)
         loop.run()
     held.set()
     assert evaluations(tmp_path / "disturbed") == {}

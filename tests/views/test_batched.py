@@ -15,9 +15,10 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from pipeline.views import batched
+from pipeline.views.arrays import Pixels
 from pipeline.views.kernels import yiq_rotation
 from pipeline.views.opencv import jitter_colour, render_views
-from pipeline.views.parameters import ImageViews, LocalViews, Pixels, draw_appearance
+from pipeline.views.parameters import ImageViews, LocalViews, draw_appearance
 
 pytestmark = pytest.mark.fast
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.views.arrays import Bools, Ints
 from pipeline.views.masks import MultiBlockConfig, PatchMasks, draw_masks, problems
-from pipeline.views.parameters import Bools, Ints
 
 pytestmark = pytest.mark.fast
 

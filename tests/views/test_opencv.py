@@ -13,6 +13,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from pipeline.views.arrays import Ints
 from pipeline.views.opencv import (
     Pixels,
     blur,
@@ -23,7 +24,7 @@ from pipeline.views.opencv import (
     rotate,
     to_grey,
 )
-from pipeline.views.parameters import ImageViews, Ints, LocalViews, ViewParameters, draw
+from pipeline.views.parameters import ImageViews, LocalViews, ViewParameters, draw
 
 pytestmark = pytest.mark.fast
 

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torchvision.transforms import RandomResizedCrop
 
+from pipeline.views.arrays import Floats, Ints
 from pipeline.views.parameters import (
-    Floats,
     ImageViews,
-    Ints,
     LocalViews,
     ViewParameters,
     centre_crop,

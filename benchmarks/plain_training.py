@@ -1,0 +1,44 @@
+"""A recipe's steps in a plain loop on the CPU: no Ray, no journal, no checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from pipeline.data.assemble import Batch
+from pipeline.data.slice_reader import SliceReader, pixels_of
+from pipeline.data.streams import Slice
+from pipeline.recipe import Recipe
+from pipeline.training.feed import Feed
+from pipeline.training.learner import Learner, StepResult
+from pipeline.training.length import stream_plan, total_steps
+from pipeline.training.optimization import Optimization
+
+
+def steps_of(recipe: Recipe, learner: Learner) -> Iterator[StepResult]:
+    """Train a learner from its first step to its last; what each step found out."""
+    plan = stream_plan(recipe)
+    reader = SliceReader(manifests=recipe.data.manifests, plan=plan, views=recipe.views)
+    total = total_steps(recipe, plan)
+    device = torch.device("cpu")
+    feed = Feed(recipe, grid=learner.objective.grid, device=device)
+    optimization = Optimization(
+        learner, config=recipe.train, seed=recipe.seed, total_steps=total, device=device
+    )
+    for done in range(total):
+        epoch, within = divmod(done, plan.steps_per_epoch)
+        start, stop = within * plan.per_batch, (within + 1) * plan.per_batch
+        ranges = tuple((stream, start, stop) for stream in range(plan.streams))
+        table = reader.read(Slice(epoch=epoch, ranges=ranges))
+        batch = Batch(
+            epoch=epoch,
+            stream=table["stream"].to_numpy(),
+            position=table["position"].to_numpy(),
+            sample_id=table["sample_id"].to_numpy().copy(),
+            views=tuple(
+                block.copy()
+                for block in reader.views.split(pixels_of(table, reader.views.row_bytes))
+            ),
+        )
+        yield optimization.step(feed.batch(batch, step=done))

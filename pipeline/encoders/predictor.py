@@ -1,0 +1,81 @@
+"""The predictor of JEPA: from visible patches to what the target encoder makes of hidden ones."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from pipeline.encoders.positions import sincos_positions
+from pipeline.encoders.shape import PatchShape
+from pipeline.encoders.transformer import LAYER_NORM, blocks, initialise, mask_token
+from pipeline.errors import Problem, UserError
+
+
+class PredictorConfig(BaseModel):
+    """A narrow transformer; the defaults are I-JEPA's for ViT-B."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: Annotated[int, Field(ge=4, multiple_of=4, description="of its tokens")] = 384
+    depth: Annotated[int, Field(ge=1, description="blocks")] = 6
+    heads: Annotated[
+        int | None, Field(ge=1, description="of its attention; null: as many as the encoder's")
+    ] = None
+
+
+class PatchPredictor(nn.Module):
+    """Predicts each target block on its own, of all that is visible (I-JEPA, section 3)."""
+
+    positions: Tensor
+
+    def __init__(self, *, config: PredictorConfig, width: int, patches: PatchShape) -> None:
+        """Build it.
+
+        Args:
+            config: its size.
+            width: D of the encoder.
+            patches: of the encoder.
+
+        Raises:
+            UserError: the heads do not divide the width.
+        """
+        super().__init__()
+        heads = config.heads or patches.heads
+        if config.width % heads:
+            raise UserError(
+                Problem(
+                    "objective.predictor",
+                    f"width {config.width} is no multiple of its {heads} heads; allowed: heads "
+                    "that divide it",
+                )
+            )
+        self.embed = nn.Linear(width, config.width)
+        self.blocks = blocks(config.width, depth=config.depth, heads=heads)
+        self.norm = LAYER_NORM(config.width)
+        self.output = nn.Linear(config.width, width)
+        initialise(self)
+        self.mask_token = mask_token(config.width)
+        self.register_buffer(
+            "positions", sincos_positions(patches.grid, config.width), persistent=False
+        )
+
+    def forward(self, context: Tensor, visible: Tensor, blocks: Tensor) -> Tensor:
+        """Predict target blocks, of which none sees another.
+
+        Args:
+            context: (B, Kc, D) tokens of visible patches.
+            visible: (B, Kc) int64, which patches these are.
+            blocks: (B, V, Kp) int64, patches of target blocks.
+
+        Returns:
+            (B, V, Kp, D).
+        """
+        count, size = blocks.shape[1:]
+        seen = self.embed(context) + self.positions[visible]
+        asked = self.mask_token + self.positions[blocks.flatten(0, 1)]
+        tokens = torch.cat([seen.repeat_interleave(count, dim=0), asked], dim=1)
+        predicted: Tensor = self.output(self.norm(self.blocks(tokens)[:, -size:]))
+        return predicted.unflatten(0, blocks.shape[:2])

@@ -1,0 +1,74 @@
+"""DMT-JEPA: I-JEPA whose targets are aggregates of the neighbours that resemble a patch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pipeline.encoders.aggregation import AggregationHead
+from pipeline.encoders.ema import EMATwin
+from pipeline.encoders.neighbours import Window, most_similar, window_of
+from pipeline.encoders.shape import EncoderShape
+from pipeline.objectives.base import EncodedPatches, at_least_float32
+from pipeline.objectives.ijepa import IJEPA, PatchPredictionConfig, layer_normalised
+
+
+class DMTJEPAConfig(PatchPredictionConfig):
+    """DMT-JEPA (Mo & Tong, Discriminative Masked Targets for JEPA, 2024)."""
+
+    kind: Literal["dmt_jepa"]
+    neighbours: Annotated[
+        int, Field(ge=1, le=8, description="of the eight patches around a patch, how many count")
+    ] = 4
+    window: Annotated[
+        Window,
+        Field(
+            description="clamped: a patch at an edge has fewer neighbours; toroidal: it has others "
+            "at the opposite edge, as in the official code"
+        ),
+    ] = "clamped"
+
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> DMTJEPA:
+        """The objective for an encoder with patches.
+
+        Raises:
+            UserError: it has none, or the predictor does not go with it.
+        """
+        return DMTJEPA(config=self, encoder=encoder)
+
+
+class DMTJEPA(IJEPA):
+    """Context and targets each pass an aggregation head; that of the targets is a twin's."""
+
+    index: Tensor
+    exists: Tensor
+
+    def __init__(self, *, config: DMTJEPAConfig, encoder: EncoderShape) -> None:
+        super().__init__(config=config, encoder=encoder)
+        patches = encoder.patch_shape()
+        self._neighbours = config.neighbours
+        self.head = AggregationHead(width=encoder.width, heads=patches.heads)
+        self.target_head = EMATwin(self.head)
+        index, exists = window_of(patches.grid, config.window)
+        self.register_buffer("index", index, persistent=False)
+        self.register_buffer("exists", exists, persistent=False)
+
+    def context(self, seen: EncodedPatches) -> Tensor:
+        """Visible tokens through the head."""
+        return self.head.visible(seen.context)
+
+    @torch.no_grad()
+    def targets(self, seen: EncodedPatches) -> Tensor:
+        """Aggregates of the most similar neighbours by the twin's head; they end in its norm."""
+        tokens = layer_normalised(seen.targets)
+        near, exist = most_similar(tokens, self.index, self.exists, count=self._neighbours)
+        head = self.target_head.module
+        assert isinstance(head, AggregationHead)
+        return at_least_float32(head.around(tokens, near, exist))
+
+    def after_step(self, progress: float) -> None:
+        """Move the twin's head."""
+        self.target_head.follow(self.head, self.ema.momentum(progress))

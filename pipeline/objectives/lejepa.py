@@ -1,0 +1,72 @@
+"""LeJEPA: views agree with the mean of the global ones, and are spread like a normal cloud."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.encoders.heads import Widths, mlp
+from pipeline.encoders.shape import EncoderShape
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    Objective,
+    ObjectiveConfig,
+    PairLosses,
+)
+from pipeline.objectives.sigreg import random_slices, sigreg
+
+
+class LeJEPAConfig(ObjectiveConfig):
+    """LeJEPA (Balestriero & LeCun, Provable and Scalable SSL Without the Heuristics, 2025).
+
+    SIGReg grows with the global batch for a given spread of the projections, as in the paper: a
+    batch that is k times as large wants about 1 / k of the weight.
+    """
+
+    kind: Literal["lejepa"]
+    sigreg: Annotated[
+        float,
+        Field(gt=0, lt=1, description="lambda: weight of SIGReg; views' agreement has 1 - it"),
+    ] = 0.05
+    slices: Annotated[
+        int, Field(ge=1, description="directions in which SIGReg looks, new ones in each step")
+    ] = 1024
+    projector: Widths = (2048, 2048, 64)
+
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> LeJEPA:
+        """The objective for an encoder of this feature width."""
+        return LeJEPA(config=self, feature_width=encoder.width)
+
+
+class LeJEPA(Objective):
+    """No twin, no predictor, no stopped gradient."""
+
+    capabilities = Capabilities(
+        views=2, more_views=True, local_views=True, mining="per_sample", arbitration="per_view"
+    )
+
+    def __init__(self, *, config: LeJEPAConfig, feature_width: int) -> None:
+        super().__init__(
+            feature_width=feature_width, projector=mlp(feature_width, config.projector)
+        )
+        self._config = config
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """Each view's squared distance from the global views' mean, by dimension, and SIGReg.
+
+        Equation 7 of the paper, with the mean over dimensions of the official code in place of
+        their sum.
+        """
+        z_VBD = self.project_views(views.features)
+        centre_BD = z_VBD[: views.global_views].mean(dim=0)
+        loss = (1 - self._config.sigreg) * (z_VBD - centre_BD).square().mean(dim=2)
+        slices = random_slices(z_VBD.shape[2], self._config.slices, seed=views.step_seed)
+        normality = sigreg(z_VBD, slices.to(z_VBD)).mean()
+        return PairLosses(
+            loss=loss,
+            evidence=loss.detach().mean(dim=0),
+            projections=z_VBD,
+            terms={"sigreg": self._config.sigreg * normality},
+        )

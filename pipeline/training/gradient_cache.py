@@ -1,0 +1,56 @@
+"""Encoding a batch in parts, so that memory holds the activations of one part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def encode_in_parts(
+    encode: Callable[..., Tensor],
+    *inputs: Tensor,
+    at_once: int | None,
+    encoder: nn.Module,
+    dim: int,
+) -> Tensor:
+    """What `encode` makes of a batch, a few samples at once.
+
+    Gradient caching (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited
+    Setup, 2021): only the outputs of a part are kept, and it is encoded again when the gradient at
+    them is known. This second pass is a part of the backward pass, so DDP sums each parameter's
+    gradient once, as it does without parts.
+
+    Args:
+        encode: from some samples' inputs to their outputs.
+        inputs: (B, ...) each.
+        at_once: samples in a part; None: all.
+        encoder: whose running statistics the second pass must not move.
+        dim: of the outputs that has the samples.
+    """
+    if at_once is None or len(inputs[0]) <= at_once:
+        return encode(*inputs)
+    parts = [
+        checkpoint(
+            encode,
+            *part,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _buffers_kept(encoder)),
+        )
+        for part in zip(*(value.split(at_once) for value in inputs), strict=True)
+    ]
+    return torch.cat(parts, dim=dim)
+
+
+@contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Undo what passes within it do to running statistics."""
+    before = [buffer.clone() for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(module.buffers(), before, strict=True):
+            buffer.copy_(value)
