@@ -180,9 +180,10 @@ def test_what_a_crash_cut_short_is_evaluated_by_the_resumed_run(
         return step(self, batch)
 
     step = Optimization.step
-    with monkeypatch.context() as patched, pytest.raises(Crash):
+    with monkeypatch.context() as patched:
         patched.setattr(Optimization, "step", crashing)
-        loop.run()
+        with pytest.raises(Crash):
+            loop.run()
     held.set()
     assert evaluations(tmp_path / "disturbed") == {}
     loop_for(recipe, tmp_path / "disturbed").run()
