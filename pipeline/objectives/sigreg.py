@@ -49,7 +49,7 @@ def sigreg(z_VND: Tensor, slices_DS: Tensor) -> Tensor:
     weights = 2 * _STEP * normal
     weights[[0, -1]] /= 2
     distances_TVS = (cosines_TVS - normal[:, None, None]).square() + sines_TVS.square()
-    return count * torch.tensordot(weights, distances_TVS.mean(dim=2), dims=1)
+    return count * (weights[:, None] * distances_TVS.mean(dim=2)).sum(dim=0)
 
 
 class _CharacteristicSums(torch.autograd.Function):

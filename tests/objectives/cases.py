@@ -45,6 +45,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "amcl over moco": {**_AMCL, "base": "moco", "queue": 2 * BATCH, "top_k": 3},
     "amcl over simsiam": {**_AMCL, "base": "simsiam", "predictor": [12]},
     "amcl over barlow": {**_AMCL, "base": "barlow", "regularisation": 1e-3},
+    "lejepa": {"kind": "lejepa", "sigreg": 0.2, "slices": 16, **_HEAD},
     "composite": {
         "kind": "composite",
         "parts": [
@@ -54,6 +55,14 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         ],
     },
 }
+
+_NARROW = {"ema": {"start": 0.9}, "predictor": {"width": 16, "depth": 1}}
+MASKED: dict[str, dict[str, Any]] = {
+    "ijepa": {"kind": "ijepa", **_NARROW},
+    "dmt_jepa": {"kind": "dmt_jepa", **_NARROW},
+    "dmt_jepa, toroidal": {"kind": "dmt_jepa", "window": "toroidal", "neighbours": 3, **_NARROW},
+}
+"""Objectives that predict masked patches."""
 
 _ANY: TypeAdapter[Any] = TypeAdapter(SingleObjectiveConfig | CompositeConfig)
 

@@ -11,12 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pipeline import collectives
+from pipeline.data.assemble import Batch
 from pipeline.recipe import Recipe
-from pipeline.training.learner import LearnerBatch, build_learner
+from pipeline.training.feed import Feed
+from pipeline.training.learner import build_learner
 from pipeline.training.optimization import Optimization
 from pipeline.training.step_metrics import step_metrics
 
@@ -30,9 +34,19 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
         total_steps=2 * len(views),
         device=torch.device("cpu"),
     )
+    learner = optimization.learner
+    feed = Feed(recipe, grid=learner.objective.grid, device=torch.device("cpu"))
     losses, terms, gradients = [], [], []
-    for share in views:
-        result = optimization.step(LearnerBatch(sample_id=torch.arange(len(share)), views=(share,)))
+    for step, share in enumerate(views):
+        ids = len(share) * collectives.rank() + np.arange(len(share))
+        batch = Batch(
+            epoch=0,
+            stream=np.zeros(len(share), np.int32),
+            position=ids,
+            sample_id=ids,
+            views=(share[:, : recipe.views.count].numpy(),),
+        )
+        result = optimization.step(feed.batch(batch, step=step))
         losses.append(result.losses.loss.detach())
         terms.append({name: value.detach() for name, value in result.losses.terms.items()})
         gradients.append(

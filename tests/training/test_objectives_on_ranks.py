@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.recipe import Recipe
 from pipeline.training.learner import LearnerBatch, build_learner
 from pipeline.training.optimization import Optimization
-from tests.objectives.cases import BATCH, OBJECTIVES
+from tests.objectives.cases import BATCH, MASKED, OBJECTIVES
 from tests.ranks.optimization_steps import steps_of
 
 pytestmark = pytest.mark.fast
@@ -29,12 +29,38 @@ VIT = {
 STEPS = 3
 
 
-def recipe(section: dict[str, Any], encoder: dict[str, Any] = RESNET, **train: Any) -> Recipe:
+PATCHES = {
+    **VIT,
+    "args": {
+        **VIT["args"],
+        "patch_size": 4,
+        "class_token": False,
+        "global_pool": "avg",
+        "fc_norm": False,
+    },
+    "positions": "sincos",
+}
+MASKS = {mode: {"kind": "multiblock", "mode": mode} for mode in ("corrected", "official")}
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    **{name: (section, {}) for name, section in OBJECTIVES.items()},
+    **{name: (section, {"masks": MASKS["corrected"]}) for name, section in MASKED.items()},
+    "ijepa, official masks": (MASKED["ijepa"], {"masks": MASKS["official"]}),
+}
+"""Sections of objectives, and what their views need."""
+
+
+def recipe(
+    section: dict[str, Any],
+    views: dict[str, Any] | None = None,
+    encoder: dict[str, Any] = RESNET,
+    **train: Any,
+) -> Recipe:
+    views = views or {}
     return Recipe.model_validate(
         {
             "data": {"shards": "unused"},
-            "views": {"size": 32},
-            "encoder": encoder,
+            "views": {"size": 32, "count": 1 if "masks" in views else 2, **views},
+            "encoder": PATCHES if "masks" in views else encoder,
             "objective": section,
             "train": {
                 "epochs": 1,
@@ -60,7 +86,7 @@ def on_two_ranks(
 ) -> list[list[dict[str, Any]]]:
     """What both ranks report, of all objectives; batch normalisation in encoder and heads."""
     folder = tmp_path_factory.mktemp("ranks")
-    recipes = [recipe(section).resolved() for section in OBJECTIVES.values()]
+    recipes = [recipe(*case).resolved() for case in CASES.values()]
     (folder / "recipes.json").write_text(json.dumps(recipes))
     torch.save(views, folder / "views.pt")
     processes = [
@@ -70,12 +96,12 @@ def on_two_ranks(
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("number", range(len(OBJECTIVES)), ids=OBJECTIVES.keys())
+@pytest.mark.parametrize("number", range(len(CASES)), ids=CASES.keys())
 def test_two_processes_take_the_steps_of_one(
     number: int, views: Tensor, on_two_ranks: list[list[dict[str, Any]]]
 ) -> None:
     """In float64: losses, gradients, and after three steps weights, twin, queue and statistics."""
-    expected = steps_of(recipe(list(OBJECTIVES.values())[number]), views)
+    expected = steps_of(recipe(*list(CASES.values())[number]), views)
     ranks = [found[number] for found in on_two_ranks]
     losses = torch.cat([rank["losses"] for rank in ranks], dim=2)
     torch.testing.assert_close(losses, expected["losses"], rtol=1e-8, atol=1e-10)
@@ -104,11 +130,11 @@ def assert_one_direction(found: dict[str, Tensor], expected: dict[str, Tensor]) 
     assert ours.norm() / theirs.norm() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", CASES)
 def test_micro_batches_take_the_steps_of_the_whole_batch(name: str, views: Tensor) -> None:
     """With an encoder that no batch normalisation ties to its micro-batch."""
     whole, in_parts = (
-        steps_of(recipe(OBJECTIVES[name], VIT, micro_batch=size), views) for size in (None, 2)
+        steps_of(recipe(*CASES[name], encoder=VIT, micro_batch=size), views) for size in (None, 2)
     )
     torch.testing.assert_close(in_parts["losses"], whole["losses"], rtol=1e-9, atol=1e-11)
     for key, value in whole["state"].items():
