@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.encoders.shape import EncoderShape
-from pipeline.objectives.base import EncodedViews, Objective, PairLosses
+from pipeline.objectives.base import EncodedViews, Objective, ObjectiveConfig, PairLosses
 from pipeline.objectives.composite import CompositeConfig
 from pipeline.objectives.single import SingleObjectiveConfig
 from pipeline.pairs.weighting import uniform_weights, weighted_total
@@ -67,13 +67,17 @@ MASKED: dict[str, dict[str, Any]] = {
 _ANY: TypeAdapter[Any] = TypeAdapter(SingleObjectiveConfig | CompositeConfig)
 
 
+def section_of(section: dict[str, Any]) -> ObjectiveConfig:
+    """The settings of a recipe's section."""
+    config: ObjectiveConfig = _ANY.validate_python(section)
+    return config
+
+
 def build(section: dict[str, Any], width: int = 6, *, global_batch: int = BATCH) -> Objective:
     """The objective of a recipe's section, with the weights of one seed, in float64."""
     torch.manual_seed(0)
     objective: Objective = (
-        _ANY.validate_python(section)
-        .build(EncoderShape(width=width), global_batch=global_batch)
-        .double()
+        section_of(section).build(EncoderShape(width=width), global_batch=global_batch).double()
     )
     return objective
 

@@ -1,14 +1,25 @@
-"""The learning rate: linear warm-up, then half a cosine."""
+"""Rates, decay and momentum as functions of the step."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
+import timm
 import torch
+from pydantic import ValidationError
 
+from pipeline.encoders.ema import EMAConfig
+from pipeline.objectives.ijepa import IJEPAConfig
+from pipeline.recipe import Recipe
 from pipeline.training.config import OptimizerConfig
-from pipeline.training.optimization import build_optimizer, learning_rate
+from pipeline.training.learner import LearnerBatch, build_learner
+from pipeline.training.optimization import (
+    Optimization,
+    build_optimizer,
+    learning_rate,
+    weight_decay,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -88,3 +99,75 @@ def test_some_parameters_keep_their_peak_rate() -> None:
 def test_lamb_clips_no_more_than_the_others() -> None:
     optimizer = build_optimizer(OptimizerConfig(kind="lamb"), torch.nn.Linear(3, 4))
     assert optimizer.defaults["max_grad_norm"] is None
+
+
+IJEPA = {
+    "lr": 1e-3,
+    "lr_start": 2e-4,
+    "lr_end": 1e-6,
+    "warmup": 0.1,
+    "weight_decay": 0.04,
+    "weight_decay_end": 0.4,
+}
+"""The schedules of I-JEPA's official recipe."""
+
+
+def test_rates_and_decay_of_ijepa_at_the_start_the_middle_and_the_end() -> None:
+    config = OptimizerConfig.model_validate(IJEPA)
+    steps = (0, 50, 100, 550, 1000)
+    rates = [learning_rate(config, step=step, total_steps=1000) for step in steps]
+    assert rates == pytest.approx([2e-4, 6e-4, 1e-3, (1e-3 + 1e-6) / 2, 1e-6])
+    decays = [weight_decay(config, progress=progress) for progress in (0, 0.5, 1)]
+    assert decays == pytest.approx([0.04, 0.22, 0.4])
+    momenta = [IJEPAConfig(kind="ijepa").ema.momentum(progress) for progress in (0, 0.5, 1)]
+    assert momenta == pytest.approx([0.996, 0.998, 1.0])
+
+
+def test_the_momentum_of_ijepa_rises_in_equal_parts_and_byols_by_half_a_cosine() -> None:
+    linear = EMAConfig(start=0.996, end=1.0, schedule="linear").momentum(0.25)
+    cosine = EMAConfig(start=0.996, end=1.0).momentum(0.25)
+    assert linear == pytest.approx(0.997)
+    assert cosine == pytest.approx(1 - 0.004 * (math.cos(math.pi / 4) + 1) / 2)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.04])
+def test_decay_that_changes_reaches_matrices_alone(start: float) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "data": {"shards": "unused"},
+            "encoder": {"name": "resnet10t"},
+            "train": {
+                "epochs": 1,
+                "optimizer": {"weight_decay": start, "weight_decay_end": 0.4, "lr": 1e-6},
+            },
+        }
+    )
+    optimization = Optimization(
+        build_learner(recipe),
+        config=recipe.train,
+        seed=0,
+        total_steps=4,
+        device=torch.device("cpu"),
+    )
+    views = (torch.zeros(2, 2, 32, 32, 3, dtype=torch.uint8),)
+    for step in range(4):
+        optimization.step(LearnerBatch(sample_id=torch.arange(2), views=views))
+        groups = optimization.state_dict()["optimizer"]["param_groups"]
+        expected = weight_decay(recipe.train.optimizer, progress=step / 4)
+        assert {(g["decayed"], g["weight_decay"]) for g in groups} == {(True, expected), (False, 0)}
+
+
+def test_positions_and_class_tokens_are_not_decayed() -> None:
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=1
+    )
+    holder = torch.nn.ModuleDict({"encoder": model})
+    groups = build_optimizer(OptimizerConfig(weight_decay=0.1), holder).param_groups
+    free = {id(w) for group in groups if group["weight_decay"] == 0 for w in group["params"]}
+    assert {id(model.pos_embed), id(model.cls_token)} <= free
+    assert id(model.blocks[0].mlp.fc1.weight) not in free
+
+
+def test_a_rate_that_is_above_its_peak_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"lr must be the peak.*lr = 0.001.*lr_end = 0.1"):
+        OptimizerConfig(lr=1e-3, lr_end=0.1)

@@ -1,0 +1,249 @@
+"""I-JEPA and DMT-JEPA: against lightly's predictor and losses written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightly.models.modules import IJEPAPredictorTIMM
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.encoders.patches import encode_patches
+from pipeline.encoders.positions import sincos_positions
+from pipeline.encoders.predictor import PatchPredictor, PredictorConfig
+from pipeline.encoders.shape import EncoderShape, PatchShape
+from pipeline.errors import UserError
+from pipeline.objectives.base import EncodedPatches, EncodedViews, Objective, PatchIndices
+from pipeline.objectives.ijepa import IJEPA, layer_normalised, relative_to_size
+from pipeline.views.masks import MultiBlockConfig, draw_masks
+from tests.encoders.vit import GRID, PATCHES, WIDTH, vit
+from tests.objectives.cases import MASKED, noise, section_of, total
+
+pytestmark = pytest.mark.fast
+
+BATCH = 5
+SHAPE = EncoderShape(width=WIDTH, patches=PatchShape(grid=GRID, heads=2))
+every = pytest.mark.parametrize("section", MASKED.values(), ids=MASKED.keys())
+
+
+def build(section: dict[str, Any]) -> Objective:
+    torch.manual_seed(0)
+    objective: Objective = section_of(section).build(SHAPE, global_batch=BATCH).double()
+    with torch.no_grad():
+        for weight in objective.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape))
+    return objective
+
+
+def indices(batch: int = BATCH) -> PatchIndices:
+    masks = draw_masks(
+        MultiBlockConfig(), grid=GRID, seed=0, epoch=0, step=0, sample_ids=np.arange(batch)
+    )
+    return PatchIndices(*map(torch.from_numpy, (masks.context, masks.targets, masks.sizes)))
+
+
+def views(batch: int = BATCH, *, requires_grad: bool = False) -> EncodedViews:
+    chosen = indices(batch)
+    context = noise(batch, chosen.visible.shape[1], WIDTH, seed=3).requires_grad_(requires_grad)
+    targets = noise(batch, PATCHES, WIDTH, seed=4)
+    return EncodedViews(
+        features=context.mean(dim=1)[None],
+        global_views=1,
+        patches=EncodedPatches(context=context, targets=targets, indices=chosen),
+    )
+
+
+def lightlys(predictor: PatchPredictor) -> IJEPAPredictorTIMM:
+    """Its module with the same weights."""
+    other = IJEPAPredictorTIMM(
+        num_patches=PATCHES, depth=1, mlp_dim=WIDTH, predictor_embed_dim=16, num_heads=2
+    ).double()
+    names = {
+        "embed.": "predictor_embed.",
+        "output.": "predictor_proj.",
+        "blocks.": "decoder.blocks.",
+        "norm.": "decoder.norm.",
+        "mask_token": "decoder.mask_token",
+    }
+    state = {}
+    for name, value in predictor.state_dict().items():
+        (begin,) = (begin for begin in names if name.startswith(begin))
+        state[name.replace(begin, names[begin], 1)] = value
+    state["decoder.pos_embed"] = sincos_positions(GRID, 16).double()[None]
+    other.load_state_dict(state)
+    return other.eval()
+
+
+def test_the_predictor_is_lightlys() -> None:
+    torch.manual_seed(0)
+    config = PredictorConfig(width=16, depth=1)
+    assert isinstance(SHAPE.patches, PatchShape)
+    predictor = PatchPredictor(config=config, width=WIDTH, patches=SHAPE.patches).double()
+    chosen, seen = indices(), views().patches
+    assert seen is not None
+    found = predictor(seen.context, chosen.visible, chosen.blocks)
+    blocks = list(chosen.blocks.unbind(1))
+    expected = lightlys(predictor)(seen.context.clone(), chosen.visible, blocks)
+    torch.testing.assert_close(found.transpose(0, 1).flatten(0, 1), expected)
+
+
+def test_a_block_is_predicted_without_the_others() -> None:
+    objective, seen = build(MASKED["ijepa"]), views().patches
+    assert isinstance(objective, IJEPA)
+    assert seen is not None
+    together = objective.predictor(seen.context, seen.indices.visible, seen.indices.blocks)
+    for number in range(seen.indices.blocks.shape[1]):
+        block = seen.indices.blocks[:, number : number + 1]
+        alone = objective.predictor(seen.context, seen.indices.visible, block)
+        torch.testing.assert_close(alone[:, 0], together[:, number])
+
+
+@every
+def test_the_loss_is_smooth_l1_of_every_block_and_sample(section: dict[str, Any]) -> None:
+    objective, given = build(section), views()
+    assert isinstance(objective, IJEPA)
+    seen = given.patches
+    assert seen is not None
+    with torch.no_grad():
+        losses = objective(given).loss
+        context, indices = objective.context(seen), seen.indices
+        predicted = objective.predictor(context, indices.visible, indices.blocks)
+        targets = objective.targets(seen)
+    assert losses.shape == indices.blocks.shape[1::-1] == (4, BATCH)
+    for block in range(4):
+        for sample in range(BATCH):
+            distances = [
+                abs(float(p) - float(t))
+                for place, patch in enumerate(seen.indices.blocks[sample, block])
+                for p, t in zip(
+                    predicted[sample, block, place], targets[sample, patch], strict=True
+                )
+            ]
+            costs = [d * d / 2 if d < 1 else d - 0.5 for d in distances]
+            assert float(losses[block, sample]) == pytest.approx(sum(costs) / len(costs))
+
+
+def test_targets_of_ijepa_are_normalised_over_their_dimensions() -> None:
+    seen = views().patches
+    assert seen is not None
+    targets = build(MASKED["ijepa"]).targets(seen)  # type: ignore[operator]
+    centred = seen.targets - seen.targets.mean(dim=-1, keepdim=True)
+    deviation = (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(targets, centred / deviation)
+    torch.testing.assert_close(targets, layer_normalised(seen.targets))
+
+
+@every
+def test_only_the_context_gets_a_gradient_and_every_weight_does(section: dict[str, Any]) -> None:
+    objective, given = build(section), views(requires_grad=True)
+    assert given.patches is not None
+    given.patches.targets.requires_grad_()
+    total(objective(given)).backward()
+    assert given.patches.context.grad is not None
+    assert given.patches.context.grad.abs().sum() > 0
+    assert given.patches.targets.grad is None
+    for name, weight in objective.named_parameters():
+        assert (weight.grad is not None) == weight.requires_grad, name
+
+
+@every
+def test_the_gradient_equals_finite_differences(section: dict[str, Any]) -> None:
+    objective, seen = build(section), views(batch=2).patches
+    assert seen is not None
+    few = seen.indices._replace(visible=seen.indices.visible[:, :3])
+
+    def loss(context: Tensor) -> Tensor:
+        patches = EncodedPatches(context=context, targets=seen.targets, indices=few)
+        return total(objective(EncodedViews(features=context.mean(1)[None], patches=patches)))
+
+    assert torch.autograd.gradcheck(loss, seen.context[:, :3].clone().requires_grad_())
+
+
+@every
+def test_half_precision_is_for_the_predictor_alone(section: dict[str, Any]) -> None:
+    objective, given = build(section).float(), views()
+    assert given.patches is not None
+    seen = EncodedPatches(
+        context=given.patches.context.float(),
+        targets=given.patches.targets.float(),
+        indices=given.patches.indices,
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = objective(EncodedViews(features=given.features.float(), patches=seen))
+    assert {v.dtype for v in (losses.loss, losses.evidence, losses.projections)} == {torch.float32}
+
+
+@every
+def test_a_step_after_a_reload_is_the_step_that_would_have_been(section: dict[str, Any]) -> None:
+    whole, taken_up = build(section), build(section)
+    for number in range(2):
+        whole(views())
+        with torch.no_grad():
+            for weight in whole.parameters():
+                if weight.requires_grad:
+                    weight.mul_(1.01)
+        whole.after_step(progress=0.1 * number)
+    taken_up.load_state_dict(whole.state_dict())
+    assert torch.equal(total(whole(views())), total(taken_up(views())))
+
+
+def test_the_twin_of_the_aggregation_head_follows_it() -> None:
+    objective: Any = build(MASKED["dmt_jepa"])
+    before = [w.clone() for w in objective.target_head.parameters()]
+    objective.after_step(progress=0.0)
+    trios = zip(
+        before, objective.target_head.parameters(), objective.head.parameters(), strict=True
+    )
+    for old, new, followed in trios:
+        torch.testing.assert_close(new, 0.9 * old + 0.1 * followed)
+
+
+def test_evidence_compares_blocks_of_one_size() -> None:
+    """Patches of large blocks are harder, which is not to count against their samples."""
+    sizes = torch.tensor([[8, 8], [8, 12], [12, 12], [12, 9]])
+    loss = torch.tensor([[1.0, 3.0], [2.0, 5.0], [5.0, 11.0], [3.0, 7.0]], dtype=torch.float64)
+    means = {8: 2.0, 12: 6.0, 9: 7.0}
+    expected = [
+        sum(float(value) / means[int(size)] for value, size in zip(*row, strict=True)) / 2
+        for row in zip(loss, sizes, strict=True)
+    ]
+    assert relative_to_size(loss, sizes, patches=64).tolist() == pytest.approx(expected)
+
+
+def test_the_whole_step_is_that_of_a_loop_with_lightlys_predictor() -> None:
+    """timm's encoder on gathered patches, its gradient through lightly's predictor."""
+    encoder, twin, chosen = vit(), vit(), indices()
+    with torch.no_grad():
+        for weight in twin.parameters():
+            weight.mul_(0.9)
+    pixels = noise(BATCH, 3, 32, 32, seed=7)
+    objective = build(MASKED["ijepa"])
+    assert isinstance(objective, IJEPA)
+    context = encode_patches(encoder, pixels, chosen.visible)
+    with torch.no_grad():
+        targets = encode_patches(twin, pixels)
+    seen = EncodedPatches(context=context, targets=targets, indices=chosen)
+    found = total(objective(EncodedViews(features=context.mean(1)[None], patches=seen)))
+    ours = torch.autograd.grad(found, encoder.patch_embed.proj.weight)[0]
+
+    tokens = encoder._pos_embed(encoder.patch_embed(pixels))
+    index = chosen.visible[..., None].expand(-1, -1, WIDTH)
+    visible = encoder.norm(encoder.blocks(tokens.gather(1, index)))
+    with torch.no_grad():
+        h = F.layer_norm(twin.forward_features(pixels), (WIDTH,))
+    blocks = list(chosen.blocks.unbind(1))
+    wanted = torch.cat([h.gather(1, b[..., None].expand(-1, -1, WIDTH)) for b in blocks])
+    predicted = lightlys(objective.predictor)(visible, chosen.visible, blocks)
+    expected = F.smooth_l1_loss(predicted, wanted)
+    theirs = torch.autograd.grad(expected, encoder.patch_embed.proj.weight)[0]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_heads_that_do_not_divide_the_predictor_are_refused() -> None:
+    section = {"kind": "ijepa", "predictor": {"width": 16, "heads": 3}}
+    with pytest.raises(UserError, match=r"objective\.predictor.*16.*3 heads"):
+        section_of(section).build(SHAPE, global_batch=8)
