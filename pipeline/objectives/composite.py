@@ -21,6 +21,7 @@ from pipeline.objectives.base import (
     ObjectiveConfig,
     PairLosses,
 )
+from pipeline.objectives.ijepa import PatchPredictionConfig
 from pipeline.objectives.single import SingleObjectiveConfig
 
 
@@ -74,8 +75,17 @@ class CompositeConfig(ObjectiveConfig):
         ]
 
     def problems(self, *, global_batch: int) -> list[Problem]:
-        """Those of the parts."""
-        return [
+        """Those of the parts, and parts that see other views than the rest."""
+        masked = [
+            Problem(
+                f"parts.{number}.objective.kind",
+                f"{part.objective.kind} sees masked views, which no other part does; allowed: as "
+                "the run's only objective",
+            )
+            for number, part in enumerate(self.parts)
+            if isinstance(part.objective, PatchPredictionConfig)
+        ]
+        return masked + [
             Problem(f"parts.{number}.objective.{where}", message)
             for number, part in enumerate(self.parts)
             for where, message in part.objective.problems(global_batch=global_batch)
