@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accuracy_lightly import trained_by_lightly
-from accuracy_methods import BATCH, ENCODER, EPOCHS, method_of, sections
+from accuracy_methods import method_of, sections
 from plain_training import steps_of
 from torch import Tensor, nn
 
@@ -118,13 +118,15 @@ def _recipe(cell: Cell, folder: Path, fit: ProbeSet, steps: int | None) -> Recip
             seed=0,
             progress=lambda count: None,
         )
-    length = {"steps": steps} if steps else {"epochs": EPOCHS[cell.stage]}
+    budget = method.budget
+    length = {"steps": steps} if steps else {"epochs": budget.epochs[cell.stage]}
     return Recipe.model_validate(
         {
             "seed": cell.seed,
             "data": {"shards": str(folder / "shards"), "streams": 4, "shuffle_window": 4096},
-            "encoder": ENCODER,
-            "train": {**length, "global_batch": BATCH, "optimizer": given["optimizer"]},
+            "views": given["views"],
+            "encoder": budget.encoder,
+            "train": {**length, "global_batch": budget.batch, "optimizer": given["optimizer"]},
             **({"objective": given["objective"]} if cell.library == "ours" else {}),
         }
     )

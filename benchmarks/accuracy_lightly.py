@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from accuracy_methods import QUEUE
-from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, VICRegLoss
+from lightly.loss import (
+    BarlowTwinsLoss,
+    NegativeCosineSimilarity,
+    NTXentLoss,
+    SIGReg,
+    VICRegLoss,
+)
+from lightly.loss.lejepa_loss import lejepa_invariance_loss
 from lightly.models.modules import heads
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from lightly.transforms import (
@@ -86,6 +93,20 @@ class _SimSiam(_Joint):
         z0, p0 = self.predict(x0)
         z1, p1 = self.predict(x1)
         return 0.5 * (self.criterion(z0, p1) + self.criterion(z1, p0))
+
+
+class _LeJEPA(_Joint):
+    """Two global views; its loss insists on local ones, so its two parts are put together here."""
+
+    def __init__(self, backbone: nn.Module, width: int, weight: float) -> None:
+        head = heads.LeJEPAProjectionHead(width, 512, 64)
+        super().__init__(backbone, head, SIGReg(num_vectors=256))
+        self.weight = weight
+
+    def forward(self, x0: Tensor, x1: Tensor) -> Tensor:
+        z = torch.stack([self.embed(x0), self.embed(x1)])
+        agreement = lejepa_invariance_loss(all_proj=z, global_proj=z)
+        return self.weight * self.criterion(z) + (1 - self.weight) * agreement
 
 
 class _Momentum(_Joint):
@@ -190,6 +211,8 @@ def _model(method: str, settings: dict[str, Any], backbone: nn.Module, width: in
     if method == "barlow":
         head = heads.BarlowTwinsProjectionHead(width, 512, 512)
         return _Joint(backbone, head, BarlowTwinsLoss())
+    if method == "lejepa":
+        return _LeJEPA(backbone, width, settings["sigreg"])
     if method == "vicreg":
         return _Joint(backbone, heads.VICRegProjectionHead(width, 512, 512), VICRegLoss())
     raise ValueError(method)
@@ -214,6 +237,8 @@ def _transform(method: str, views: ImageViews) -> Callable[[Any], Any]:
             view_1_transform=BYOLView1Transform(**strengths, solarization_prob=0.0),
             view_2_transform=BYOLView2Transform(**strengths, solarization_prob=0.0),
         )
+    if method == "lejepa":  # no example has views as small as these
+        return SimCLRTransform(**strengths)
     if method == "vicreg":
         return VICRegTransform(**strengths, solarize_prob=0.0)
     kinds = {"simclr": SimCLRTransform, "moco": MoCoV2Transform, "simsiam": SimSiamTransform}

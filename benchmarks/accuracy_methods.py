@@ -8,17 +8,51 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-ENCODER: dict[str, Any] = {
-    "name": "resnet10t",
-    "args": {"channels": [16, 32, 64, 128], "stem_width": 16},
-}
-BATCH = 256
-EPOCHS = {"settings": 5, "seeds": 10}
 SEEDS = {"settings": 1, "seeds": 3}
 CLIP_NORM = 1.0  # of AMCL
 QUEUE = 4096
 
 Settings = dict[str, float | bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What methods that are compared have in common."""
+
+    title: str
+    encoder: dict[str, Any]
+    batch: int
+    epochs: dict[str, int]  # by stage
+
+
+RESNET = Budget(
+    title="ResNet",
+    encoder={
+        "name": "resnet10t",
+        "args": {"channels": [16, 32, 64, 128], "stem_width": 16},
+    },
+    batch=256,
+    epochs={"settings": 5, "seeds": 10},
+)
+VIT = Budget(
+    title="ViT",
+    encoder={
+        "name": "vit_tiny_patch16_224",
+        "args": {
+            "img_size": 32,
+            "patch_size": 4,
+            "embed_dim": 64,
+            "depth": 4,
+            "num_heads": 4,
+            "class_token": False,
+            "global_pool": "avg",
+            "fc_norm": False,
+        },
+        "positions": "sincos",
+    },
+    batch=128,
+    epochs={"settings": 6, "seeds": 12},
+)
 
 _TWO_LAYERS = [512, 128]
 _THREE_LAYERS = [512, 512, 512]
@@ -33,7 +67,40 @@ _TWINS: list[Settings] = [
     {"lr": 1e-2, "ema": 0.9},
     {"lr": 3e-3, "ema": 0.99},
 ]
+_SIGREGS: list[Settings] = [
+    {"lr": 3e-3, "sigreg": 0.02},
+    {"lr": 1e-2, "sigreg": 0.02},
+    {"lr": 3e-3, "sigreg": 0.05},
+]
 _PREDICTOR: list[Settings] = [{"lr": 1e-3}, {"lr": 3e-3}]
+_TWINS_OF_PATCHES: list[Settings] = [
+    {"lr": 1e-3, "ema": 0.99},
+    {"lr": 3e-3, "ema": 0.99},
+    {"lr": 1e-3, "ema": 0.9},
+]
+_MASKED_VIEWS: dict[str, Any] = {
+    "count": 1,
+    "crop_scale": [0.3, 1.0],
+    "flip": 0.0,
+    "jitter": 0.0,
+    "grayscale": 0.0,
+    "masks": {"kind": "multiblock"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a method is to be better than, by so many points at least."""
+
+    floors: tuple[str, ...]
+    points: float
+
+
+GOALS = (
+    Goal(floors=("raw pixels", "untrained"), points=3.0),
+    Goal(floors=("raw pixels", "untrained ViT"), points=3.0),
+    Goal(floors=("untrained ViT",), points=0.0),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +110,10 @@ class Method:
     name: str
     grid: list[Settings]
     objective: dict[str, Any] = field(default_factory=dict)  # its section of the recipe
+    budget: Budget = RESNET
+    goal: Goal = GOALS[0]
+    views: dict[str, Any] = field(default_factory=dict)
+    weight_decay: float = 1e-4
     clip_norm: float | None = None
     ema_end: float | None = None  # of a grid's `ema`
 
@@ -74,6 +145,7 @@ OURS = [
     _amcl("moco", _RATES, projector=_TWO_LAYERS, queue=QUEUE),
     _amcl("simsiam", _PREDICTOR, projector=_THREE_LAYERS, predictor=[128]),
     _amcl("barlow", _RATES, projector=_THREE_LAYERS),
+    _simple("lejepa", _SIGREGS, projector=[512, 512, 64], slices=256),
     Method(
         name="composite",
         grid=_RATES,
@@ -86,6 +158,30 @@ OURS = [
         },
     ),
 ]
+OURS += [
+    Method(
+        name="lejepa, ViT",
+        grid=[{**settings, "lr": settings["lr"] / 3} for settings in _SIGREGS],
+        objective={"kind": "lejepa", "projector": [512, 512, 64], "slices": 256},
+        budget=VIT,
+        goal=GOALS[1],
+        views={"local": {"count": 4, "size": 16, "crop_scale": [0.05, 0.4]}},
+        weight_decay=0.05,
+    ),
+    *(
+        Method(
+            name=f"{kind}, ViT",
+            grid=_TWINS_OF_PATCHES,
+            objective={"kind": kind, "predictor": {"width": 64, "depth": 2}},
+            budget=VIT,
+            goal=GOALS[2],
+            views=_MASKED_VIEWS,
+            weight_decay=0.05,
+            ema_end=1.0,
+        )
+        for kind in ("ijepa", "dmt_jepa")
+    ),
+]
 LIGHTLY = [
     Method(name="simclr", grid=_TEMPERATURES),
     Method(name="moco", grid=_TEMPERATURES),
@@ -93,8 +189,13 @@ LIGHTLY = [
     Method(name="simsiam", grid=_PREDICTOR),
     Method(name="barlow", grid=_RATES),
     Method(name="vicreg", grid=_RATES),
+    Method(name="lejepa", grid=_SIGREGS),
 ]
-FLOORS = [Method(name="raw pixels", grid=[{}]), Method(name="untrained", grid=[{}])]
+FLOORS = [
+    Method(name="raw pixels", grid=[{}]),
+    Method(name="untrained", grid=[{}]),
+    Method(name="untrained ViT", grid=[{}], budget=VIT),
+]
 LIBRARIES = {"floor": FLOORS, "ours": OURS, "lightly": LIGHTLY}
 
 
@@ -105,9 +206,12 @@ def method_of(library: str, name: str) -> Method:
 
 
 def sections(method: Method, settings: Settings) -> dict[str, Any]:
-    """The recipe's `objective` and optimizer with these settings."""
+    """The recipe's `objective`, `views` and optimizer with these settings."""
     objective = dict(method.objective)
-    optimizer: dict[str, Any] = {"weight_decay": 1e-4, "clip_norm": method.clip_norm}
+    optimizer: dict[str, Any] = {
+        "weight_decay": method.weight_decay,
+        "clip_norm": method.clip_norm,
+    }
     for name, value in settings.items():
         if name == "lr":
             optimizer["lr"] = value
@@ -115,4 +219,4 @@ def sections(method: Method, settings: Settings) -> dict[str, Any]:
             objective["ema"] = {"start": value, "end": method.ema_end}
         else:
             objective[name] = value
-    return {"objective": objective, "optimizer": optimizer}
+    return {"objective": objective, "optimizer": optimizer, "views": method.views}
