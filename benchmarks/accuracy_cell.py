@@ -126,7 +126,7 @@ def _recipe(cell: Cell, folder: Path, fit: ProbeSet, steps: int | None) -> Recip
             "data": {"shards": str(folder / "shards"), "streams": 4, "shuffle_window": 4096},
             "views": given["views"],
             "encoder": budget.encoder,
-            "train": {**length, "global_batch": budget.batch, "optimizer": given["optimizer"]},
+            "train": {**length, **given["train"]},
             **({"objective": given["objective"]} if cell.library == "ours" else {}),
         }
     )

@@ -13,6 +13,7 @@ CLIP_NORM = 1.0  # of AMCL
 QUEUE = 4096
 
 Settings = dict[str, float | bool]
+"""Values of `lr`, `ema` (its start) and `batch`, in place of the budget's, or of the objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +161,7 @@ OURS = [
 ]
 OURS += [
     Method(
-        name="lejepa, ViT",
+        name="lejepa ViT",
         grid=[{**settings, "lr": settings["lr"] / 3} for settings in _SIGREGS],
         objective={"kind": "lejepa", "projector": [512, 512, 64], "slices": 256},
         budget=VIT,
@@ -170,7 +171,7 @@ OURS += [
     ),
     *(
         Method(
-            name=f"{kind}, ViT",
+            name=f"{kind} ViT",
             grid=_TWINS_OF_PATCHES,
             objective={"kind": kind, "predictor": {"width": 64, "depth": 2}},
             budget=VIT,
@@ -206,17 +207,20 @@ def method_of(library: str, name: str) -> Method:
 
 
 def sections(method: Method, settings: Settings) -> dict[str, Any]:
-    """The recipe's `objective`, `views` and optimizer with these settings."""
+    """The recipe's `objective`, `views` and `train` but for its length."""
     objective = dict(method.objective)
     optimizer: dict[str, Any] = {
         "weight_decay": method.weight_decay,
         "clip_norm": method.clip_norm,
     }
+    train = {"global_batch": method.budget.batch, "optimizer": optimizer}
     for name, value in settings.items():
         if name == "lr":
             optimizer["lr"] = value
+        elif name == "batch":
+            train["global_batch"] = value
         elif name == "ema":
             objective["ema"] = {"start": value, "end": method.ema_end}
         else:
             objective[name] = value
-    return {"objective": objective, "optimizer": optimizer, "views": method.views}
+    return {"objective": objective, "train": train, "views": method.views}

@@ -27,8 +27,10 @@ from lightly.loss import (
     BarlowTwinsLoss,
     NegativeCosineSimilarity,
     NTXentLoss,
+    SIGReg,
     VICRegLoss,
 )
+from lightly.loss.lejepa_loss import lejepa_invariance_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
@@ -41,6 +43,7 @@ from pipeline.objectives.base import EncodedViews, Objective
 from pipeline.objectives.byol import negative_cosine
 from pipeline.objectives.hard_contrastive import hard_nt_xent
 from pipeline.objectives.key_queue import KeyQueue
+from pipeline.objectives.lejepa import LeJEPAConfig
 from pipeline.objectives.moco import queue_cross_entropy
 from pipeline.objectives.mocov3 import batch_cross_entropy
 from pipeline.objectives.simclr import nt_xent
@@ -50,6 +53,7 @@ from pipeline.pairs.weighting import uniform_weights, weighted_total
 
 _TEMPERATURE = 0.2
 _HEADS = 3  # of AMCL
+_SLICES = 1024  # of LeJEPA
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """A scalar of the projections (2, B, D) of a batch, with gradient, and a twin's, without."""
@@ -124,6 +128,20 @@ def _cases(batch: int) -> list[_Case]:
                 theirs=_symmetric(vicreg),
             ),
         ]
+    sigreg, width = SIGReg(num_vectors=_SLICES), 128
+    cases.append(
+        _Case(
+            name="lejepa",
+            width=width,
+            batch=batch,
+            ours=_total(
+                LeJEPAConfig(kind="lejepa", projector=(width,), slices=_SLICES), batch=batch
+            ),
+            theirs=lambda z, _: (
+                0.05 * sigreg(z) + 0.95 * lejepa_invariance_loss(all_proj=z, global_proj=z)
+            ),
+        )
+    )
     return cases + _without_peer(batch)
 
 

@@ -153,13 +153,13 @@ class Learner(nn.Module):
 
     def _features(self, encoder: nn.Module, views: Tensor) -> Tensor:
         batch, count = views.shape[:2]
-        features: Tensor = encoder(self._normalise(views))
+        features: Tensor = encoder(self.normalise(views))
         return features.view(count, batch, -1)
 
     def _encode_patches(self, views: Tensor, masks: PatchIndices) -> EncodedViews:
         """The encoder's tokens of visible patches, and the twin's of all."""
         context = encode_in_parts(
-            lambda part, visible: encode_patches(self.encoder, self._normalise(part), visible),
+            lambda part, visible: encode_patches(self.encoder, self.normalise(part), visible),
             views,
             masks.visible,
             at_once=self._micro_batch,
@@ -169,7 +169,7 @@ class Learner(nn.Module):
         assert self.twin is not None
         with torch.no_grad():
             targets = [
-                encode_patches(self.twin.module, self._normalise(part))
+                encode_patches(self.twin.module, self.normalise(part))
                 for part in views.split(self._micro_batch or len(views))
             ]
         return EncodedViews(
@@ -178,7 +178,7 @@ class Learner(nn.Module):
             patches=EncodedPatches(context=context, targets=torch.cat(targets), indices=masks),
         )
 
-    def _normalise(self, views: Tensor) -> Tensor:
+    def normalise(self, views: Tensor) -> Tensor:
         """All first views, then all second ones …: (V * B, 3, S, S) in the parameters' type."""
         stacked = views.transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
         return (stacked.to(self.mean.dtype) / 255 - self.mean) / self.std
