@@ -1,27 +1,34 @@
-"""Views of the first samples of a run's order, for someone to look at."""
+"""The first samples of a run's order and their views, for someone to look at."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.manifest import Ids
 from pipeline.data.slice_reader import SliceReader, UnreadableShardError, stream_order
-from pipeline.views.arrays import Pixels
+from pipeline.views.arrays import Ints, Pixels
 from pipeline.views.opencv import render_views
 
 
-def first_views(reader: SliceReader, *, count: int) -> tuple[Ids, tuple[Pixels, ...]]:
-    """What read tasks make of the samples that epoch 0 begins with, taken in turn from streams.
+@dataclass(frozen=True, kw_only=True)
+class FirstImages:
+    """Samples that epoch 0 begins with."""
+
+    sample_ids: Ids  # (n,)
+    images: list[Pixels]  # (H, W, 3) uint8 each, whole
+
+
+def first_images(reader: SliceReader, *, count: int) -> FirstImages:
+    """The samples that epoch 0 begins with, taken in turn from streams.
 
     Unlike a read task it fetches these samples alone, not the windows that they were shuffled in.
 
     Args:
         reader: of the run.
         count: largest number of samples; what cannot be decoded is left out.
-
-    Returns:
-        Sample ids (n,), and the blocks of `ImageViews.split` of them.
 
     Raises:
         UserError: a manifest cannot be read.
@@ -39,12 +46,29 @@ def first_views(reader: SliceReader, *, count: int) -> tuple[Ids, tuple[Pixels, 
             images[row] = decode_image(data)
         except BadSample:
             continue
-    good = np.array([*images], dtype=np.int64)
-    pixels = np.zeros((len(ids), reader.views.row_bytes), dtype=np.uint8)
-    render_views(
-        images, pixels, config=reader.views, seed=reader.plan.seed, epoch=0, sample_ids=ids
+    return FirstImages(
+        sample_ids=ids[np.array([*images], dtype=np.int64)], images=[*images.values()]
     )
-    return ids[good], reader.views.split(pixels[good])
+
+
+def first_views(reader: SliceReader, first: FirstImages) -> tuple[Pixels, ...]:
+    """What read tasks make of samples in epoch 0: the blocks of `ImageViews.split`."""
+    count = len(first.images)
+    pixels = np.zeros((count, reader.views.row_bytes), dtype=np.uint8)
+    render_views(
+        dict(enumerate(first.images)),
+        pixels,
+        config=reader.views,
+        seed=reader.plan.seed,
+        epoch=0,
+        sample_ids=first.sample_ids,
+    )
+    return reader.views.split(pixels)
+
+
+def first_batch(reader: SliceReader) -> Ids:
+    """Ids (G,) of the global batch of step 0, if all can be decoded; `first_images` are of it."""
+    return _stream_starts(reader, range(reader.plan.streams), reader.plan.per_batch).reshape(-1)
 
 
 def _first_ids(reader: SliceReader, count: int) -> Ids:
@@ -52,5 +76,10 @@ def _first_ids(reader: SliceReader, count: int) -> Ids:
     plan = reader.plan
     streams = np.unique(np.linspace(0, plan.streams - 1, min(count, plan.streams)).astype(int))
     deep = min(-(-count // len(streams)), plan.per_batch)
-    orders = (stream_order(plan, reader.manifests, 0, int(stream)) for stream in streams)
-    return np.stack([order.ids(0, deep) for order in orders], axis=1).reshape(-1)[:count]
+    return _stream_starts(reader, streams, deep).T.reshape(-1)[:count]
+
+
+def _stream_starts(reader: SliceReader, streams: Ints | range, deep: int) -> Ids:
+    """The first ids (streams, deep) of each stream."""
+    orders = (stream_order(reader.plan, reader.manifests, 0, int(stream)) for stream in streams)
+    return np.stack([order.ids(0, deep) for order in orders])

@@ -31,6 +31,13 @@ def encode_patches(encoder: nn.Module, images: Tensor, visible: Tensor | None = 
     return tokens[:, encoder.num_prefix_tokens :]
 
 
+def patch_grid(encoder: nn.Module) -> tuple[int, int]:
+    """How many patches a vision transformer has along the height and the width."""
+    assert isinstance(encoder, VisionTransformer)
+    rows, columns = encoder.patch_embed.grid_size
+    return rows, columns
+
+
 def take_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     """Each row's tokens at its places: (B, n, D) and (B, ...) int64 to (B, ..., D)."""
     flat = index.flatten(1)
@@ -57,7 +64,7 @@ def fix_positions(encoder: nn.Module) -> None:
                 f"{positions.shape[-1]}; allowed: timm",
             )
         )
-    table = sincos_positions(encoder.patch_embed.grid_size, positions.shape[-1])
+    table = sincos_positions(patch_grid(encoder), positions.shape[-1])
     positions.requires_grad_(False)
     prefix = positions.shape[1] - len(table)  # class token and registers have none
     with torch.no_grad():

@@ -9,7 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from pipeline.encoders.backbone import feature_width
-from pipeline.encoders.patches import encode_patches
+from pipeline.encoders.patches import encode_patches, patch_grid
 from pipeline.errors import Problem, UserError
 
 
@@ -73,5 +73,4 @@ def _patches(encoder: nn.Module, size: int) -> PatchShape | Problem:
             "features must be the means of patches, which masks train; needed: "
             "class_token: false, global_pool: avg, fc_norm: false",
         )
-    rows, columns = encoder.patch_embed.grid_size
-    return PatchShape(grid=(rows, columns), heads=encoder.blocks[0].attn.num_heads)
+    return PatchShape(grid=patch_grid(encoder), heads=encoder.blocks[0].attn.num_heads)

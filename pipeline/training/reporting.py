@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pipeline.data import storage
 from pipeline.data.accounting import read_ledger
 from pipeline.data.corpus import load_corpus
-from pipeline.data.first_views import first_views
+from pipeline.data.first_views import first_images, first_views
 from pipeline.data.slice_reader import SliceReader, UnreadableShardError
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
@@ -21,6 +21,7 @@ from pipeline.registry.journal import records
 from pipeline.registry.report.facts import FirstViews, Ledger, RunFacts
 from pipeline.registry.report.page import render_page
 from pipeline.training.length import stream_plan
+from pipeline.training.patch_facts import FirstSamples, PatchFacts, patch_facts
 from pipeline.training.run_folder import RunFolder, read_json
 
 log = logging.getLogger(__name__)
@@ -97,12 +98,18 @@ def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] |
         result = read_json(folder.result)
     identity = read_json(folder.identity)["identity"]
     failures = read_json(folder.failure) if storage.exists(folder.failure) else []
+    first = _first_samples(recipe, fingerprint=identity["data fingerprint"])
+    patches = (
+        patch_facts(recipe, first, folder, finished=result is not None) if recipe else PatchFacts()
+    )
     return RunFacts(
         name=folder.name,
         identity=identity,
         records=list(records(folder.journal)),
         recipe_yaml=storage.read_file(folder.recipe).decode(),
-        views=_views(recipe, fingerprint=identity["data fingerprint"]),
+        views=first if isinstance(first, str) else first.views,
+        masks=patches.masks,
+        similarity=patches.similarity,
         result=result,
         ledger=_ledger(folder),
         failures=[str(Problem(**problem)) for problem in failures],
@@ -123,8 +130,8 @@ def _ledger(folder: RunFolder) -> Ledger | None:
     return Ledger(entries=[asdict(entry) for entry in entries], total=total)
 
 
-def _views(recipe: Recipe | None, *, fingerprint: str) -> FirstViews | str:
-    """The first views as a step of training gets them, or why they cannot be drawn."""
+def _first_samples(recipe: Recipe | None, *, fingerprint: str) -> FirstSamples | str:
+    """The first samples and their views as a step of training gets them, or why there are none."""
     if recipe is None:
         return "this version of the pipeline does not understand the recipe."
     manifests = recipe.data.with_absolute_paths().manifests
@@ -137,14 +144,16 @@ def _views(recipe: Recipe | None, *, fingerprint: str) -> FirstViews | str:
             views=recipe.views,
             cache_bytes=recipe.data.cache_bytes,
         )
-        sample_ids, blocks = first_views(reader, count=_SAMPLES_SHOWN)
+        images = first_images(reader, count=_SAMPLES_SHOWN)
     except (UserError, UnreadableShardError) as error:
         return f"the shards cannot be read any more. {error}"
-    if not len(sample_ids):
+    if not images.images:
         return "none of the first samples can be decoded."
+    blocks = first_views(reader, images)
     if recipe.views.executor == "device":
-        blocks = _finished(recipe, sample_ids, blocks)
-    return FirstViews(sample_ids=sample_ids.tolist(), blocks=blocks)
+        blocks = _finished(recipe, images.sample_ids, blocks)
+    views = FirstViews(sample_ids=images.sample_ids.tolist(), blocks=blocks)
+    return FirstSamples(reader=reader, images=images, views=views)
 
 
 def _finished(recipe: Recipe, sample_ids: Any, blocks: tuple[Any, ...]) -> tuple[Any, ...]:

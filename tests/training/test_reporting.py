@@ -14,7 +14,7 @@ from pipeline.data import storage
 from pipeline.data.accounting import LedgerEntry, write_ledger
 from pipeline.data.assemble import BatchAssembler
 from pipeline.data.corpus import load_corpus
-from pipeline.data.first_views import first_views
+from pipeline.data.first_views import first_images
 from pipeline.data.ingest import inline
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.streams import StreamPlan, slices
@@ -175,7 +175,7 @@ def test_first_samples_come_from_all_over_the_data(clipart_shards: Path) -> None
     recipe = recipe_for(clipart_shards / "train")
     plan = stream_plan(recipe)
     reader = SliceReader(manifests=recipe.data.manifests, plan=plan, views=recipe.views)
-    ids, _ = first_views(reader, count=6)
+    ids = first_images(reader, count=6).sample_ids
     bounds = [plan.bounds(stream) for stream in range(4)]
     owners = [next(s for s, (low, high) in enumerate(bounds) if low <= i < high) for i in ids]
     assert owners == [0, 1, 2, 3, 0, 1]

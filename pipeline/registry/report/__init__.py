@@ -1,4 +1,5 @@
 """The report of a run: one HTML page that needs nothing else, drawn from plain values.
 
-Each section is a file with a function from `RunFacts` to a `Section`; `page.SECTIONS` lists them.
+Each section is a file with a function from `RunFacts` to a `Section`, or to None if it does not
+concern the run; `page.SECTIONS` lists them.
 """

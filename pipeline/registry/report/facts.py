@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.views.arrays import Floats, Ints
+from pipeline.views.blocks import Grid
+from pipeline.views.masks import PatchMasks
+
 Pixels = npt.NDArray[np.uint8]
 Record = Mapping[str, Any]
 
@@ -51,6 +55,28 @@ class FirstViews:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FirstMasks:
+    """Masks of the first samples of a run's order, in epoch 0 and step 0."""
+
+    sample_ids: list[int]
+    views: Pixels  # (n, S, S, 3) uint8, what is masked
+    grid: Grid
+    masks: PatchMasks
+    mode: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchSimilarity:
+    """How similar the finished encoder finds all patches of an image to a few of them."""
+
+    sample_ids: list[int]
+    images: Pixels  # (n, S, S, 3) uint8, as the encoder saw them
+    grid: Grid
+    queries: Ints  # (Q,) patches that all are compared with
+    cosines: Floats  # (n, Q, patches)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """Everything that a report tells of one run."""
 
@@ -59,6 +85,8 @@ class RunFacts:
     records: Sequence[Record]  # of the journal
     recipe_yaml: str
     views: FirstViews | str  # or why there are none
+    masks: FirstMasks | str | None = None  # None: the run masks nothing
+    similarity: PatchSimilarity | str | None = None  # None: the run masks nothing
     result: Mapping[str, Any] | None = None  # of a finished run
     ledger: Ledger | None = None
     failures: Sequence[str] = field(default=())  # what stopped the run, if it was a mistake

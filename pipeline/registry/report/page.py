@@ -7,18 +7,22 @@ from collections.abc import Callable
 from pipeline.registry.report.curves import curves_section
 from pipeline.registry.report.facts import RunFacts
 from pipeline.registry.report.heading import heading
+from pipeline.registry.report.masks import masks_section
 from pipeline.registry.report.panel import panel_section
 from pipeline.registry.report.probes import probes_section
 from pipeline.registry.report.recipe import recipe_section
 from pipeline.registry.report.samples import samples_section
 from pipeline.registry.report.section import Section, rendered
+from pipeline.registry.report.similarity import similarity_section
 from pipeline.registry.report.views import views_section
 
-SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
+SECTIONS: tuple[Callable[[RunFacts], Section | None], ...] = (
     curves_section,
     probes_section,
     panel_section,
     views_section,
+    masks_section,
+    similarity_section,
     samples_section,
     recipe_section,
 )
@@ -26,5 +30,5 @@ SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
 
 def render_page(run: RunFacts) -> str:
     """The report of a run, as HTML that refers to nothing outside it."""
-    sections = [section(run) for section in SECTIONS]
+    sections = [found for section in SECTIONS if (found := section(run)) is not None]
     return str(rendered("page.html", title=run.name, heading=heading(run), sections=sections))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 from PIL import Image
 
 from pipeline.registry.report.facts import FirstViews, Pixels, RunFacts
+from pipeline.registry.report.pictures import beside, opaque, png_text, stacked
 from pipeline.registry.report.section import Section, rendered
 
 _PER_ROW = 6
@@ -48,15 +46,8 @@ def views_grid(views: FirstViews) -> Pixels:
     cells = [
         _cell([block[row] for block in views.blocks], size) for row in range(len(views.sample_ids))
     ]
-    lines = [_beside(cells[at : at + _PER_ROW], _CELL_GAP) for at in range(0, len(cells), _PER_ROW)]
-    return _stacked(lines, _CELL_GAP)
-
-
-def png_text(picture: Pixels) -> str:
-    """A picture as PNG in base64."""
-    written = io.BytesIO()
-    Image.fromarray(picture).save(written, format="PNG", optimize=True)
-    return base64.b64encode(written.getvalue()).decode()
+    lines = [beside(cells[at : at + _PER_ROW], _CELL_GAP) for at in range(0, len(cells), _PER_ROW)]
+    return stacked(lines, _CELL_GAP)
 
 
 def _cell(blocks: list[Pixels], size: int) -> Pixels:
@@ -64,8 +55,8 @@ def _cell(blocks: list[Pixels], size: int) -> Pixels:
     for block in blocks:
         tiles = [_tile(view, size) for view in block]
         in_line = max(1, _tile_width(size) // tiles[0].shape[1])
-        lines += [_beside(tiles[at : at + in_line], _GAP) for at in range(0, len(tiles), in_line)]
-    return _stacked(lines, _GAP)
+        lines += [beside(tiles[at : at + in_line], _GAP) for at in range(0, len(tiles), in_line)]
+    return stacked(lines, _GAP)
 
 
 def _tile_width(size: int) -> int:
@@ -81,19 +72,4 @@ def _tile(view: Pixels, global_size: int) -> Pixels:
         side, how = len(view) * (width // global_size), Image.Resampling.NEAREST
     else:
         side, how = max(1, round(len(view) * width / global_size)), Image.Resampling.BOX
-    return np.asarray(image.resize((side, side), how).convert("RGBA"))
-
-
-def _beside(pictures: list[Pixels], gap: int) -> Pixels:
-    return _stacked([picture.swapaxes(0, 1) for picture in pictures], gap).swapaxes(0, 1)
-
-
-def _stacked(pictures: list[Pixels], gap: int) -> Pixels:
-    height = sum(map(len, pictures)) + gap * (len(pictures) - 1)
-    width = max(picture.shape[1] for picture in pictures)
-    whole = np.zeros((height, width, 4), np.uint8)
-    top = 0
-    for picture in pictures:
-        whole[top : top + len(picture), : picture.shape[1]] = picture
-        top += len(picture) + gap
-    return whole
+    return opaque(np.asarray(image.resize((side, side), how)))
