@@ -3,7 +3,8 @@
 python optimization_steps.py RANK WORLD_SIZE FOLDER
 
 FOLDER has recipes.json, a list, and views.pt, (T, B, V, S, S, 3) uint8 of T steps; it gets RANK.pt,
-for each recipe each step's losses and its gradient, and the learner's state afterwards.
+for each recipe each step's losses, weights and gradient, and the learner's state afterwards. Of the
+V views a recipe takes as many as it says; every step is of an epoch of its own.
 """
 
 import json
@@ -30,10 +31,13 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
         total_steps=2 * len(views),
         device=torch.device("cpu"),
     )
-    losses, terms, gradients = [], [], []
-    for share in views:
-        result = optimization.step(LearnerBatch(sample_id=torch.arange(len(share)), views=(share,)))
+    losses, weights, terms, gradients = [], [], [], []
+    for epoch, share in enumerate(views[:, :, : recipe.views.count]):
+        result = optimization.step(
+            LearnerBatch(sample_id=torch.arange(len(share)), views=(share,), epoch=epoch)
+        )
         losses.append(result.losses.loss.detach())
+        weights.append(result.weights)
         terms.append({name: value.detach() for name, value in result.losses.terms.items()})
         gradients.append(
             {
@@ -44,6 +48,7 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
         )
     return {
         "losses": torch.stack(losses),
+        "weights": torch.stack(weights),
         "terms": terms,
         "gradients": gradients,
         "metrics": step_metrics(result, optimization.learner.objective, optimization.progress),
