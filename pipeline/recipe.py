@@ -20,6 +20,7 @@ from pipeline.evaluation.config import EvaluateConfig
 from pipeline.objectives.composite import CompositeConfig
 from pipeline.objectives.simclr import SimCLRConfig
 from pipeline.objectives.single import SingleObjectiveConfig
+from pipeline.pairs.config import PairsConfig
 from pipeline.recipe_errors import explain, place
 from pipeline.registry.config import TrackingConfig
 from pipeline.training.config import TrainConfig
@@ -45,6 +46,7 @@ class Recipe(BaseModel):
     objective: Annotated[SingleObjectiveConfig | CompositeConfig, Field(discriminator="kind")] = (
         SimCLRConfig()
     )
+    pairs: PairsConfig = PairsConfig()
     train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -53,6 +55,11 @@ class Recipe(BaseModel):
     @classmethod
     def _nothing_if_null(cls, value: Any) -> Any:
         return {"snapshot_samples": 0} if value is None else value
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _all_alike_if_null(cls, value: Any) -> Any:
+        return {} if value is None else value
 
     @field_validator("objective", mode="before")
     @classmethod

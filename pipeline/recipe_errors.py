@@ -28,6 +28,9 @@ def explain(details: ErrorDetails, root: type[BaseModel]) -> Problem:
         hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
         return Problem(where, f"is not a setting; {hint}")
     if details["type"] == "missing":
+        section = place(details["loc"][:-1], root).model
+        if details["loc"][-1] == "kind" and section:
+            return Problem(where, f"is missing; allowed: {', '.join(_by_kind([section]))}")
         return Problem(where, "is missing")
     kinds = place(details["loc"], root).kinds
     if details["type"] in _WRONG_KIND and kinds:

@@ -89,6 +89,7 @@ def test_neither_or_both_lengths_are_a_mistake(draft: Reader, train: dict[str, i
         ("train.optimizer.weight_deacy=0", "did you mean weight_decay?"),
         ("train.checkpoint.evry_steps=1", "did you mean every_steps?"),
         ("tracking.registre=digits", "did you mean register?"),
+        ("pairs.arbitr=null", "did you mean arbiter?"),
         ("encoder.color=1", "allowed: args, init, name, positions"),
     ],
 )
@@ -140,6 +141,50 @@ def test_an_objective_is_read_as_it_was_resolved(draft: Reader, name: str) -> No
     recipe = draft(recipe=SMALL | {"objective": OBJECTIVES[name]}).recipe
     assert recipe is not None
     assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
+
+
+@pytest.mark.parametrize(
+    ("arbiter", "where", "message"),
+    [
+        ("{}", "kind", "is missing; allowed: uota"),
+        ("{kind: uotta}", "kind", "'uotta' is wrong: input should be 'uota'"),
+        (
+            "{kind: uota, temprature: 1}",
+            "temprature",
+            "is not a setting; did you mean temperature?",
+        ),
+        (
+            "{kind: uota, temperature: 0}",
+            "temperature",
+            "0 is wrong: input should be greater than 0",
+        ),
+    ],
+)
+def test_mistakes_in_an_arbiter_are_told_at_their_places(
+    draft: Reader, arbiter: str, where: str, message: str
+) -> None:
+    found = draft(f"pairs.arbiter={arbiter}")
+    assert found.problems == [(f"pairs.arbiter.{where}", message)]
+    assert found.recipe is not None
+
+
+def test_an_arbiter_is_read_as_it_was_resolved(draft: Reader) -> None:
+    recipe = draft("pairs.arbiter={kind: uota, start_epoch: 2}").recipe
+    assert recipe is not None
+    assert recipe.resolved()["pairs"]["arbiter"] == {
+        "kind": "uota",
+        "temperature": 2.734375,
+        "shrinkage": 1e-4,
+        "start_epoch": 2,
+    }
+    assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
+
+
+@pytest.mark.parametrize("override", ["pairs=null", "pairs={}", "pairs.arbiter=null", "seed=0"])
+def test_pairs_are_not_weighed_unless_told(draft: Reader, override: str) -> None:
+    recipe = draft(override).recipe
+    assert recipe is not None
+    assert recipe.resolved()["pairs"] == {"arbiter": None}
 
 
 def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Reader) -> None:

@@ -166,12 +166,13 @@ class _Projections(nn.Module):
 
 
 def _common(parts: Sequence[Capabilities]) -> Capabilities:
-    weighted = any(part.mining == "per_sample" for part in parts)
+    mined = any(part.mining == "per_sample" for part in parts)
+    arbitrated = any(part.arbitration != "none" for part in parts)
     return Capabilities(
         views=max(part.views for part in parts),
         local_views=all(part.local_views for part in parts),
-        mining="per_sample" if weighted else "none",
-        arbitration="per_sample" if weighted else "none",
+        mining="per_sample" if mined else "none",
+        arbitration="per_sample" if arbitrated else "none",
     )
 
 

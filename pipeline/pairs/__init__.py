@@ -1,1 +1,1 @@
-"""Pair losses in, weights out; without a miner and an arbiter every pair weighs 1."""
+"""Pair losses in, weights out; without an arbiter every pair weighs 1."""

@@ -51,6 +51,7 @@ class Feed:
             sample_id=self._to_device(ids),
             views=views,
             masks=self._masks(ids, epoch=epoch, step=step),
+            epoch=epoch,
         )
 
     def noise(self, count: int) -> LearnerBatch:

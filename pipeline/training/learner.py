@@ -20,7 +20,7 @@ from pipeline.objectives.base import (
     PairLosses,
     PatchIndices,
 )
-from pipeline.pairs.weighting import uniform_weights, weighted_total
+from pipeline.pairs.weighting import PairWeighting, weighted_total
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
 from pipeline.training.gradient_cache import encode_in_parts
@@ -34,6 +34,7 @@ class LearnerBatch:
     sample_id: Tensor  # (B,) int64, the samples' stable ids
     views: tuple[Tensor, ...]  # a block for each crop size, global first: (B, V, S, S, 3) uint8
     masks: PatchIndices | None = None  # of the patches, for objectives that mask
+    epoch: int = 0  # that the samples are served in, equal on all ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class StepResult:
     features: Tensor  # (V, B, D) without gradient
     losses: PairLosses
     weights: Tensor  # (V, B)
+    arbitrated: bool = False  # whether there is an arbiter to give them
 
 
 class Learner(nn.Module):
@@ -58,6 +60,7 @@ class Learner(nn.Module):
         encoder: nn.Module,
         objective: Objective,
         views: ImageViews,
+        pairs: PairWeighting | None = None,
         micro_batch: int | None = None,
     ) -> None:
         """Put the parts together.
@@ -66,11 +69,13 @@ class Learner(nn.Module):
             encoder: from (B, 3, S, S) float to features (B, D).
             objective: scores features.
             views: for the mean and deviation of the pixels.
+            pairs: weighs pairs; None: all weigh 1.
             micro_batch: samples that the encoder sees at once; None: all.
         """
         super().__init__()
         self.encoder = encoder
         self.objective = objective
+        self.pairs = pairs or PairWeighting()
         self.twin = EMATwin(encoder) if objective.ema else None
         self._micro_batch = micro_batch
         self.register_buffer("mean", torch.tensor(views.mean).view(1, 3, 1, 1), persistent=False)
@@ -102,12 +107,13 @@ class Learner(nn.Module):
         """
         views = self.encode(batch)
         losses = self.objective(replace(views, progress=progress, step_seed=step_seed))
-        weights = uniform_weights(losses)
+        weights = self.pairs.weights(losses, global_views=views.global_views, epoch=batch.epoch)
         return StepResult(
             total=weighted_total(losses, weights),
             features=views.features.detach(),
             losses=losses,
             weights=weights,
+            arbitrated=self.pairs.arbiter is not None,
         )
 
     def after_step(self, progress: float) -> None:
@@ -200,6 +206,7 @@ def build_learner(recipe: Recipe) -> Learner:
             encoder=encoder,
             objective=objective,
             views=recipe.views,
+            pairs=recipe.pairs.build(objective.capabilities),
             micro_batch=recipe.train.micro_batch,
         )
     if recipe.train.batch_norm == "sync":

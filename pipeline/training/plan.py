@@ -24,9 +24,9 @@ from pipeline.evaluation.features import problems_of_kinds
 from pipeline.objectives.base import Objective
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
-from pipeline.training import evaluation_plan, micro_batch
+from pipeline.training import evaluation_plan, micro_batch, pairs_plan
 from pipeline.training.initial_weights import initial_weights
-from pipeline.training.learner import build_learner
+from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.memory import training_bytes
 from pipeline.views import masks
@@ -126,7 +126,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
         encoder_parameters=_count(learner.encoder),
         feature_width=learner.objective.feature_width,
         memory_bytes=training_bytes(learner, recipe, local_batch=local_batch),
-        warnings=list(_warnings(recipe, learner.encoder)),
+        warnings=list(_warnings(recipe, learner)),
     )
 
 
@@ -189,7 +189,11 @@ def _data_problems(recipe: Recipe) -> list[Problem]:
         global_batch=cut.global_batch,
         workers=1 if _is_elastic(recipe) else recipe.train.most_workers,
     )
-    return found or streams.problems_of_sources(cut)
+    found = found or streams.problems_of_sources(cut)
+    if cut.steps_per_epoch:
+        last_epoch = (total_steps(recipe, cut) - 1) // cut.steps_per_epoch
+        found += pairs_plan.start_problems(recipe, last_epoch=last_epoch)
+    return found
 
 
 def _is_elastic(recipe: Recipe) -> bool:
@@ -217,6 +221,7 @@ def _model_problems(recipe: Recipe) -> list[Problem]:
             learner.encoder, recipe.evaluate.features, setting="evaluate.features"
         )
         found += _view_problems(recipe, objective)
+        found += pairs_plan.problems(recipe, objective)
         found += _initial_weights_problems(recipe)
     return found
 
@@ -270,7 +275,7 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _warnings(recipe: Recipe, encoder: torch.nn.Module) -> Iterator[str]:
+def _warnings(recipe: Recipe, learner: Learner) -> Iterator[str]:
     corpus = load_corpus(recipe.data.manifests)
     for number, manifest in enumerate(corpus.manifests):
         where = f"data.shards[{number}]" if len(corpus.manifests) > 1 else "data.shards"
@@ -278,7 +283,8 @@ def _warnings(recipe: Recipe, encoder: torch.nn.Module) -> Iterator[str]:
             yield f"{where}: the samples were not shuffled when the shards were made"
         if manifest.labelled and _sorted(read_labels(corpus, number, at_most=_LABELS_LOOKED_AT)):
             yield f"{where}: the samples are sorted by label; batches will lack negatives"
-    yield from micro_batch.warnings(recipe, encoder)
+    yield from micro_batch.warnings(recipe, learner.encoder)
+    yield from pairs_plan.warnings(recipe, learner.objective)
     if recipe.evaluate.test is None:
         yield "evaluate: no labelled shards given, so the encoder will have no probe scores"
     elif storage.absolute(recipe.evaluate.test) in map(storage.absolute, recipe.data.manifests):

@@ -8,6 +8,7 @@ from pipeline import collectives
 from pipeline.evaluation.collapse import collapse_signs
 from pipeline.evaluation.pair_signs import pair_signs
 from pipeline.objectives.base import Objective
+from pipeline.pairs.weighting import weight_signs
 from pipeline.training.learner import StepResult
 
 
@@ -20,8 +21,8 @@ def step_metrics(result: StepResult, objective: Objective, progress: float) -> d
         progress: as the step was given it.
 
     Returns:
-        `loss`, the objective's terms and logs by their names, and the signs of `collapse_signs` and
-        `pair_signs`.
+        `loss`, the objective's terms and logs by their names, the signs of `collapse_signs` and
+        `pair_signs`, and where there is an arbiter those of `weight_signs`.
     """
     projections = result.losses.projections.detach()
     found = {"loss": result.total, **result.losses.terms, **result.losses.logs}
@@ -29,6 +30,8 @@ def step_metrics(result: StepResult, objective: Objective, progress: float) -> d
     found |= pair_signs(
         projections, negative_weights=partial(objective.negative_weights, progress=progress)
     )
+    if result.arbitrated:
+        found |= weight_signs(result.weights)
     local = {name: float(value.detach()) for name, value in found.items()}
     everyone = collectives.gather_json(local)
     return {name: _over_ranks(name, [rank[name] for rank in everyone]) for name in local}

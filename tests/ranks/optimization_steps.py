@@ -3,7 +3,8 @@
 python optimization_steps.py RANK WORLD_SIZE FOLDER
 
 FOLDER has recipes.json, a list, and views.pt, (T, B, V, S, S, 3) uint8 of T steps; it gets RANK.pt,
-for each recipe each step's losses and its gradient, and the learner's state afterwards.
+for each recipe each step's losses, weights and gradient, and the learner's state afterwards. Of the
+V views a recipe takes as many as it says; every step is of an epoch of its own.
 """
 
 import json
@@ -34,20 +35,20 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
         total_steps=2 * len(views),
         device=torch.device("cpu"),
     )
-    learner = optimization.learner
-    feed = Feed(recipe, grid=learner.objective.grid, device=torch.device("cpu"))
-    losses, terms, gradients = [], [], []
-    for step, share in enumerate(views):
+    feed = Feed(recipe, grid=optimization.learner.objective.grid, device=torch.device("cpu"))
+    losses, weights, terms, gradients = [], [], [], []
+    for number, share in enumerate(views):
         ids = len(share) * collectives.rank() + np.arange(len(share))
         batch = Batch(
-            epoch=0,
+            epoch=number,
             stream=np.zeros(len(share), np.int32),
             position=ids,
             sample_id=ids,
             views=(share[:, : recipe.views.count].numpy(),),
         )
-        result = optimization.step(feed.batch(batch, step=step))
+        result = optimization.step(feed.batch(batch, step=number))
         losses.append(result.losses.loss.detach())
+        weights.append(result.weights)
         terms.append({name: value.detach() for name, value in result.losses.terms.items()})
         gradients.append(
             {
@@ -58,6 +59,7 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
         )
     return {
         "losses": torch.stack(losses),
+        "weights": torch.stack(weights),
         "terms": terms,
         "gradients": gradients,
         "metrics": step_metrics(result, optimization.learner.objective, optimization.progress),

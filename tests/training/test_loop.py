@@ -136,6 +136,30 @@ def test_a_run_that_crashed_ends_as_the_undisturbed_one(
     assert account["planned"] == account["served"] - account["repeated"] + account["dropped"]
 
 
+def test_an_arbiter_begins_with_its_epoch_and_outlives_a_crash(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    """An epoch has ten steps; nothing but the step says that it has begun."""
+    recipe = recipe_for(
+        clipart_shards / "train",
+        objective={"kind": "simclr", "projector": [8]},
+        pairs={"arbiter": {"kind": "uota", "start_epoch": 1}},
+        train={"steps": 15},
+    )
+    undisturbed = loop_for(recipe, tmp_path / "a")
+    undisturbed.run()
+    with pytest.raises(Crash):
+        loop_for(recipe, tmp_path / "b", crashing_after(1)).run()
+    resumed = loop_for(recipe, tmp_path / "b")
+    resumed.run()
+    assert same(undisturbed.learner.state_dict(), resumed.learner.state_dict())
+    for run in ("a", "b"):
+        least = {
+            m["step"]: m["metrics"]["arbiter_weight_least"] for m in metrics_of(tmp_path / run)
+        }
+        assert [step for step, weight in least.items() if weight < 1] == [15]
+
+
 def test_the_trace_of_a_run_that_crashed_is_that_of_the_undisturbed_one(
     clipart_shards: Path, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ FIXED = {
     "encoder.args.stem_width": 16,
     "objective.temperature": 0.5,
     "objective.projector": [64],
+    "pairs.arbiter": {"kind": "uota"},
 }
 
 

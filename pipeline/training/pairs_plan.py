@@ -1,0 +1,63 @@
+"""Whether the weighting of pairs goes with the objective and the run, and what to know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from pipeline.errors import Problem
+from pipeline.objectives.base import Objective
+from pipeline.recipe import Recipe
+
+
+def problems(recipe: Recipe, objective: Objective) -> Iterator[Problem]:
+    """An arbiter over an objective that can do nothing with its weights."""
+    arbiter, allowed = recipe.pairs.arbiter, objective.capabilities
+    if arbiter is None or allowed.arbitration != "none":
+        return
+    name = _name_in_full(recipe)
+    reason = (
+        f"no pair owns a part of {name}'s loss"
+        if allowed.mining == "none"
+        else f"{name} has one view of a sample, which deviates from no other"
+    )
+    yield Problem("pairs.arbiter", f"{arbiter.kind}, but {reason}; allowed: null")
+
+
+def start_problems(recipe: Recipe, *, last_epoch: int) -> Iterator[Problem]:
+    """An arbiter that would never begin.
+
+    Args:
+        recipe: of the run.
+        last_epoch: of the run, counted from 0.
+    """
+    arbiter = recipe.pairs.arbiter
+    if arbiter is not None and arbiter.start_epoch > last_epoch:
+        length = "train.steps" if recipe.train.epochs is None else "train.epochs"
+        yield Problem(
+            "pairs.arbiter.start_epoch",
+            f"{arbiter.start_epoch}, but with this {length} the last epoch is {last_epoch}, so "
+            f"that no pair would be weighed; allowed: 0 to {last_epoch}",
+        )
+
+
+@torch.no_grad()
+def warnings(recipe: Recipe, objective: Objective) -> Iterator[str]:
+    """Deviations that do not depend on each other all lie equally far."""
+    if recipe.pairs.arbiter is None:
+        return
+    width = objective.project(torch.zeros(2, objective.feature_width)).shape[1]
+    views = recipe.views.count + (recipe.views.local.count if recipe.views.local else 0)
+    independent = (views - 1) * recipe.train.global_batch
+    if independent <= width:
+        yield (
+            f"pairs.arbiter: a global batch of {recipe.train.global_batch} has {independent} "
+            f"independent deviations, no more than the {width} dimensions of projections, so that "
+            "hardly any stands out; a larger batch or a narrower objective.projector is needed"
+        )
+
+
+def _name_in_full(recipe: Recipe) -> str:
+    kind, base = recipe.objective.kind, getattr(recipe.objective, "base", None)
+    return kind if base is None else f"{kind} over {base}"
