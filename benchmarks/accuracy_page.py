@@ -155,8 +155,13 @@ def _tried(lines: list[Line]) -> Iterator[str]:
 
 
 def _of(lines: list[Line], library: str, method: str, stage: str) -> list[Line]:
+    """Of a method; seeds are of the best settings, since a grid may have grown after they ran."""
     wanted = (library, method, stage)
-    return [line for line in lines if (line["library"], line["method"], line["stage"]) == wanted]
+    own = [line for line in lines if (line["library"], line["method"], line["stage"]) == wanted]
+    if stage == "seeds" and own:
+        best = best_settings(_of(lines, library, method, "settings"))
+        own = [line for line in own if line["settings"] == best]
+    return own
 
 
 def _mean(lines: list[Line], probe: str) -> Mean:
