@@ -67,13 +67,22 @@ _TWINS: list[Settings] = [
     {"lr": 3e-3, "ema": 0.9},
     {"lr": 1e-2, "ema": 0.9},
     {"lr": 3e-3, "ema": 0.99},
+    {"lr": 3e-3, "ema": 0.9, "batch": 64},
 ]
 _SIGREGS: list[Settings] = [
     {"lr": 3e-3, "sigreg": 0.02},
     {"lr": 1e-2, "sigreg": 0.02},
-    {"lr": 3e-3, "sigreg": 0.05},
+    {"lr": 1e-2, "sigreg": 0.01},
 ]
-_PREDICTOR: list[Settings] = [{"lr": 1e-3}, {"lr": 3e-3}]
+_PREDICTOR: list[Settings] = [{"lr": 1e-3}, {"lr": 3e-3}, {"lr": 3e-3, "batch": 64}]
+_HARD: list[Settings] = [*_TEMPERATURES, {"lr": 1e-2, "temperature": 0.2, "hardest": 0.5}]
+_FRESH: list[Settings] = [  # a correlation that follows the batch, as short runs need
+    {"lr": 3e-3, "ema": 0.5, "memory": 0.0},
+    {"lr": 3e-3, "ema": 0.5, "memory": 0.0, "batch": 64},
+    {"lr": 3e-3, "ema": 0.9, "memory": 0.5},
+]
+_NARROW = {"temperature_least": 0.2, "temperature_most": 0.5}
+_RANGES: list[Settings] = [{"lr": 3e-3}, {"lr": 3e-3, **_NARROW}, {"lr": 1e-2, **_NARROW}]
 _TWINS_OF_PATCHES: list[Settings] = [
     {"lr": 1e-3, "ema": 0.99},
     {"lr": 3e-3, "ema": 0.99},
@@ -140,10 +149,10 @@ OURS = [
     _simple("barlow", _RATES, projector=_THREE_LAYERS),
     _simple("vicreg", _RATES, projector=_THREE_LAYERS),
     _simple("mocov3", _TWINS, projector=[512, 512, 128], predictor=[256]),
-    _simple("unigrad", _TWINS, projector=_TWO_LAYERS),
-    _simple("hard_contrastive", _TEMPERATURES, projector=_TWO_LAYERS),
-    _amcl("simclr", _RATES, projector=_TWO_LAYERS),
-    _amcl("moco", _RATES, projector=_TWO_LAYERS, queue=QUEUE),
+    _simple("unigrad", _FRESH, projector=_THREE_LAYERS),
+    _simple("hard_contrastive", _HARD, projector=_TWO_LAYERS),
+    _amcl("simclr", _RANGES, projector=_TWO_LAYERS),
+    _amcl("moco", _RANGES, projector=_TWO_LAYERS, queue=QUEUE),
     _amcl("simsiam", _PREDICTOR, projector=_THREE_LAYERS, predictor=[128]),
     _amcl("barlow", _RATES, projector=_THREE_LAYERS),
     _simple("lejepa", _SIGREGS, projector=[512, 512, 64], slices=256),
