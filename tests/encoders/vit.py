@@ -14,26 +14,27 @@ PATCH = 4
 GRID = (SIZE // PATCH, SIZE // PATCH)
 PATCHES = GRID[0] * GRID[1]
 WIDTH = 16
+SECTION: dict[str, Any] = {
+    "name": "vit_tiny_patch16_224",
+    "args": {
+        "img_size": SIZE,
+        "patch_size": PATCH,
+        "embed_dim": WIDTH,
+        "depth": 2,
+        "num_heads": 2,
+        "class_token": False,
+        "global_pool": "avg",
+        "fc_norm": False,
+    },
+    "positions": "sincos",
+}
+"""Of a recipe."""
 
 
-def vit(*, positions: str = "sincos", **arguments: Any) -> nn.Module:
+def vit(**arguments: Any) -> nn.Module:
     """Features are means of patches; weights of one seed, none of them 0, in float64."""
     torch.manual_seed(0)
-    config = EncoderConfig(
-        name="vit_tiny_patch16_224",
-        args={
-            "img_size": SIZE,
-            "patch_size": PATCH,
-            "embed_dim": WIDTH,
-            "depth": 2,
-            "num_heads": 2,
-            "class_token": False,
-            "global_pool": "avg",
-            "fc_norm": False,
-            **arguments,
-        },
-        positions=positions,
-    )
+    config = EncoderConfig.model_validate({**SECTION, "args": {**SECTION["args"], **arguments}})
     model = build_backbone(config)
     with torch.no_grad():
         for weight in model.parameters():

@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.recipe import Recipe
 from pipeline.training.learner import LearnerBatch, build_learner
 from pipeline.training.optimization import Optimization
+from tests.encoders.vit import SECTION as PATCHES
 from tests.objectives.cases import BATCH, MASKED, OBJECTIVES
 from tests.ranks.optimization_steps import steps_of
 
@@ -29,17 +30,6 @@ VIT = {
 STEPS = 3
 
 
-PATCHES = {
-    **VIT,
-    "args": {
-        **VIT["args"],
-        "patch_size": 4,
-        "class_token": False,
-        "global_pool": "avg",
-        "fc_norm": False,
-    },
-    "positions": "sincos",
-}
 MASKS = {mode: {"kind": "multiblock", "mode": mode} for mode in ("corrected", "official")}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     **{name: (section, {}) for name, section in OBJECTIVES.items()},
