@@ -59,5 +59,6 @@ ELSEWHERE = {
     ("mocov3", "predictor_norm", "false"),
     ("hard_contrastive", "hardest", "1"),
     ("vicreg", "variance", "50"),
+    ("unigrad", "memory", "0"),
 }
 """Values that the page recommends or compares."""
