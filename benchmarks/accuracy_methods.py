@@ -48,6 +48,7 @@ VIT = Budget(
             "class_token": False,
             "global_pool": "avg",
             "fc_norm": False,
+            "dynamic_img_size": True,  # for small views
         },
         "positions": "sincos",
     },

@@ -166,7 +166,8 @@ def _svg(runs: dict[str, Curves]) -> Iterator[str]:
             f'<path d="M{left} {top}v{height}h{width}" fill="none" stroke="#888"/>'
             f'<text x="{left - 4}" y="{top + 8}" text-anchor="end">{largest:.2g}</text>'
             f'<text x="{left - 4}" y="{top + height}" text-anchor="end">0</text>'
-            f'<text x="{left + width}" y="{top + height + 16}" text-anchor="end">step {last}</text>\n'
+            f'<text x="{left + width}" y="{top + height + 16}" text-anchor="end">'
+            f"step {last}</text>\n"
         )
         for run_name, run in runs.items():
             points = " ".join(

@@ -21,15 +21,13 @@ from pipeline.data.verify import verify
 from pipeline.data.whole_file import cannot_hold
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.features import problems_of_kinds
-from pipeline.objectives.base import Objective
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
-from pipeline.training import evaluation_plan, micro_batch, pairs_plan
+from pipeline.training import evaluation_plan, micro_batch, pairs_plan, views_plan
 from pipeline.training.initial_weights import initial_weights
 from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.memory import training_bytes
-from pipeline.views import masks
 
 _LABELS_LOOKED_AT = 100_000
 
@@ -220,35 +218,10 @@ def _model_problems(recipe: Recipe) -> list[Problem]:
         found += problems_of_kinds(
             learner.encoder, recipe.evaluate.features, setting="evaluate.features"
         )
-        found += _view_problems(recipe, objective)
+        found += views_plan.problems(recipe, learner)
         found += pairs_plan.problems(recipe, objective)
         found += _initial_weights_problems(recipe)
     return found
-
-
-def _view_problems(recipe: Recipe, objective: Objective) -> Iterator[Problem]:
-    """Views that the objective cannot work on."""
-    kind, views, allowed = recipe.objective.kind, recipe.views, objective.capabilities
-    fits = views.count >= allowed.views if allowed.more_views else views.count == allowed.views
-    if not fits:
-        needed = f"{'at least ' if allowed.more_views else ''}{allowed.views}"
-        noun = "view" if allowed.views == 1 else "views"
-        yield Problem("views.count", f"{views.count}, but {kind} works on {needed} {noun}")
-    if views.local and not allowed.local_views:
-        yield Problem(
-            "views.local",
-            f"{views.local.count} views of {views.local.size} px, but {kind} uses no local views; "
-            "allowed: null",
-        )
-    if objective.grid is None and views.masks:
-        yield Problem("views.masks", f"{views.masks.kind}, but {kind} masks nothing; allowed: null")
-    if objective.grid and not views.masks:
-        yield Problem(
-            "views.masks", f"null, but {kind} predicts masked patches; allowed: kind: multiblock"
-        )
-    if objective.grid and views.masks:
-        for message in masks.problems(views.masks, grid=objective.grid):
-            yield Problem("views.masks", message)
 
 
 def _initial_weights_problems(recipe: Recipe) -> list[Problem]:

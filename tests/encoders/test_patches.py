@@ -43,7 +43,9 @@ def masked_whole_encoder(model: Any, pixels: Tensor, visible: Tensor) -> Tensor:
     return torch.stack([row[prefix:][index] for row, index in zip(tokens, visible, strict=True)])
 
 
-@pytest.mark.parametrize("arguments", [{}, {"reg_tokens": 2}, {"pre_norm": True}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"reg_tokens": 2}, {"pre_norm": True}, {"dynamic_img_size": True}]
+)
 def test_visible_patches_are_encoded_as_by_the_whole_encoder_masked(
     arguments: dict[str, Any],
 ) -> None:

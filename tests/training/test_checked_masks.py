@@ -146,6 +146,19 @@ def test_lejepa_takes_two_views_or_more(recipe: Path, count: int) -> None:
     checked_recipe(recipe, [*overrides, f"views.count={count}"])
 
 
+def test_a_local_view_that_the_encoder_cannot_take_is_refused(
+    problems: Checker, recipe: Path
+) -> None:
+    overrides = [
+        "objective={kind: lejepa, projector: [16]}",
+        "views={size: 16, local: {count: 2, size: 8}}",
+    ]
+    found = problems(*overrides)
+    assert list(found) == ["views.local.size"]
+    assert "cannot take images of 8 x 8" in found["views.local.size"]
+    checked_recipe(recipe, [*overrides, "encoder.args.dynamic_img_size=true"])
+
+
 def test_lejepa_needs_two_views(problems: Checker) -> None:
     found = problems("objective={kind: lejepa, projector: [16]}", "views.masks=null")
     assert found == {"views.count": "1, but lejepa works on at least 2 views"}
