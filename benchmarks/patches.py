@@ -4,8 +4,8 @@
 
 One thread, random pixels, no data pipeline; the predictor is half as wide as the encoder, as
 I-JEPA's is for ViT-B, and has six blocks. The ratio is of turns that follow one another; FLOPs are
-those of matrix products as torch counts them, and the machine's rate is that of a product of two
-large matrices measured between the turns.
+those of matrix products as torch counts them, padding of target blocks included, and the machine's
+rate is that of a product of two large matrices measured between the turns.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def _measure(recipe: Recipe, *, rounds: int, batch: int) -> dict[str, Any]:
         "time_ratio_most": round(max(ratios), 3),
         "flops_ratio": round(flops["masked"] / flops["all"], 3),
         "gflops_per_image": round(flops["masked"] / batch / 1e9, 3),
+        "padding": round(_padding(masked), 3),
         "share_of_matmul_rate": round(statistics.median(shares), 3),
         "images_per_second": round(batch / statistics.median(seconds["masked"]), 1),
     }
@@ -109,6 +110,12 @@ def _measure(recipe: Recipe, *, rounds: int, batch: int) -> dict[str, Any]:
 def _backward(learner: Learner, batch: LearnerBatch) -> None:
     """A whole step but for the optimizer's part: twin, context, predictor, gradient."""
     learner.step(batch).total.backward()
+
+
+def _padding(batch: LearnerBatch) -> float:
+    """The share of what the predictor is asked that only makes all blocks equally long."""
+    assert batch.masks is not None
+    return 1 - float(batch.masks.counted.double().mean())
 
 
 def _encode_all(learner: Learner, batch: LearnerBatch) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.shape import PatchShape
@@ -62,20 +63,24 @@ class PatchPredictor(nn.Module):
             "positions", sincos_positions(patches.grid, config.width), persistent=False
         )
 
-    def forward(self, context: Tensor, visible: Tensor, blocks: Tensor) -> Tensor:
-        """Predict target blocks, of which none sees another.
+    def forward(self, context: Tensor, visible: Tensor, blocks: Tensor, counted: Tensor) -> Tensor:
+        """Predict target blocks, of which none sees another and nothing sees padding.
 
         Args:
             context: (B, Kc, D) tokens of visible patches.
             visible: (B, Kc) int64, which patches these are.
-            blocks: (B, V, Kp) int64, patches of target blocks.
+            blocks: (B, V, Kp) int64, patches of target blocks, padding included.
+            counted: (B, V, Kp) bool, which of them are no padding.
 
         Returns:
-            (B, V, Kp, D).
+            (B, V, Kp, D), of no meaning where padding is.
         """
         count, size = blocks.shape[1:]
         seen = self.embed(context) + self.positions[visible]
         asked = self.mask_token + self.positions[blocks.flatten(0, 1)]
         tokens = torch.cat([seen.repeat_interleave(count, dim=0), asked], dim=1)
-        predicted: Tensor = self.output(self.norm(self.blocks(tokens)[:, -size:]))
+        may_be_seen = F.pad(counted.flatten(0, 1), (context.shape[1], 0), value=True)[:, None, None]
+        for block in self.blocks:
+            tokens = block(tokens, attn_mask=may_be_seen)
+        predicted: Tensor = self.output(self.norm(tokens[:, -size:]))
         return predicted.unflatten(0, blocks.shape[:2])

@@ -11,10 +11,10 @@ from torch import nn
 LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
 
 
-def blocks(width: int, *, depth: int, heads: int) -> nn.Sequential:
-    """Pre-norm blocks as in a timm vision transformer, from and to (B, n, width)."""
-    return nn.Sequential(
-        *(Block(width, heads, qkv_bias=True, norm_layer=LAYER_NORM) for _ in range(depth))
+def blocks(width: int, *, depth: int, heads: int) -> nn.ModuleList:
+    """Pre-norm blocks as in a timm vision transformer, each from and to (B, n, width)."""
+    return nn.ModuleList(
+        Block(width, heads, qkv_bias=True, norm_layer=LAYER_NORM) for _ in range(depth)
     )
 
 

@@ -17,11 +17,20 @@ from pipeline.errors import Problem
 
 
 class PatchIndices(NamedTuple):
-    """Which patches of a batch are seen and which are predicted; int64, in raster order."""
+    """Which patches of a batch are seen and which are predicted; int64."""
 
-    visible: Tensor  # (B, Kc) patches of the context
-    blocks: Tensor  # (B, V, Kp) patches of each target block
-    sizes: Tensor  # (B, V) patches that a block had before it was cut to Kp
+    visible: Tensor  # (B, Kc) patches of the context, in raster order
+    blocks: Tensor  # (B, V, Kp) patches of each target block, in raster order, and then its padding
+    sizes: Tensor  # (B, V) patches of each block that count: as many of its first ones
+
+    @property
+    def counted(self) -> Tensor:
+        """Which places of the blocks count, (B, V, Kp) bool; the others are to influence nothing.
+
+        Found without asking the device, and given also where no block has padding.
+        """
+        places = torch.arange(self.blocks.shape[2], device=self.blocks.device)
+        return places < self.sizes[..., None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,20 +63,22 @@ class IJEPA(Objective):
     def forward(self, views: EncodedViews) -> PairLosses:
         """A loss for each target block; the blocks' mean predictions are the projections.
 
-        Equation 1 of the paper with the distance of the official code, smooth-L1, over all tokens
-        and dimensions of a block.
+        Equation 1 of the paper with the distance of the official code, smooth-L1, over all patches
+        of a block that count and all dimensions.
         """
         assert views.patches is not None
         seen, indices = views.patches, views.patches.indices
+        counted = indices.counted
         predicted = at_least_float32(
-            self.predictor(self.context(seen), indices.visible, indices.blocks)
+            self.predictor(self.context(seen), indices.visible, indices.blocks, counted)
         )
         targets = take_tokens(self.targets(seen), indices.blocks)
-        loss = F.smooth_l1_loss(predicted, targets, reduction="none").mean(dim=(2, 3))
+        distances = F.smooth_l1_loss(predicted, targets, reduction="none")
+        loss = block_means(distances, counted).mean(dim=2)
         return PairLosses(
             loss=loss.T,
             evidence=relative_to_size(loss.detach(), indices.sizes, patches=seen.targets.shape[1]),
-            projections=predicted.mean(dim=2).transpose(0, 1),
+            projections=block_means(predicted, counted).transpose(0, 1),
         )
 
     def context(self, seen: EncodedPatches) -> Tensor:
@@ -91,6 +93,12 @@ class IJEPA(Objective):
 def layer_normalised(tokens: Tensor) -> Tensor:
     """Tokens with mean 0 and variance 1 over their dimensions, at least float32, no gradient."""
     return F.layer_norm(at_least_float32(tokens.detach()), tokens.shape[-1:])
+
+
+def block_means(values: Tensor, counted: Tensor) -> Tensor:
+    """Means over the patches that count: of (B, V, Kp, D), by bool (B, V, Kp), to (B, V, D)."""
+    own = counted[..., None]
+    return values.masked_fill(~own, 0).sum(dim=2) / own.sum(dim=2)
 
 
 @torch.no_grad()

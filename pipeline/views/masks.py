@@ -46,9 +46,10 @@ class MultiBlockConfig(BaseModel):
     mode: Annotated[
         Literal["corrected", "official"],
         Field(
-            description="corrected: each block has a size of its own, any position is possible, "
-            "and a random subset is kept; official: as the public code does, which sizes all "
-            "blocks of a step alike, never reaches the last row and column and keeps the top rows"
+            description="corrected: each block has a size of its own and any position, targets "
+            "stay whole, and of a context a random subset is kept; official: as the public code "
+            "does, which sizes all blocks of a step alike, never reaches the last row and column "
+            "and keeps the top rows of a context"
         ),
     ] = "corrected"
     targets: Annotated[int, Field(ge=1, le=16, description="target blocks of each sample")] = 4
@@ -88,11 +89,21 @@ class MultiBlockConfig(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class PatchMasks:
-    """Indices of the patches of B samples, counted row by row of the grid, ascending."""
+    """Indices of the patches of B samples, counted row by row of the grid.
 
-    context: Ints  # (B, Kc) patches that the context encoder sees
-    targets: Ints  # (B, V, Kp) patches of each target block
-    sizes: Ints  # (B, V) patches of the target blocks before they were cut to Kp
+    Blocks of fewer than Kp patches are padded, so that the shape depends on none of them. Padding
+    repeats the block's first patch, so that it indexes something, and is to influence nothing.
+    """
+
+    context: Ints  # (B, Kc) patches that the context encoder sees, ascending
+    targets: Ints  # (B, V, Kp) patches of each target block, ascending, and then its padding
+    sizes: Ints  # (B, V) patches of each block that count: as many of its first ones
+
+    def blocks(self, row: int) -> list[Ints]:
+        """The patches of each target block of a sample, without padding."""
+        return [
+            patches[:size] for patches, size in zip(self.targets[row], self.sizes[row], strict=True)
+        ]
 
 
 def draw_masks(
@@ -119,7 +130,8 @@ def draw_masks(
 
     Returns:
         Masks that in corrected mode depend on nothing but config, grid, seed, epoch and the
-        sample's id; Kc and Kp are then constants of config and grid.
+        sample's id; Kc and Kp, the most patches that a block can have, are then constants of config
+        and grid. Official blocks have no padding.
 
     Raises:
         ValueError: the settings do not work on this grid, see `problems`.
@@ -234,12 +246,10 @@ def _corrected(config: MultiBlockConfig, grid: Grid, run: Run, ids: Ints) -> Pat
     else:  # a chance of 128 to the power of -21
         raise RuntimeError(f"no context of {length} patches in {_TRIES + 1} draws: {config!r}")
 
-    fewest, most = _patch_counts(config, grid, "target")
+    _, most = _patch_counts(config, grid, "target")
     sizes = targets[..., 2:].prod(axis=-1)
-    within = np.arange(most) < sizes[..., None]
-    number = np.arange(config.targets)[:, None]
-    own = ("masks", seed, epoch, ids[:, None, None], "target", number)
-    kept = random_subset(within, fewest, *own)
+    places = np.arange(most)
+    kept = np.where(places < sizes[..., None], places, 0)
     flat = visible.reshape(len(ids), grid[0] * grid[1])
     return PatchMasks(
         context=random_subset(flat, length, "masks", seed, epoch, ids[:, None], "context"),
@@ -275,5 +285,5 @@ def _official(
     return PatchMasks(
         context=first_subset(visible.reshape(len(ids), patches), context_length),
         targets=patches_of(targets, kept, grid),
-        sizes=sizes,
+        sizes=np.full_like(sizes, target_length),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,15 +40,25 @@ def build(section: dict[str, Any]) -> Objective:
     return objective
 
 
-def indices(batch: int = BATCH) -> PatchIndices:
-    masks = draw_masks(
-        MultiBlockConfig(), grid=GRID, seed=0, epoch=0, step=0, sample_ids=np.arange(batch)
-    )
+def indices(batch: int = BATCH, mode: str = "corrected") -> PatchIndices:
+    config = MultiBlockConfig.model_validate({"mode": mode})
+    masks = draw_masks(config, grid=GRID, seed=4, epoch=0, step=0, sample_ids=np.arange(batch))
     return PatchIndices(*map(torch.from_numpy, (masks.context, masks.targets, masks.sizes)))
 
 
-def views(batch: int = BATCH, *, requires_grad: bool = False) -> EncodedViews:
-    chosen = indices(batch)
+def padded_otherwise(chosen: PatchIndices) -> PatchIndices:
+    """The same with other patches as padding."""
+    draws = torch.Generator().manual_seed(5)
+    others = torch.randint(PATCHES, chosen.blocks.shape, generator=draws)
+    found = chosen._replace(blocks=torch.where(chosen.counted, chosen.blocks, others))
+    assert (found.blocks != chosen.blocks).any(dim=2).sum() > 2
+    return found
+
+
+def views(
+    batch: int = BATCH, *, requires_grad: bool = False, mode: str = "corrected"
+) -> EncodedViews:
+    chosen = indices(batch, mode)
     context = noise(batch, chosen.visible.shape[1], WIDTH, seed=3).requires_grad_(requires_grad)
     targets = noise(batch, PATCHES, WIDTH, seed=4)
     return EncodedViews(
@@ -54,6 +66,28 @@ def views(batch: int = BATCH, *, requires_grad: bool = False) -> EncodedViews:
         global_views=1,
         patches=EncodedPatches(context=context, targets=targets, indices=chosen),
     )
+
+
+def with_indices(given: EncodedViews, indices: PatchIndices) -> EncodedViews:
+    assert given.patches is not None
+    return replace(given, patches=replace(given.patches, indices=indices))
+
+
+def whole_blocks(chosen: PatchIndices) -> Iterator[tuple[int, int, Tensor]]:
+    """Sample, number and patches (n,) of every target block, without padding."""
+    for sample, row in enumerate(chosen.blocks):
+        for number, block in enumerate(row):
+            yield sample, number, block[: int(chosen.sizes[sample, number])]
+
+
+def predicted_alone(
+    predictor: PatchPredictor, context: Tensor, visible: Tensor, sample: int, block: Tensor
+) -> Tensor:
+    """Of a block (n,) with neither padding nor other blocks and samples, (n, D)."""
+    one, asked = slice(sample, sample + 1), block[None, None]
+    everything = torch.ones(1, 1, len(block), dtype=torch.bool)
+    found: Tensor = predictor(context[one], visible[one], asked, everything)[0, 0]
+    return found
 
 
 def lightlys(predictor: PatchPredictor) -> IJEPAPredictorTIMM:
@@ -77,53 +111,139 @@ def lightlys(predictor: PatchPredictor) -> IJEPAPredictorTIMM:
     return other.eval()
 
 
-def test_the_predictor_is_lightlys() -> None:
+def test_some_blocks_are_padded_here_and_some_are_not() -> None:
+    """Or else tests of padding test nothing."""
+    chosen = indices()
+    assert chosen.counted.shape == chosen.blocks.shape == (BATCH, 4, 12)
+    assert len(chosen.sizes.unique()) > 2
+    assert 0 < chosen.counted.all(dim=2).sum() < 4 * BATCH
+    assert indices(mode="official").counted.all()
+
+
+def test_the_first_patches_of_a_block_count() -> None:
+    blocks, sizes = torch.zeros(2, 2, 4, dtype=torch.int64), torch.tensor([[4, 1], [2, 3]])
+    counted = PatchIndices(torch.zeros(2, 1), blocks, sizes).counted
+    assert counted.tolist() == [
+        [[True, True, True, True], [True, False, False, False]],
+        [[True, True, False, False], [True, True, True, False]],
+    ]
+
+
+@pytest.mark.parametrize("mode", ["corrected", "official"])
+def test_the_predictor_is_lightlys(mode: str) -> None:
     torch.manual_seed(0)
     config = PredictorConfig(width=16, depth=1)
     assert isinstance(SHAPE.patches, PatchShape)
     predictor = PatchPredictor(config=config, width=WIDTH, patches=SHAPE.patches).double()
-    chosen, seen = indices(), views().patches
+    chosen, seen = indices(mode=mode), views(mode=mode).patches
     assert seen is not None
-    found = predictor(seen.context, chosen.visible, chosen.blocks)
-    blocks = list(chosen.blocks.unbind(1))
-    expected = lightlys(predictor)(seen.context.clone(), chosen.visible, blocks)
-    torch.testing.assert_close(found.transpose(0, 1).flatten(0, 1), expected)
+    found = predictor(seen.context, chosen.visible, chosen.blocks, chosen.counted)
+    theirs = lightlys(predictor)
+    for sample, number, block in whole_blocks(chosen):
+        one = slice(sample, sample + 1)
+        expected = theirs(seen.context[one].clone(), chosen.visible[one], [block[None]])[0]
+        torch.testing.assert_close(found[sample, number, : len(block)], expected)
+    if mode == "official":  # there the whole batch is one call
+        expected = theirs(seen.context.clone(), chosen.visible, list(chosen.blocks.unbind(1)))
+        torch.testing.assert_close(found.transpose(0, 1).flatten(0, 1), expected)
 
 
-def test_a_block_is_predicted_without_the_others() -> None:
+def test_a_block_is_predicted_without_the_others_and_without_padding() -> None:
     objective, seen = build(MASKED["ijepa"]), views().patches
     assert isinstance(objective, IJEPA)
     assert seen is not None
-    together = objective.predictor(seen.context, seen.indices.visible, seen.indices.blocks)
-    for number in range(seen.indices.blocks.shape[1]):
-        block = seen.indices.blocks[:, number : number + 1]
-        alone = objective.predictor(seen.context, seen.indices.visible, block)
-        torch.testing.assert_close(alone[:, 0], together[:, number])
+    visible, blocks, _ = seen.indices
+    together = objective.predictor(seen.context, visible, blocks, seen.indices.counted)
+    for sample, number, block in whole_blocks(seen.indices):
+        alone = predicted_alone(objective.predictor, seen.context, visible, sample, block)
+        torch.testing.assert_close(together[sample, number, : len(block)], alone)
 
 
 @every
-def test_the_loss_is_smooth_l1_of_every_block_and_sample(section: dict[str, Any]) -> None:
+def test_padding_influences_nothing(section: dict[str, Any]) -> None:
+    objective, given = build(section), views(requires_grad=True)
+    assert given.patches is not None
+    inputs = [given.patches.context, *(w for w in objective.parameters() if w.requires_grad)]
+
+    def of(chosen: PatchIndices) -> tuple[Tensor, ...]:
+        found = objective(with_indices(given, chosen))
+        looked_at = total(found) + found.projections.square().sum()
+        gradient = torch.autograd.grad(looked_at, inputs)
+        return found.loss, found.evidence, found.projections, *gradient
+
+    chosen = given.patches.indices
+    for one, other in zip(of(chosen), of(padded_otherwise(chosen)), strict=True):
+        assert torch.equal(one, other)
+
+
+@every
+def test_all_patches_that_count_are_scored_and_no_others(section: dict[str, Any]) -> None:
+    objective, given = build(section), views()
+    assert isinstance(objective, IJEPA)
+    assert given.patches is not None
+    predictions: list[Tensor] = []
+
+    def keep(_: object, __: object, predicted: Tensor) -> None:
+        predicted.retain_grad()
+        predictions.append(predicted)
+
+    objective.predictor.register_forward_hook(keep)
+    total(objective(given)).backward()
+    gradient = predictions[0].grad
+    assert gradient is not None
+    assert torch.equal((gradient != 0).all(dim=-1), given.patches.indices.counted)
+    assert torch.equal((gradient != 0).any(dim=-1), given.patches.indices.counted)
+
+
+@every
+def test_nothing_is_decided_by_what_the_masks_hold(section: dict[str, Any]) -> None:
+    """On a device without values, which therefore cannot be waited for."""
+    objective, given = build(section).to("meta"), views()
+    assert given.patches is not None
+    patches = EncodedPatches(
+        context=given.patches.context.to("meta"),
+        targets=given.patches.targets.to("meta"),
+        indices=PatchIndices(*(index.to("meta") for index in given.patches.indices)),
+    )
+    losses = objective(EncodedViews(features=given.features.to("meta"), patches=patches))
+    total(losses).backward()
+    assert losses.loss.shape == (4, BATCH)
+    assert losses.projections.shape == (4, BATCH, WIDTH)
+
+
+@every
+def test_the_loss_is_smooth_l1_of_every_whole_block_and_sample(section: dict[str, Any]) -> None:
     objective, given = build(section), views()
     assert isinstance(objective, IJEPA)
     seen = given.patches
     assert seen is not None
     with torch.no_grad():
-        losses = objective(given).loss
-        context, indices = objective.context(seen), seen.indices
-        predicted = objective.predictor(context, indices.visible, indices.blocks)
+        losses = objective(given)
+        context, visible = objective.context(seen), seen.indices.visible
         targets = objective.targets(seen)
-    assert losses.shape == indices.blocks.shape[1::-1] == (4, BATCH)
-    for block in range(4):
-        for sample in range(BATCH):
+        assert losses.loss.shape == losses.projections.shape[:2] == (4, BATCH)
+        for sample, number, block in whole_blocks(seen.indices):
+            predicted = predicted_alone(objective.predictor, context, visible, sample, block)
             distances = [
                 abs(float(p) - float(t))
-                for place, patch in enumerate(seen.indices.blocks[sample, block])
-                for p, t in zip(
-                    predicted[sample, block, place], targets[sample, patch], strict=True
-                )
+                for place, patch in enumerate(block)
+                for p, t in zip(predicted[place], targets[sample, patch], strict=True)
             ]
+            assert len(distances) == seen.indices.sizes[sample, number] * WIDTH
             costs = [d * d / 2 if d < 1 else d - 0.5 for d in distances]
-            assert float(losses[block, sample]) == pytest.approx(sum(costs) / len(costs))
+            assert float(losses.loss[number, sample]) == pytest.approx(sum(costs) / len(costs))
+            mean = sum(predicted) / len(predicted)
+            torch.testing.assert_close(losses.projections[number, sample], mean)
+
+
+@every
+def test_evidence_is_relative_to_the_sizes_of_blocks(section: dict[str, Any]) -> None:
+    objective, given = build(section), views()
+    assert given.patches is not None
+    found, sizes = objective(given), given.patches.indices.sizes
+    expected = relative_to_size(found.loss.detach().T, sizes, patches=PATCHES)
+    assert torch.equal(found.evidence, expected)
+    assert float(expected.mean()) == pytest.approx(1)
 
 
 def test_targets_of_ijepa_are_normalised_over_their_dimensions() -> None:
@@ -171,9 +291,15 @@ def test_half_precision_is_for_the_predictor_alone(section: dict[str, Any]) -> N
         targets=given.patches.targets.float(),
         indices=given.patches.indices,
     )
+    single = EncodedViews(features=given.features.float(), patches=seen)
+    exact = objective(single).loss
     with torch.autocast("cpu", torch.bfloat16):
-        losses = objective(EncodedViews(features=given.features.float(), patches=seen))
+        losses = objective(single)
+        others = objective(with_indices(single, padded_otherwise(seen.indices)))
     assert {v.dtype for v in (losses.loss, losses.evidence, losses.projections)} == {torch.float32}
+    torch.testing.assert_close(losses.loss, exact, rtol=0.02, atol=0)
+    assert torch.equal(losses.loss, others.loss)
+    assert torch.equal(losses.projections, others.projections)
 
 
 @every
@@ -234,10 +360,12 @@ def test_the_whole_step_is_that_of_a_loop_with_lightlys_predictor() -> None:
     visible = encoder.norm(encoder.blocks(tokens.gather(1, index)))
     with torch.no_grad():
         h = F.layer_norm(twin.forward_features(pixels), (WIDTH,))
-    blocks = list(chosen.blocks.unbind(1))
-    wanted = torch.cat([h.gather(1, b[..., None].expand(-1, -1, WIDTH)) for b in blocks])
-    predicted = lightlys(objective.predictor)(visible, chosen.visible, blocks)
-    expected = F.smooth_l1_loss(predicted, wanted)
+    predictor, costs = lightlys(objective.predictor), []
+    for sample, _, block in whole_blocks(chosen):
+        one = slice(sample, sample + 1)
+        predicted = predictor(visible[one], chosen.visible[one], [block[None]])[0]
+        costs.append(F.smooth_l1_loss(predicted, h[sample, block]))
+    expected = torch.stack(costs).mean()
     theirs = torch.autograd.grad(expected, encoder.patch_embed.proj.weight)[0]
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(ours, theirs)

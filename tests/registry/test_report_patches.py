@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -87,13 +88,17 @@ def test_the_context_is_seen_and_all_else_is_grey(mode: str) -> None:
                 assert colours_in(context[patch]) == {tuple(grey) for grey in HIDDEN.tolist()}
 
 
-def test_colours_cover_just_the_patches_of_their_blocks() -> None:
-    masks = first_masks(np.full((6, 32, 32, 3), 200, np.uint8))
+def test_colours_cover_just_the_patches_of_their_whole_blocks() -> None:
+    masks = padded_with_the_last_patch(first_masks(np.full((6, 32, 32, 3), 200, np.uint8)))
     pale = colours_in(np.rint(200 * 0.2 + np.full((1, 3), 236) * 0.8).astype(np.uint8))
     overlapping = 0
     for row, picture in enumerate(pictures(part(masks_section, masks=masks))):
         drawn = patches_in(tiles(picture)[2])
-        blocks = [set(block.tolist()) for block in masks.masks.targets[row]]
+        blocks = [
+            set(block[:size].tolist())
+            for block, size in zip(masks.masks.targets[row], masks.masks.sizes[row], strict=True)
+        ]
+        assert all(is_rectangle(block) for block in blocks)
         for patch in range(64):
             owners = [number for number, block in enumerate(blocks) if patch in block]
             found = colours_in(drawn[patch])
@@ -107,6 +112,20 @@ def test_colours_cover_just_the_patches_of_their_blocks() -> None:
     assert overlapping > 5
 
 
+def padded_with_the_last_patch(first: FirstMasks) -> FirstMasks:
+    """The same with other padding, which would show if it were drawn."""
+    masks = first.masks
+    counted = np.arange(masks.targets.shape[2]) < masks.sizes[..., None]
+    assert not counted.all()
+    return replace(first, masks=replace(masks, targets=np.where(counted, masks.targets, 63)))
+
+
+def is_rectangle(patches: set[int]) -> bool:
+    rows, columns = {patch // 8 for patch in patches}, {patch % 8 for patch in patches}
+    sides = (max(values) - min(values) + 1 for values in (rows, columns))
+    return len(patches) == np.prod([*sides])
+
+
 def block_colours(number: int) -> set[tuple[int, ...]]:
     """Of a block's edge, and of its tint on a picture of brightness 200."""
     colour = BLOCK_COLOURS[number].astype(float)
@@ -118,14 +137,12 @@ def block_colours(number: int) -> set[tuple[int, ...]]:
 def test_a_block_has_an_outline_and_so_has_one_within_another() -> None:
     inner, outer = np.array([27, 28, 35, 36]), np.arange(18, 46)
     outer = outer[np.isin(outer % 8, (2, 3, 4, 5))]
-    kept = np.stack([outer[:12], np.resize(inner, 12)])
+    padded = np.stack([outer, np.append(inner, np.full(12, inner[0]))])
     masks = FirstMasks(
         sample_ids=[0],
         views=np.full((1, 32, 32, 3), 200, np.uint8),
         grid=GRID,
-        masks=PatchMasks(
-            context=np.array([[0]]), targets=kept[None], sizes=np.full((1, 2), 12, np.int64)
-        ),
+        masks=PatchMasks(context=np.array([[0]]), targets=padded[None], sizes=np.array([[16, 4]])),
         mode="corrected",
     )
     (picture,) = pictures(part(masks_section, masks=masks))
@@ -136,17 +153,24 @@ def test_a_block_has_an_outline_and_so_has_one_within_another() -> None:
 
 def test_the_numbers_of_the_masks_are_told() -> None:
     masks = first_masks(noise(2))
-    seen, kept = masks.masks.context.shape[1], masks.masks.targets.shape[2]
-    mean = masks.masks.sizes.mean()
-    page = part(masks_section, masks=masks)
+    seen, sizes = masks.masks.context.shape[1], masks.masks.sizes
+    hidden = [
+        {int(p) for block, size in zip(*row, strict=True) for p in block[:size]}
+        for row in zip(masks.masks.targets, sizes, strict=True)
+    ]
+    together = sum(map(len, hidden)) / len(hidden)
+    page = part(masks_section, masks=padded_with_the_last_patch(masks))
     assert "grid 8 × 8 patches" in page.words()
     assert f"context {seen} of 64 patches ({seen / 64:.0%})" in page.words()
-    assert f"targets 4 × {kept} patches; {mean:.1f} in a block before it is cut" in page.words()
+    span = f"{sizes.min()} to {sizes.max()} patches, {sizes.mean():.1f} on average"
+    assert f"targets 4 blocks of {span}" in page.words()
+    assert f"targets together {together:.1f} of 64 patches" in page.words()
     assert "mode corrected" in page.words()
     assert "masks of epoch 0:" in page.words()
     assert [label.partition(":")[0] for label in page.labels] == ["Sample 40", "Sample 41"]
     official = part(masks_section, masks=first_masks(noise(2), mode="official")).words()
     assert "mode official" in official
+    assert "targets 4 blocks of 12 patches" in official
     assert "masks of epoch 0 and step 0:" in official
 
 

@@ -50,13 +50,23 @@ def seen(indices: Ints, grid: Grid) -> Bools:
     return flat.reshape(*indices.shape[:-1], *grid)
 
 
-def bounds(targets: Ints, grid: Grid) -> Ints:
-    """Top, left, height and width (..., 4) of the smallest rectangle about the patches."""
-    rows, columns = targets // grid[1], targets % grid[1]
-    top, left = rows.min(axis=-1), columns.min(axis=-1)
-    return np.stack(
-        [top, left, rows.max(axis=-1) - top + 1, columns.max(axis=-1) - left + 1], axis=-1
-    )
+def counted(drawn: PatchMasks) -> Bools:
+    """Whether each place of the target blocks counts, (B, V, Kp)."""
+    return np.arange(drawn.targets.shape[2]) < drawn.sizes[..., None]
+
+
+def rectangles(drawn: PatchMasks, grid: Grid) -> Ints:
+    """Top, left, height and width (B, V, 4) of the target blocks, all of which must be whole."""
+    count, places = counted(drawn), np.arange(drawn.targets.shape[2])
+    rows, columns = drawn.targets // grid[1], drawn.targets % grid[1]
+    top, left = rows[..., :1], columns[..., :1]
+    height = np.where(count, rows - top, 0).max(axis=-1, keepdims=True) + 1
+    width = np.where(count, columns - left, 0).max(axis=-1, keepdims=True) + 1
+    assert (height * width == drawn.sizes[..., None]).all()
+    assert (left + width).max(initial=0) <= grid[1]
+    raster = (top + places // width) * grid[1] + left + places % width
+    assert (drawn.targets == raster)[count].all()
+    return np.concatenate([top, left, height, width], axis=-1)
 
 
 def assert_equal(left: PatchMasks, right: PatchMasks) -> None:
@@ -72,12 +82,16 @@ def assert_valid(drawn: PatchMasks, config: MultiBlockConfig, grid: Grid, batch:
     assert context.shape[0] == batch
     assert targets.shape[:2] == sizes.shape == (batch, config.targets)
     assert context.shape[1] >= config.min_keep
-    assert 0 < targets.shape[2] <= sizes.min()
     for indices in (context, targets):
         assert indices.min() >= 0
         assert indices.max() < patches
-        assert (np.diff(indices, axis=-1) > 0).all()
-    assert (bounds(targets, grid)[..., 2:].prod(axis=-1) <= sizes).all()
+    assert (np.diff(context, axis=-1) > 0).all()
+    assert sizes.min() > 0
+    assert sizes.max() <= targets.shape[2]
+    rectangles(drawn, grid)
+    assert (targets == targets[..., :1])[~counted(drawn)].all()
+    if config.mode == "official":
+        assert (sizes == targets.shape[2]).all()
 
 
 # The public algorithm, one sample after another, with a generator as it has one.
@@ -158,9 +172,8 @@ def test_official_masks_of_14_by_14_never_reach_the_last_row_and_column() -> Non
     grid, sizes = (14, 14), set()
     for drawn in steps(OFFICIAL, grid=grid, batch=16, count=100):
         assert_valid(drawn, OFFICIAL, grid, 16)
-        box = bounds(drawn.targets, grid)
+        box = rectangles(drawn, grid)
         assert len(np.unique(box[..., 2:].reshape(-1, 2), axis=0)) == 1, "one size a batch"
-        assert (box[..., 2:].prod(axis=-1) == drawn.sizes).all()
         sizes.add(tuple(box[0, 0, 2:].tolist()))
         assert (box[..., :2] + box[..., 2:]).max() <= 13
 
@@ -243,6 +256,13 @@ def test_official_masks_of_several_ranks_are_those_of_one() -> None:
     assert asked == [(m.context.shape[1], m.targets.shape[2]) for m in parts]
 
 
+def test_of_official_blocks_that_are_cut_what_is_left_counts() -> None:
+    whole, cut = masks(OFFICIAL), masks(OFFICIAL, shortest=lambda c, targets: (c, targets - 3))
+    assert cut.targets.shape[2] == whole.targets.shape[2] - 3
+    np.testing.assert_array_equal(cut.targets, whole.targets[..., :-3])
+    assert (cut.sizes == cut.targets.shape[2]).all()
+
+
 def test_a_length_that_some_rank_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="shortest gave"):
         masks(OFFICIAL, shortest=lambda context, targets: (context + 1, targets))
@@ -321,12 +341,12 @@ def test_seeds_epochs_and_samples_give_unrelated_masks() -> None:
         masks(CORRECTED, ids=2000, seed=3, epoch=2),
         masks(CORRECTED, ids=np.arange(2000) + 2000, seed=2, epoch=3),
     ]
-    left = bounds(base.targets, (14, 14))[..., 0].ravel()
+    left = rectangles(base, (14, 14))[..., 0].ravel()
     for other in others:
         assert (base.context != other.context).any(axis=1).all()
-        right = bounds(other.targets, (14, 14))[..., 0].ravel()
+        right = rectangles(other, (14, 14))[..., 0].ravel()
         assert abs(np.corrcoef(left, right)[0, 1]) < 5 / np.sqrt(len(left))
-    tops = bounds(base.targets, (14, 14))[..., 0].T
+    tops = rectangles(base, (14, 14))[..., 0].T
     related = np.corrcoef(np.concatenate([tops, base.sizes.T])) - np.eye(8)
     related[np.arange(4), np.arange(4) + 4] = related[np.arange(4) + 4, np.arange(4)] = 0
     assert np.abs(related).max() < 5 / np.sqrt(2000)
@@ -340,26 +360,37 @@ def test_the_callable_for_lengths_is_not_asked_and_lengths_are_constants() -> No
         tuple(x.shape[1:] for x in astuple(masks(CORRECTED, ids=ids, seed=ids, shortest=shortest)))
         for ids in (1, 3, 128, 1000)
     }
-    assert shapes == {((53,), (4, 24), (4,))}
+    assert shapes == {((53,), (4, 42), (4,))}
 
 
 def test_an_empty_batch_has_the_shapes_of_any_other() -> None:
     drawn = masks(CORRECTED, ids=0)
     assert drawn.context.shape == (0, 53)
-    assert drawn.targets.shape == (0, 4, 24)
+    assert drawn.targets.shape == (0, 4, 42)
+    assert drawn.sizes.shape == (0, 4)
 
 
-def test_contexts_avoid_whole_target_blocks_with_the_patches_cut_away(many: PatchMasks) -> None:
+def test_target_blocks_are_whole_and_contexts_avoid_them(many: PatchMasks) -> None:
     grid = (14, 14)
     assert_valid(many, CORRECTED, grid, LARGE_IDS)
     context = seen(many.context, grid)
     assert not (context & seen(many.targets, grid).any(axis=1)).any()
-    box = bounds(many.targets, grid)
-    exact = box[..., 2:].prod(axis=-1) == many.sizes  # else the cut took an outer row or column
-    assert exact.mean() > 0.85
-    for row, target in np.argwhere(exact):
-        top, left, height, width = box[row, target]
-        assert not context[row, top : top + height, left : left + width].any()
+    numbers = np.arange(196).reshape(grid)
+    for row, boxes in enumerate(rectangles(many, grid)):
+        blocks = many.blocks(row)
+        assert len(blocks) == 4
+        for patches, (top, left, height, width) in zip(blocks, boxes, strict=True):
+            area = np.s_[top : top + height, left : left + width]
+            assert not context[row][area].any()
+            assert patches.tolist() == numbers[area].ravel().tolist()
+
+
+def test_a_block_of_the_largest_size_has_no_padding_and_others_have(many: PatchMasks) -> None:
+    assert many.sizes.max() == many.targets.shape[2] == 42
+    assert many.sizes.min() == 24
+    padding = 1 - counted(many).mean()
+    assert padding == pytest.approx(1 - many.sizes.mean() / 42)
+    assert 0.15 < padding < 0.25
 
 
 def test_every_patch_is_reached_and_no_side_is_preferred(many: PatchMasks) -> None:
@@ -403,7 +434,7 @@ def test_corrected_blocks_and_lengths_are_those_of_a_loop(side: int) -> None:
     assert (lengths < ours.context.shape[1]).mean() < 0.0078 * 1.6
     assert (lengths < ours.context.shape[1] + 2).mean() > 0.0078 * 0.7
     areas = blocks[:, 2:].prod(axis=1)
-    assert ours.targets.shape[2] == areas.min()
+    assert ours.targets.shape[2] == areas.max()
     assert set(np.unique(ours.sizes)) == set(np.unique(areas))
     for area in np.unique(areas):
         share = (areas == area).mean()
@@ -415,11 +446,9 @@ def test_scale_and_ratio_are_drawn_apart() -> None:
     grid = (32, 32)
 
     def related(config: MultiBlockConfig, drawn: list[PatchMasks]) -> float:
-        box = np.concatenate([bounds(m.targets, grid)[:, 0] for m in drawn])
+        box = np.concatenate([rectangles(m, grid)[:, 0] for m in drawn])
         sizes = np.concatenate([m.sizes[:, 0] for m in drawn])
-        exact = box[:, 2:].prod(axis=1) == sizes
-        assert exact.mean() > 0.95
-        return float(np.corrcoef(sizes[exact], np.log(box[exact, 2] / box[exact, 3]))[0, 1])
+        return float(np.corrcoef(sizes, np.log(box[:, 2] / box[:, 3]))[0, 1])
 
     assert abs(related(CORRECTED, [masks(CORRECTED, grid=grid, ids=4096)])) < 0.08
     single = [masks(OFFICIAL, grid=grid, ids=1, step=step) for step in range(300)]
@@ -429,35 +458,36 @@ def test_scale_and_ratio_are_drawn_apart() -> None:
 def test_every_position_of_a_block_is_as_frequent_as_any_other_borders_included(
     many: PatchMasks,
 ) -> None:
-    box = bounds(many.targets, (14, 14)).reshape(-1, 4)
-    exact = box[:, 2:].prod(axis=1) == many.sizes.ravel()
+    box = rectangles(many, (14, 14)).reshape(-1, 4)
     for first, size in ((0, 2), (1, 3)):
         for length in (5, 6):
-            starts = box[exact & (box[:, size] == length), first]
+            starts = box[box[:, size] == length, first]
             positions = 14 - length + 1
             counts = np.bincount(starts, minlength=positions)
             expected = len(starts) / positions
             assert len(counts) == positions
-            # Redraws of short contexts and the exact rectangles shift these a little.
+            # Redraws of short contexts shift these a little.
             assert np.abs(counts / expected - 1).max() < 5 / np.sqrt(expected) + 0.02
 
 
-def test_the_patches_cut_away_are_chosen_at_random(many: PatchMasks) -> None:
-    box = bounds(many.targets, (14, 14))
-    chosen = (many.sizes == 36) & (box[..., 2:].prod(axis=-1) == 36)
-    top, left = box[chosen][:, :2].T
-    rows = many.targets[chosen] // 14 - top[:, None]
-    columns = many.targets[chosen] % 14 - left[:, None]
-    counts = np.bincount((rows * 6 + columns).ravel(), minlength=36) / len(rows)
-    assert len(rows) > 2000
-    # Rectangles whose outer rows all survived hold these a little more often: compare by orbit.
-    square = counts.reshape(6, 6)
-    for alike in (square[::-1], square[:, ::-1], square.T):
-        assert np.abs(square - alike).max() < 5 * np.sqrt(2 * 0.25 / len(rows))
-    assert np.abs(square - 24 / 36).max() < 0.05
+def test_the_patches_that_a_context_loses_are_chosen_at_random() -> None:
+    """A context block that is the whole grid loses just the targets, before it is cut."""
+    grid = (14, 14)
+    drawn = masks(MultiBlockConfig(context_scale=(1, 1)), grid=grid, ids=LARGE_IDS)
+    visible = ~seen(drawn.targets, grid).any(axis=1)
+    chance = drawn.context.shape[1] / visible.sum(axis=(1, 2), keepdims=True)
+    assert chance.mean() < 0.9
+    kept = seen(drawn.context, grid)
+    assert not (kept & ~visible).any()
+    excess = np.where(visible, kept - chance, 0)
+    noise = np.sqrt((visible * chance * (1 - chance)).sum(axis=0))
+    assert np.abs(excess.sum(axis=0) / noise).max() < 4.5
+    # Nor are neighbours chosen together: by a fixed number of all, they are a little less often.
+    for one, other in ((excess[:, 1:], excess[:, :-1]), (excess[..., 1:], excess[..., :-1])):
+        assert abs((one * other).sum() / np.square(excess).sum()) < 0.02
 
 
-def test_nothing_is_cut_where_every_sample_has_the_same_lengths() -> None:
+def test_nothing_is_cut_or_padded_where_every_sample_has_the_same_lengths() -> None:
     config = MultiBlockConfig(
         targets=1, target_scale=(0.25, 0.25), target_ratio=(1, 1), context_scale=(1, 1)
     )
@@ -465,13 +495,13 @@ def test_nothing_is_cut_where_every_sample_has_the_same_lengths() -> None:
     both = np.concatenate([drawn.context, drawn.targets[:, 0]], axis=1)
     assert (np.sort(both, axis=1) == np.arange(64)).all()
     assert (drawn.sizes == 16).all()
-    assert (bounds(drawn.targets, (8, 8))[..., 2:] == 4).all()
+    assert (rectangles(drawn, (8, 8))[..., 2:] == 4).all()
 
 
 def test_a_block_may_span_the_grid() -> None:
     config = MultiBlockConfig(targets=1, target_scale=(0.5, 0.5), target_ratio=(2, 2), min_keep=1)
     drawn = masks(config, grid=(8, 8), ids=200)
-    box = bounds(drawn.targets, (8, 8))[:, 0]
+    box = rectangles(drawn, (8, 8))[:, 0]
     assert (box[:, [0, 2, 3]] == (0, 8, 4)).all()
     assert set(box[:, 1]) == set(range(5))
 
@@ -488,6 +518,9 @@ def test_the_defaults_work_on_every_grid_from_8_by_8(mode: str, grid: Grid) -> N
     if mode == "corrected":
         hidden = seen(drawn.targets, grid).any(axis=1)
         assert not (hidden & seen(drawn.context, grid)).any()
+        other = masks(config, grid=grid, ids=np.arange(64) + 900, seed=1, epoch=2, step=3)
+        for name in ("context", "targets", "sizes"):
+            assert getattr(drawn, name).shape == getattr(other, name).shape
 
 
 def test_corrected_contexts_of_oblong_grids_have_the_grids_shape() -> None:

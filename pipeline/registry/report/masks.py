@@ -83,7 +83,7 @@ def _triples(first: FirstMasks) -> list[Triple]:
         tile = patch_tile(first.views[row], first.grid)
         context, *targets = (
             area_of(patches, first.grid, (len(tile), tile.shape[1]))
-            for patches in (first.masks.context[row], *first.masks.targets[row])
+            for patches in (first.masks.context[row], *first.masks.blocks(row))
         )
         pictures = (tile, context_picture(tile, context), targets_picture(tile, np.stack(targets)))
         found.append(triple(sample_id, pictures))
@@ -93,13 +93,22 @@ def _triples(first: FirstMasks) -> list[Triple]:
 def _numbers(first: FirstMasks) -> list[tuple[str, str]]:
     rows, columns = first.grid
     seen, patches = first.masks.context.shape[1], rows * columns
-    _, blocks, kept = first.masks.targets.shape
-    mean = first.masks.sizes.mean()
-    hidden = np.mean([len(np.unique(targets)) for targets in first.masks.targets])
+    sizes = first.masks.sizes
+    hidden = np.mean(
+        [len(np.unique(np.concatenate(first.masks.blocks(row)))) for row in range(len(sizes))]
+    )
     return [
         ("grid", f"{rows} × {columns} patches"),
         ("context", f"{seen} of {patches} patches ({seen / patches:.0%})"),
-        ("targets", f"{blocks} × {kept} patches; {mean:.1f} in a block before it is cut"),
+        (
+            "targets",
+            f"{sizes.shape[1]} blocks of {_span(sizes)} patches, {sizes.mean():.1f} on average",
+        ),
         ("targets together", f"{hidden:.1f} of {patches} patches, as blocks may overlap"),
         ("mode", first.mode),
     ]
+
+
+def _span(sizes: Ints) -> str:
+    least, most = sizes.min(), sizes.max()
+    return f"{least}" if least == most else f"{least} to {most}"
