@@ -7,11 +7,13 @@ The broken one minimises the same loss, and does so better: that is why a loss a
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -61,7 +63,11 @@ class Curves:
     said: tuple[int, str] | None = None
 
 
-def main(picture: Path, steps: int = _STEPS) -> None:
+def main(
+    picture: Annotated[Path, typer.Argument(help="SVG to write.")],
+    steps: Annotated[int, typer.Option(min=_BETWEEN_LOOKS, help="Of each run.")] = _STEPS,
+    json_: Annotated[bool, typer.Option("--json", help="End with a JSON line on stdout.")] = False,
+) -> None:
     """Train both, and draw their losses and the spread and rank of their features."""
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
@@ -80,10 +86,22 @@ def main(picture: Path, steps: int = _STEPS) -> None:
             "I-JEPA": curves(recipe, build_learner(recipe)),
             "without twin and stop-gradient": curves(recipe, broken(build_learner(recipe))),
         }
-    for name, run in found.items():
-        print(f"{name}: loss {run.losses[0]:.3f} to {run.losses[-1]:.3f}", file=sys.stderr)
-        print(f"{name}: {run.said or 'no alarm'}", file=sys.stderr)
     picture.write_text("".join(_svg(found)))
+    summary = {name: _summary(run) for name, run in found.items()}
+    for name, figures in summary.items():
+        print(f"{name}: {figures}", file=sys.stderr)
+    if json_:
+        print(json.dumps(summary))
+
+
+def _summary(run: Curves) -> dict[str, Any]:
+    step, message = run.said or (None, None)
+    return {
+        "first_loss": round(run.losses[0], 4),
+        "last_loss": round(run.losses[-1], 4),
+        "alarm": message,
+        "alarm_step": step,
+    }
 
 
 def recipe_for(shards: Path, steps: int) -> Recipe:

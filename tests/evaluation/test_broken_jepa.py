@@ -1,0 +1,26 @@
+"""The alarm and an I-JEPA without twin and stop-gradient, by the script that draws docs/."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_alarm_is_raised_while_the_loss_falls(tmp_path: Path) -> None:
+    picture = tmp_path / "curves.svg"
+    script = ROOT / "benchmarks" / "broken_jepa.py"
+    done = subprocess.run(
+        [sys.executable, script, picture, "--steps", "100", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    broken = json.loads(done.stdout.splitlines()[-1])["without twin and stop-gradient"]
+    assert broken["last_loss"] < 0.1 * broken["first_loss"]
+    assert "collapse" in broken["alarm"]
+    assert broken["alarm_step"] < 100
+    assert picture.read_text().count("<polyline") == 6
