@@ -51,6 +51,7 @@ def most_similar(
     """
     unit = F.normalize(tokens, dim=-1)
     around = index.expand(len(tokens), -1, -1)
-    cosines = (take_tokens(unit, around) @ unit[..., None]).squeeze(-1)
+    # No product of matrices, which autocast would take in half precision.
+    cosines = (take_tokens(unit, around) * unit[:, :, None]).sum(dim=-1)
     best = cosines.masked_fill(~exists, -torch.inf).topk(count, dim=-1).indices
     return around.gather(2, best), exists.expand_as(around).gather(2, best)

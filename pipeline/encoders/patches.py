@@ -31,10 +31,14 @@ def encode_patches(encoder: nn.Module, images: Tensor, visible: Tensor | None = 
     return tokens[:, encoder.num_prefix_tokens :]
 
 
-def patch_grid(encoder: nn.Module) -> tuple[int, int]:
-    """How many patches a vision transformer has along the height and the width."""
+def patch_grid(encoder: nn.Module, size: int) -> tuple[int, int]:
+    """Patches along the height and the width of images with this side in pixels."""
     assert isinstance(encoder, VisionTransformer)
-    rows, columns = encoder.patch_embed.grid_size
+    rows, columns = (
+        encoder.patch_embed.dynamic_feat_size((size, size))
+        if encoder.dynamic_img_size
+        else encoder.patch_embed.grid_size
+    )
     return rows, columns
 
 
@@ -64,7 +68,7 @@ def fix_positions(encoder: nn.Module) -> None:
                 f"{positions.shape[-1]}; allowed: timm",
             )
         )
-    table = sincos_positions(patch_grid(encoder), positions.shape[-1])
+    table = sincos_positions(encoder.patch_embed.grid_size, positions.shape[-1])
     positions.requires_grad_(False)
     prefix = positions.shape[1] - len(table)  # class token and registers have none
     with torch.no_grad():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from torch import Tensor, nn
 
 from pipeline.encoders.ema import EMAConfig
@@ -85,6 +85,15 @@ class ObjectiveConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str
+
+    @field_validator("ema", mode="before", check_fields=False)
+    @classmethod
+    def _over_the_defaults(cls, value: Any) -> Any:
+        """A section that says some of its settings leaves the others at this objective's."""
+        default = cls.model_fields["ema"].default
+        if isinstance(value, Mapping) and isinstance(default, EMAConfig):
+            return {**default.model_dump(), **value}
+        return value
 
     def build(self, encoder: EncoderShape, *, global_batch: int) -> Objective:
         """The objective for such an encoder, and so many samples in a step."""

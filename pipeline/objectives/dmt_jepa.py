@@ -15,6 +15,8 @@ from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import EncodedPatches, at_least_float32
 from pipeline.objectives.ijepa import IJEPA, PatchPredictionConfig, layer_normalised
 
+_AT_ONCE = 32  # samples
+
 
 class DMTJEPAConfig(PatchPredictionConfig):
     """DMT-JEPA (Mo & Tong, Discriminative Masked Targets for JEPA, 2024)."""
@@ -63,7 +65,11 @@ class DMTJEPA(IJEPA):
     @torch.no_grad()
     def targets(self, seen: EncodedPatches) -> Tensor:
         """Aggregates of the most similar neighbours by the twin's head; they end in its norm."""
-        tokens = layer_normalised(seen.targets)
+        # Neighbours are copies of tokens, eight for each: too many for all samples at once.
+        parts = layer_normalised(seen.targets).split(_AT_ONCE)
+        return torch.cat([self._aggregates(tokens) for tokens in parts])
+
+    def _aggregates(self, tokens: Tensor) -> Tensor:
         near, exist = most_similar(tokens, self.index, self.exists, count=self._neighbours)
         head = self.target_head.module
         assert isinstance(head, AggregationHead)

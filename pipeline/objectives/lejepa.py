@@ -63,7 +63,9 @@ class LeJEPA(Objective):
         centre_BD = z_VBD[: views.global_views].mean(dim=0)
         loss = (1 - self._config.sigreg) * (z_VBD - centre_BD).square().mean(dim=2)
         slices = random_slices(z_VBD.shape[2], self._config.slices, seed=views.step_seed)
-        normality = sigreg(z_VBD, slices.to(z_VBD)).mean()
+        if z_VBD.is_cuda:
+            slices = slices.pin_memory()
+        normality = sigreg(z_VBD, slices.to(z_VBD, non_blocking=True)).mean()
         return PairLosses(
             loss=loss,
             evidence=loss.detach().mean(dim=0),

@@ -47,7 +47,8 @@ def sigreg(z_VND: Tensor, slices_DS: Tensor) -> Tensor:
     points = _STEP * torch.arange(_POINTS, dtype=sums.dtype, device=sums.device)
     normal = (-points.square() / 2).exp()
     weights = 2 * _STEP * normal
-    weights[[0, -1]] /= 2
+    weights[0] /= 2
+    weights[-1] /= 2
     distances_TVS = (cosines_TVS - normal[:, None, None]).square() + sines_TVS.square()
     return count * (weights[:, None] * distances_TVS.mean(dim=2)).sum(dim=0)
 

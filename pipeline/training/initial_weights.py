@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import torch
 from safetensors.torch import load
 from torch import Tensor
 
@@ -40,5 +41,16 @@ def initial_weights(recipe: Recipe) -> InitialWeights | None:
         messages = "; ".join(str(problem) for problem in error.problems)
         raise UserError(Problem("encoder.init", messages)) from error
     tensors = load(data)
-    load_weights(build_backbone(recipe.encoder), tensors)
+    backbone = build_backbone(recipe.encoder)
+    fixed = {
+        n: weight.clone() for n, weight in backbone.named_parameters() if not weight.requires_grad
+    }
+    load_weights(backbone, tensors)
+    if any(not torch.allclose(tensors[name], weight) for name, weight in fixed.items()):
+        raise UserError(
+            Problem(
+                "encoder.positions",
+                f"{recipe.encoder.positions}, but encoder.init has other positions; allowed: timm",
+            )
+        )
     return InitialWeights(tensors=tensors, sha256=hashlib.sha256(data).hexdigest())

@@ -27,10 +27,11 @@ def training_bytes(learner: Learner, recipe: Recipe, *, local_batch: int) -> int
         local_batch: samples of a worker in a step.
     """
     at_once = min(local_batch, recipe.train.micro_batch or local_batch)
-    encoder = _encoder_bytes(learner, recipe, at_once=at_once)
-    if recipe.train.precision == "bf16":
-        encoder //= 2  # objectives compute in float32
-    return _fixed_bytes(learner, recipe) + encoder + _objective_bytes(learner, recipe, local_batch)
+    half = recipe.train.precision == "bf16"
+    with torch.autocast("cpu", torch.bfloat16, enabled=half, cache_enabled=False):
+        encoder = _encoder_bytes(learner, recipe, at_once=at_once)
+        objective = _objective_bytes(learner, recipe, local_batch)
+    return _fixed_bytes(learner, recipe) + encoder + objective
 
 
 def _fixed_bytes(learner: Learner, recipe: Recipe) -> int:

@@ -95,7 +95,7 @@ def _without_weights(recipe: Recipe) -> nn.Module:
 
 
 def _masks(recipe: Recipe, first: FirstSamples, encoder: nn.Module) -> FirstMasks:
-    config, grid = recipe.views.masks, patch_grid(encoder)
+    config, grid = recipe.views.masks, patch_grid(encoder, recipe.views.size)
     assert config is not None
     shown = first.views.sample_ids[:_SHOWN]
     # The public code cuts all masks to the shortest of the batch.
@@ -117,7 +117,7 @@ def _similarity(
     recipe: Recipe, first: FirstImages, encoder: nn.Module, folder: RunFolder
 ) -> PatchSimilarity:
     """Of the packaged encoder."""
-    grid = patch_grid(encoder)
+    grid = patch_grid(encoder, recipe.views.size)
     weights = load(storage.read_file(storage.join(folder.package, WEIGHTS_FILE)))
     count = _affordable(encoder, grid)
     images = np.stack([render_probe_view(i, recipe.views.size) for i in first.images[:count]])

@@ -257,6 +257,7 @@ def _warnings(recipe: Recipe, learner: Learner) -> Iterator[str]:
         if manifest.labelled and _sorted(read_labels(corpus, number, at_most=_LABELS_LOOKED_AT)):
             yield f"{where}: the samples are sorted by label; batches will lack negatives"
     yield from micro_batch.warnings(recipe, learner.encoder)
+    yield from views_plan.warnings(recipe)
     yield from pairs_plan.warnings(recipe, learner.objective)
     if recipe.evaluate.test is None:
         yield "evaluate: no labelled shards given, so the encoder will have no probe scores"

@@ -21,15 +21,17 @@ def step_metrics(result: StepResult, objective: Objective, progress: float) -> d
         progress: as the step was given it.
 
     Returns:
-        `loss`, the objective's terms and logs by their names, the signs of `collapse_signs` and
-        `pair_signs`, and where there is an arbiter those of `weight_signs`.
+        `loss`, the objective's terms and logs by their names, the signs of `collapse_signs`,
+        those of `pair_signs` unless the objective masks, and where there is an arbiter those of
+        `weight_signs`.
     """
     projections = result.losses.projections.detach()
     found = {"loss": result.total, **result.losses.terms, **result.losses.logs}
     found |= collapse_signs(result.features[0], projections[0])
-    found |= pair_signs(
-        projections, negative_weights=partial(objective.negative_weights, progress=progress)
-    )
+    if objective.grid is None:  # blocks of one sample are no views of the same
+        found |= pair_signs(
+            projections, negative_weights=partial(objective.negative_weights, progress=progress)
+        )
     if result.arbitrated:
         found |= weight_signs(result.weights)
     local = {name: float(value.detach()) for name, value in found.items()}

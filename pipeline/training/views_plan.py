@@ -41,6 +41,18 @@ def problems(recipe: Recipe, learner: Learner) -> Iterator[Problem]:
             yield Problem("views.masks", message)
 
 
+def warnings(recipe: Recipe) -> Iterator[str]:
+    """Augmentations where an objective predicts patches, which its authors do without."""
+    views = recipe.views
+    names = ("jitter", "grayscale", "flip", "blur", "solarize", "rotate")
+    used = [f"{name} {value:g}" for name in names if (value := getattr(views, name))]
+    if views.masks and used:
+        yield (
+            f"views: {', '.join(used)}: {recipe.objective.kind} is meant for views that are only "
+            "cropped; 0 turns each of them off"
+        )
+
+
 def _local_size_problems(encoder: nn.Module, size: int) -> list[Problem]:
     try:
         feature_width(encoder, size)

@@ -63,6 +63,16 @@ def test_the_most_similar_neighbours_are_chosen(window: Window) -> None:
             assert set(near[image, patch][exist[image, patch]].tolist()) == expected
 
 
+def test_neighbours_are_chosen_in_full_precision_under_autocast() -> None:
+    """Neighbours resemble each other so much that half precision could not tell them apart."""
+    values = (tokens() * 0.02 + 1).float()
+    index, exists = window_of((3, 4), "clamped")
+    chosen, _ = most_similar(values, index, exists, count=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        under_autocast, _ = most_similar(values, index, exists, count=4)
+    assert torch.equal(chosen, under_autocast)
+
+
 def attention(block: torch.nn.Module, query: Tensor, seen: Tensor) -> Tensor:
     """By torch's own attention module with the same weights; query (1, D), seen (m, D)."""
     key, value = block.key_value.weight.chunk(2)

@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline.encoders.batch_norm import globalise_batch_norm
 from pipeline.encoders.ema import EMAConfig, EMATwin
+from pipeline.objectives.ijepa import IJEPAConfig
 
 pytestmark = pytest.mark.fast
 
@@ -79,3 +80,10 @@ def test_global_batch_normalisation_reaches_the_twin() -> None:
 def test_a_twin_that_never_moves_is_refused() -> None:
     with pytest.raises(ValueError, match="never moves"):
         EMAConfig(start=1.0)
+
+
+def test_a_section_that_says_some_settings_leaves_the_others_at_the_objectives() -> None:
+    config = IJEPAConfig.model_validate({"kind": "ijepa", "ema": {"start": 0.9}})
+    assert config.ema == EMAConfig(start=0.9, end=1.0, schedule="linear")
+    fixed = IJEPAConfig.model_validate({"kind": "ijepa", "ema": 0.9})
+    assert fixed.ema == EMAConfig(start=0.9)

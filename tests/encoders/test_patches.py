@@ -14,10 +14,12 @@ from pipeline.encoders.backbone import EncoderConfig, build_backbone
 from pipeline.encoders.patches import encode_patches, take_tokens
 from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.shape import PatchShape, encoder_shape
-from pipeline.errors import Problem, UserError
+from pipeline.errors import UserError
 from tests.encoders.vit import GRID, PATCHES, SIZE, vit
 
 pytestmark = pytest.mark.fast
+
+MEANS = {"class_token": False, "global_pool": "avg", "fc_norm": False}
 
 
 def images(count: int = 3) -> Tensor:
@@ -94,6 +96,12 @@ def test_the_shape_of_an_encoder_with_patches() -> None:
         ("resnet10t", {}, "encoder.name"),
         ("vit_tiny_patch16_224", {"class_token": True, "global_pool": "token"}, "encoder.args"),
         ("vit_tiny_patch16_224", {"class_token": False, "global_pool": "avg"}, "encoder.args"),
+        ("vit_small_patch16_18x2_224", MEANS, "encoder.name"),
+        (
+            "vit_tiny_patch16_224",
+            {**MEANS, "patch_drop_rate": 0.5},
+            "encoder.args.patch_drop_rate",
+        ),
     ],
 )
 def test_others_say_why_they_cannot_be_masked(
@@ -102,11 +110,16 @@ def test_others_say_why_they_cannot_be_masked(
     small = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 1}
     args = {**(small if "vit" in name else {}), **arguments}
     model = build_backbone(EncoderConfig(name=name, args=args))
-    shape = encoder_shape(model, 32)
-    assert isinstance(shape.patches, Problem)
-    assert shape.patches.where == where
-    with pytest.raises(UserError):
-        shape.patch_shape()
+    with pytest.raises(UserError) as caught:
+        encoder_shape(model, 32).patch_shape()
+    assert [problem.where for problem in caught.value.problems] == [where]
+
+
+def test_a_grid_is_that_of_the_views() -> None:
+    """Where an encoder takes images of several sizes."""
+    model = vit(dynamic_img_size=True).float()
+    for size, side in ((SIZE, 8), (2 * SIZE, 16), (SIZE // 2, 4)):
+        assert encoder_shape(model, size).patch_shape().grid == (side, side)
 
 
 def test_positions_are_sines_and_cosines_of_row_and_column() -> None:

@@ -27,7 +27,8 @@ from tests.objectives.cases import MASKED, noise, section_of, total
 pytestmark = pytest.mark.fast
 
 BATCH = 5
-SHAPE = EncoderShape(width=WIDTH, patches=PatchShape(grid=GRID, heads=2))
+PATCH_SHAPE = PatchShape(grid=GRID, heads=2)
+SHAPE = EncoderShape(width=WIDTH, patch_shape=lambda: PATCH_SHAPE)
 every = pytest.mark.parametrize("section", MASKED.values(), ids=MASKED.keys())
 
 
@@ -133,8 +134,7 @@ def test_the_first_patches_of_a_block_count() -> None:
 def test_the_predictor_is_lightlys(mode: str) -> None:
     torch.manual_seed(0)
     config = PredictorConfig(width=16, depth=1)
-    assert isinstance(SHAPE.patches, PatchShape)
-    predictor = PatchPredictor(config=config, width=WIDTH, patches=SHAPE.patches).double()
+    predictor = PatchPredictor(config=config, width=WIDTH, patches=PATCH_SHAPE).double()
     chosen, seen = indices(mode=mode), views(mode=mode).patches
     assert seen is not None
     found = predictor(seen.context, chosen.visible, chosen.blocks, chosen.counted)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from pipeline.encoders.backbone import EncoderConfig, build_backbone
 from pipeline.errors import UserError
+from pipeline.registry.package import PackageConfig, Preprocessing, write_package
 from pipeline.training.plan import checked_recipe, plan_recipe
 
 pytestmark = pytest.mark.fast
 
-MASKED = {
+MASKED: dict[str, Any] = {
     "encoder": {
         "name": "vit_tiny_patch16_224",
         "args": {
@@ -115,6 +118,7 @@ def test_an_encoder_that_cannot_be_masked_is_refused(
     [
         ("views.count=2", "views.count", "2, but ijepa works on 1 view"),
         ("views.local={count: 2, size: 8}", "views.local", "ijepa uses no local views"),
+        ("encoder.args.patch_drop_rate=0.5", "encoder.args.patch_drop_rate", "must be 0"),
         ("views.masks.targets=0", "views.masks.targets", "0"),
         ("views.masks.target_scale=[0.3, 0.2]", "views.masks", "target_scale must be"),
         ("views.masks.mode=right", "views.masks.mode", "corrected"),
@@ -140,6 +144,16 @@ def test_a_masked_objective_is_no_part_of_a_composition(problems: Checker) -> No
     assert "sees masked views" in found["objective.parts.1.objective.kind"]
 
 
+def test_a_plan_tells_of_augmentations_that_masks_do_without(recipe: Path) -> None:
+    def told(*overrides: str) -> list[str]:
+        found = plan_recipe(checked_recipe(recipe, overrides)).warnings
+        return [warning for warning in found if warning.startswith("views: ")]
+
+    (warning,) = told()
+    assert "jitter 0.5, grayscale 0.2, flip 0.5" in warning
+    assert told("views.jitter=0", "views.grayscale=0", "views.flip=0") == []
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_lejepa_takes_two_views_or_more(recipe: Path, count: int) -> None:
     overrides = ["objective={kind: lejepa, projector: [16]}", "views.masks=null"]
@@ -162,3 +176,25 @@ def test_a_local_view_that_the_encoder_cannot_take_is_refused(
 def test_lejepa_needs_two_views(problems: Checker) -> None:
     found = problems("objective={kind: lejepa, projector: [16]}", "views.masks=null")
     assert found == {"views.count": "1, but lejepa works on at least 2 views"}
+
+
+def test_an_encoder_to_start_from_keeps_the_positions_that_the_recipe_says(
+    problems: Checker, recipe: Path, tmp_path: Path
+) -> None:
+    """Others would come with its weights, and be fixed."""
+    args = MASKED["encoder"]["args"]
+    for positions in ("timm", "sincos"):
+        encoder = EncoderConfig(name="vit_tiny_patch16_224", args=args, positions=positions)
+        config = PackageConfig(
+            name=encoder.name,
+            args=encoder.create_model_args(),
+            feature_width=16,
+            preprocessing=Preprocessing(size=16, mean=(0, 0, 0), std=(1, 1, 1)),
+        )
+        weights = build_backbone(encoder).state_dict()
+        write_package(tmp_path / positions, config=config, weights=weights, card="")
+    checked_recipe(recipe, [f"encoder.init={tmp_path}/sincos"])
+    checked_recipe(recipe, [f"encoder.init={tmp_path}/timm", "encoder.positions=timm"])
+    found = problems(f"encoder.init={tmp_path}/timm")
+    assert list(found) == ["encoder.positions"]
+    assert "sincos, but encoder.init has other positions" in found["encoder.positions"]

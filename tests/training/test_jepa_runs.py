@@ -25,6 +25,7 @@ LEJEPA = {"kind": "lejepa", "projector": [16, 8], "slices": 16}
 LOCAL = {"count": 2, "local": {"count": 2, "size": 16}}
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     **{name: (section, {"masks": {"mode": "corrected"}}) for name, section in MASKED.items()},
+    "ijepa, one block": (MASKED["ijepa"], {"masks": {"targets": 1}}),
     "ijepa, official masks": (MASKED["ijepa"], {"masks": {"mode": "official"}}),
     "lejepa": (LEJEPA, {"count": 4}),
 }

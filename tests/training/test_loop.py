@@ -109,7 +109,7 @@ _MOCO = {"kind": "moco", "temperature": _SCHEDULED, "queue": 48, "ema": {"start"
                 "kind": "composite",
                 "parts": [
                     {"objective": _MOCO},
-                    {"objective": {"kind": "byol", "ema": {"start": 0.9}, "projector": [16, 8]}},
+                    {"objective": {"kind": "byol", "ema": 0.9, "projector": [16, 8]}},
                 ],
             },
             None,
