@@ -40,6 +40,8 @@ def main(rank: int, world_size: int, rendezvous: str, recipe: Path, run: Path) -
     loop.run()
     if rank == 0:
         snapshot(dict(loop.learner.encoder.state_dict())).save(run / "final")
+    if dist.is_initialized():  # a single rank that trains has left the group
+        dist.destroy_process_group()  # gloo's threads may abort an exit that leaves them
 
 
 def take(notice: Path) -> bool:

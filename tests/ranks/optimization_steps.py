@@ -75,6 +75,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
     share = torch.load(folder / "views.pt").chunk(world_size, dim=1)[rank]
     recipes = map(Recipe.model_validate, json.loads((folder / "recipes.json").read_text()))
     torch.save([steps_of(recipe, share) for recipe in recipes], folder / f"{rank}.pt")
+    dist.destroy_process_group()  # gloo's threads may abort an exit that leaves them
 
 
 if __name__ == "__main__":

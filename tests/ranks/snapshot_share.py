@@ -48,6 +48,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
         },
         folder / f"{rank}.pt",
     )
+    dist.destroy_process_group()  # gloo's threads may abort an exit that leaves them
 
 
 if __name__ == "__main__":

@@ -159,8 +159,8 @@ def test_a_micro_batch_divides_the_share_of_any_workers_that_may_train(
         ("{kind: amcl, base: moco, queue: 40}", "objective.queue", "the nearest is 32"),
         ("{kind: amcl, top_k: 63}", "objective.top_k", "63, but an anchor has 62 negatives"),
         (
-            "{kind: composite, parts: [{objective: {kind: byol, ema: {start: 0.9}}}, "
-            "{objective: {kind: moco, queue: 33, ema: {start: 0.9}}}]}",
+            "{kind: composite, parts: [{objective: {kind: byol, ema: 0.9}}, "
+            "{objective: {kind: moco, queue: 33, ema: 0.9}}]}",
             "objective.parts.1.objective.queue",
             "33 is not a multiple",
         ),
