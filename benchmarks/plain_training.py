@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 from pipeline.data.assemble import Batch
+from pipeline.data.sharding import write_shards
 from pipeline.data.slice_reader import SliceReader, pixels_of
+from pipeline.data.sources import open_source
 from pipeline.data.streams import Slice
 from pipeline.recipe import Recipe
 from pipeline.training.feed import Feed
 from pipeline.training.learner import Learner, StepResult
 from pipeline.training.length import stream_plan, total_steps
 from pipeline.training.optimization import Optimization
+
+
+def write_images(source: Path, shards: Path) -> None:
+    """Shards of an `.npz` with images `x` and labels `y`, all of them for training."""
+    write_shards(
+        open_source(source, labels="y", images="x"),
+        shards,
+        kind="tar",
+        samples_per_shard=1000,
+        test_fraction=0.0,
+        seed=0,
+        progress=lambda count: None,
+    )
 
 
 def steps_of(recipe: Recipe, learner: Learner) -> Iterator[StepResult]:
