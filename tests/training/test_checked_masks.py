@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 import yaml
 
 from pipeline.encoders.backbone import EncoderConfig, build_backbone
-from pipeline.errors import UserError
 from pipeline.registry.package import PackageConfig, Preprocessing, write_package
 from pipeline.training.plan import checked_recipe, plan_recipe
+from tests.training.conftest import Checker
 
 pytestmark = pytest.mark.fast
 
@@ -35,7 +34,6 @@ MASKED: dict[str, Any] = {
     "objective": {"kind": "ijepa", "predictor": {"width": 16, "depth": 1}},
     "train": {"epochs": 3, "global_batch": 32},
 }
-Checker = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
@@ -44,18 +42,6 @@ def recipe(tmp_path: Path, clipart_shards: Path, monkeypatch: pytest.MonkeyPatch
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(MASKED | {"data": {"shards": f"{clipart_shards}/train"}}))
     return path
-
-
-@pytest.fixture
-def problems(recipe: Path) -> Checker:
-    """Checks the recipe with overrides, and says what is wrong with which setting."""
-
-    def check(*overrides: str) -> dict[str, str]:
-        with pytest.raises(UserError) as error:
-            checked_recipe(recipe, overrides)
-        return dict(error.value.problems)
-
-    return check
 
 
 @pytest.mark.parametrize("kind", ["ijepa", "dmt_jepa"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ import yaml
 
 from pipeline.data.sharding import write_shards
 from pipeline.data.sources import open_source
-from pipeline.errors import UserError
 from pipeline.training.plan import checked_recipe, plan_recipe
 from tests.objectives.cases import BATCH, OBJECTIVES
+from tests.training.conftest import Checker
 
 pytestmark = pytest.mark.fast
 
@@ -26,8 +25,6 @@ SMALL = {
     "train": {"epochs": 3, "global_batch": 32},
 }
 
-Checker = Callable[..., dict[str, str]]
-
 
 @pytest.fixture
 def recipe(tmp_path: Path, clipart_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -35,21 +32,6 @@ def recipe(tmp_path: Path, clipart_shards: Path, monkeypatch: pytest.MonkeyPatch
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(SMALL | {"data": {"shards": f"{clipart_shards}/train"}}))
     return path
-
-
-@pytest.fixture
-def problems(recipe: Path) -> Checker:
-    """Checks the small recipe with overrides, and says what is wrong with which setting."""
-
-    def check(*overrides: str) -> dict[str, str]:
-        with pytest.raises(UserError) as error:
-            checked_recipe(recipe, overrides)
-        found = dict(error.value.problems)
-        assert len(found) == len(error.value.problems), f"told twice: {error.value}"
-        assert str(error.value).splitlines() == [f"{w}: {m}" for w, m in found.items()]
-        return found
-
-    return check
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,28 @@
+"""What tests of checked recipes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.training.plan import checked_recipe
+
+Checker = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def problems(recipe: Path) -> Checker:
+    """Checks the module's recipe with overrides, and says what is wrong with which setting."""
+
+    def check(*overrides: str) -> dict[str, str]:
+        with pytest.raises(UserError) as error:
+            checked_recipe(recipe, overrides)
+        found = dict(error.value.problems)
+        assert len(found) == len(error.value.problems), f"told twice: {error.value}"
+        assert str(error.value).splitlines() == [f"{w}: {m}" for w, m in found.items()]
+        return found
+
+    return check
