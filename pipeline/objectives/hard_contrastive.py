@@ -46,7 +46,7 @@ class HardContrastive(ContrastiveObjective):
     def __init__(self, *, config: HardContrastiveConfig, feature_width: int) -> None:
         super().__init__(
             feature_width=feature_width,
-            projector=mlp(feature_width, config.projector),
+            projector=mlp(feature_width, config.projector, output_norm=True),
             temperature=config.temperature,
         )
         self._hardest = config.hardest

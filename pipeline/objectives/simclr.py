@@ -40,7 +40,7 @@ class SimCLR(ContrastiveObjective):
     def __init__(self, *, config: SimCLRConfig, feature_width: int) -> None:
         super().__init__(
             feature_width=feature_width,
-            projector=mlp(feature_width, config.projector),
+            projector=mlp(feature_width, config.projector, output_norm=True),
             temperature=config.temperature,
         )
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, VICRegLoss
+from lightly.models.modules import heads
 from lightly.utils.scheduler import cosine_schedule
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.encoders.ema import EMAConfig
 from pipeline.objectives.barlow import cross_correlation_losses
@@ -16,7 +17,7 @@ from pipeline.objectives.byol import negative_cosine
 from pipeline.objectives.moco import queue_cross_entropy
 from pipeline.objectives.simclr import nt_xent
 from pipeline.objectives.vicreg import covariance, invariance, squared_covariance, variance_hinge
-from tests.objectives.cases import noise, unit
+from tests.objectives.cases import BATCH, build, noise, unit
 
 pytestmark = pytest.mark.fast
 
@@ -86,3 +87,30 @@ def test_a_queue_is_lightlys_memory_bank() -> None:
 def test_the_momentum_is_lightlys_schedule(step: int) -> None:
     config = EMAConfig(start=0.99, end=1.0)
     assert config.momentum(step / 99) == pytest.approx(cosine_schedule(step, 100, 0.99, 1.0))
+
+
+HEADS: dict[str, tuple[Callable[[], nn.Module], list[int]]] = {
+    "simclr": (lambda: heads.SimCLRProjectionHead(6, 16, 8), [16, 8]),
+    "hard_contrastive": (lambda: heads.SimCLRProjectionHead(6, 16, 8), [16, 8]),
+    "moco": (lambda: heads.MoCoProjectionHead(6, 16, 8), [16, 8]),
+    "byol": (lambda: heads.BYOLProjectionHead(6, 16, 8), [16, 8]),
+    "simsiam": (lambda: heads.SimSiamProjectionHead(6, 16, 8), [16, 16, 8]),
+    "barlow": (lambda: heads.BarlowTwinsProjectionHead(6, 16, 8), [16, 16, 8]),
+    "vicreg": (lambda: heads.VICRegProjectionHead(6, 16, 8), [16, 16, 8]),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_has_lightlys_layers(kind: str) -> None:
+    make, widths = HEADS[kind]
+    theirs = make().double()
+    ours = build({"kind": kind, "projector": widths}).projector
+    for mine, other in zip(linears(ours), linears(theirs), strict=True):
+        assert (mine.bias is None) == (other.bias is None)
+        mine.load_state_dict(other.state_dict())
+    features = noise(1, BATCH, 6)[0]
+    torch.testing.assert_close(ours(features), theirs(features))
+
+
+def linears(head: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
