@@ -204,7 +204,7 @@ def _queues(size: int, *, batch: int) -> _Case:
 
 def _total(config: Any, *, batch: int) -> Loss:
     """What a learner minimises, with features for projections."""
-    objective: Objective = config.build(EncoderShape(width=8), global_batch=batch)
+    objective: Objective = config.build(EncoderShape(width=8, size=32), global_batch=batch)
     heads = isinstance(objective.projector, MultiHead)
     for name in ("projector", "predictor", "target_projector"):
         if getattr(objective, name, None) is not None:

@@ -32,6 +32,7 @@ class EncoderShape:
     """Of what an encoder gives."""
 
     width: int  # D of its features
+    size: int  # side of its images in pixels
     patch_shape: Callable[[], PatchShape] = _no_patches
     """Looks at its patches, or raises a UserError where there are none that could be masked."""
 
@@ -48,6 +49,7 @@ def encoder_shape(encoder: nn.Module, size: int) -> EncoderShape:
     """
     return EncoderShape(
         width=feature_width(encoder, size),
+        size=size,
         # Most objectives do not ask, and it takes two passes through the encoder.
         patch_shape=cache(partial(_patch_shape, encoder, size)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -51,7 +51,10 @@ class EncodedViews:
     targets: Tensor | None = None  # (G, B, D) of its EMA twin for the global views, no gradient
     progress: float = 0.0  # share of the run's steps that are done, in [0, 1)
     patches: EncodedPatches | None = None  # where the objective masks
-    step_seed: int = 0  # of what is drawn once for all samples of a step; equal on all ranks
+    step_seed: int = 0  # of what is drawn in a step; equal on all ranks
+    sample_id: Tensor | None = None  # (B,) int64, where the objective draws for each sample
+    samples: Tensor | None = None  # (V, B, 3, S, S) in [0, 1], where the objective reconstructs
+    encode: Callable[[Tensor], Tensor] | None = None  # the same of (B, 3, S, S): features (B, D)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,8 @@ class Objective(nn.Module):
     """How the twin that gives targets follows the encoder; None: there is no twin."""
     grid: tuple[int, int] | None = None
     """Of the patches that it masks and predicts; None: it looks at whole views."""
+    reconstructs: bool = False
+    """Whether it is given the views themselves and the encoder, beside features."""
 
     def __init__(self, *, feature_width: int, projector: nn.Module) -> None:
         """Keep the head.

@@ -9,10 +9,12 @@ from pydantic import Field
 from pipeline.objectives.amcl import AMCLConfig
 from pipeline.objectives.barlow import BarlowConfig
 from pipeline.objectives.byol import BYOLConfig
+from pipeline.objectives.cmim import CMIMConfig
 from pipeline.objectives.dmt_jepa import DMTJEPAConfig
 from pipeline.objectives.hard_contrastive import HardContrastiveConfig
 from pipeline.objectives.ijepa import IJEPAConfig
 from pipeline.objectives.lejepa import LeJEPAConfig
+from pipeline.objectives.mim import AMIMConfig, MIMConfig
 from pipeline.objectives.moco import MoCoConfig
 from pipeline.objectives.mocov3 import MoCoV3Config
 from pipeline.objectives.simclr import SimCLRConfig
@@ -33,6 +35,9 @@ SingleObjectiveConfig = Annotated[
     | AMCLConfig
     | LeJEPAConfig
     | IJEPAConfig
-    | DMTJEPAConfig,
+    | DMTJEPAConfig
+    | MIMConfig
+    | AMIMConfig
+    | CMIMConfig,
     Field(discriminator="kind"),
 ]

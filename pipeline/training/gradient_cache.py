@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
@@ -38,7 +39,7 @@ def encode_in_parts(
             encode,
             *part,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _buffers_kept(encoder)),
+            context_fn=lambda: (nullcontext(), statistics_kept(encoder)),
         )
         for part in zip(*(value.split(at_once) for value in inputs), strict=True)
     ]
@@ -46,11 +47,20 @@ def encode_in_parts(
 
 
 @contextmanager
-def _buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Undo what passes within it do to running statistics."""
-    before = [buffer.clone() for buffer in module.buffers()]
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Within it batch normalisations take their batch's statistics, and their running ones stay.
+
+    Not by putting these back afterwards: a backward pass may not find them overwritten.
+    """
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     try:
+        for norm in norms:
+            norm.momentum = 0.0
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked = norm.num_batches_tracked.clone()
         yield
     finally:
-        for buffer, value in zip(module.buffers(), before, strict=True):
-            buffer.copy_(value)
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked = tracked

@@ -23,7 +23,7 @@ from pipeline.objectives.base import (
 from pipeline.pairs.weighting import PairWeighting, weighted_total
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
-from pipeline.training.gradient_cache import encode_in_parts
+from pipeline.training.gradient_cache import encode_in_parts, statistics_kept
 from pipeline.views.parameters import ImageViews
 
 
@@ -133,13 +133,21 @@ class Learner(nn.Module):
 
     def encode(self, batch: LearnerBatch) -> EncodedViews:
         """What the objective is given of a batch; `micro_batch` samples are encoded at once."""
-        if batch.masks is None:
-            return EncodedViews(
-                features=torch.cat([self._encode_block(block) for block in batch.views]),
-                global_views=batch.views[0].shape[1],
-                targets=self._encode_targets(batch.views[0]),
-            )
-        return self._encode_patches(batch.views[0], batch.masks)
+        if batch.masks is not None:
+            return self._encode_patches(batch.views[0], batch.masks)
+        views = EncodedViews(
+            features=torch.cat([self._encode_block(block) for block in batch.views]),
+            global_views=batch.views[0].shape[1],
+            targets=self._encode_targets(batch.views[0]),
+        )
+        if not self.objective.reconstructs:
+            return views
+        return replace(
+            views,
+            sample_id=batch.sample_id,
+            samples=self._pixels(batch.views[0]).unflatten(0, (views.global_views, -1)),
+            encode=self._encode_images,
+        )
 
     def _encode_block(self, views: Tensor) -> Tensor:
         return encode_in_parts(
@@ -184,10 +192,25 @@ class Learner(nn.Module):
             patches=EncodedPatches(context=context, targets=torch.cat(targets), indices=masks),
         )
 
+    def _encode_images(self, images: Tensor) -> Tensor:
+        """Features (B, D) of images that are none of the data's; running statistics stay."""
+        with statistics_kept(self.encoder):
+            return encode_in_parts(
+                lambda part: self.encoder((part - self.mean) / self.std),
+                images,
+                at_once=self._micro_batch,
+                encoder=self.encoder,
+                dim=0,
+            )
+
     def normalise(self, views: Tensor) -> Tensor:
         """All first views, then all second ones …: (V * B, 3, S, S) in the parameters' type."""
+        return (self._pixels(views) - self.mean) / self.std
+
+    def _pixels(self, views: Tensor) -> Tensor:
+        """The same in [0, 1]."""
         stacked = views.transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
-        return (stacked.to(self.mean.dtype) / 255 - self.mean) / self.std
+        return stacked.to(self.mean.dtype) / 255
 
 
 def build_learner(recipe: Recipe) -> Learner:

@@ -20,7 +20,7 @@ def problems(recipe: Recipe, objective: Objective) -> Iterator[Problem]:
     reason = (
         f"no pair owns a part of {name}'s loss"
         if allowed.mining == "none"
-        else f"{name} has one view of a sample, which deviates from no other"
+        else f"{name} looks at each view by itself, not at how far it is from others"
     )
     yield Problem("pairs.arbiter", f"{arbiter.kind}, but {reason}; allowed: null")
 

@@ -22,13 +22,13 @@ def step_metrics(result: StepResult, objective: Objective, progress: float) -> d
 
     Returns:
         `loss`, the objective's terms and logs by their names, the signs of `collapse_signs`,
-        those of `pair_signs` unless the objective masks, and where there is an arbiter those of
-        `weight_signs`.
+        those of `pair_signs` where samples have several views and none is masked, and where there
+        is an arbiter those of `weight_signs`.
     """
     projections = result.losses.projections.detach()
     found = {"loss": result.total, **result.losses.terms, **result.losses.logs}
     found |= collapse_signs(result.features[0], projections[0])
-    if objective.grid is None:  # blocks of one sample are no views of the same
+    if objective.grid is None and len(projections) > 1:  # blocks of a sample are no views of it
         found |= pair_signs(
             projections, negative_weights=partial(objective.negative_weights, progress=progress)
         )

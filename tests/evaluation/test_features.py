@@ -55,7 +55,9 @@ def vit(**options: object) -> nn.Module:
 @pytest.fixture
 def head() -> Objective:
     torch.manual_seed(0)
-    objective = SimCLRConfig(projector=(16, 8)).build(EncoderShape(width=32), global_batch=8)
+    objective = SimCLRConfig(projector=(16, 8)).build(
+        EncoderShape(width=32, size=32), global_batch=8
+    )
     objective.train().project(torch.randn(9, 32))  # running statistics away from their start
     return objective
 
@@ -163,7 +165,7 @@ def test_the_batch_size_does_not_matter(
     encoder = make(resnet)
     head = (
         SimCLRConfig(projector=(16, 8))
-        .build(EncoderShape(width=encoder.num_features), global_batch=8)
+        .build(EncoderShape(width=encoder.num_features, size=32), global_batch=8)
         .eval()
     )
     whole = encoded(encoder, images(7), kind, head=head)

@@ -21,9 +21,12 @@ GOLDEN = json.loads((Path(__file__).parent.parent / "fixtures" / "golden.json").
     "golden"
 ]
 BATCH = 8
+SIZE = 8
 _HEAD = {"projector": [16, 8]}
 _PREDICTOR = {**_HEAD, "predictor": [12]}
 _AMCL = {"kind": "amcl", "heads": 2, "hidden": 5, **_HEAD}
+_CODE = {"width": 5, "decoder": {"kind": "conv", "channels": [8, 8]}}
+_PATCHES = {"kind": "patches", "patch": 4, "width": 8, "depth": 2, "heads": 2}
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "simclr": {"kind": "simclr", **_HEAD},
@@ -46,6 +49,16 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "amcl over simsiam": {**_AMCL, "base": "simsiam", "predictor": [12]},
     "amcl over barlow": {**_AMCL, "base": "barlow", "regularisation": 1e-3},
     "lejepa": {"kind": "lejepa", "sigreg": 0.2, "slices": 16, **_HEAD},
+    "mim": {"kind": "mim", "warm_up": 0.0, "likelihood": {"kind": "gaussian"}, **_CODE},
+    "a_mim": {"kind": "a_mim", **_CODE},
+    "cmim": {"kind": "cmim", **_CODE},
+    "cmim, patches": {
+        "kind": "cmim",
+        "width": 5,
+        "channels": 1,
+        "decoder": _PATCHES,
+        "temperature": {"start": 0.3, "learnable": True},
+    },
     "composite": {
         "kind": "composite",
         "parts": [
@@ -77,7 +90,9 @@ def build(section: dict[str, Any], width: int = 6, *, global_batch: int = BATCH)
     """The objective of a recipe's section, with the weights of one seed, in float64."""
     torch.manual_seed(0)
     objective: Objective = (
-        section_of(section).build(EncoderShape(width=width), global_batch=global_batch).double()
+        section_of(section)
+        .build(EncoderShape(width=width, size=SIZE), global_batch=global_batch)
+        .double()
     )
     return objective
 
@@ -110,9 +125,22 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def encoded(features: Tensor, *, progress: float = 0.0, seed: int = 1) -> EncodedViews:
-    """Features with targets near those of the global views."""
+    """Features with targets near those of the global views, and images that they are said to be of.
+
+    Whatever else is encoded, becomes a linear function of its pixels.
+    """
     targets = features[:2].detach() + 0.1 * noise(*features[:2].shape, seed=seed).to(features)
-    return EncodedViews(features=features, targets=targets, progress=progress)
+    pixels = noise(*features.shape[:2], 3, SIZE, SIZE, seed=seed).sigmoid().to(features)
+    weights = noise(3 * SIZE * SIZE, features.shape[2], seed=seed).to(features) / SIZE
+    return EncodedViews(
+        features=features,
+        targets=targets,
+        progress=progress,
+        step_seed=seed,
+        sample_id=torch.arange(features.shape[1]),
+        samples=pixels,
+        encode=lambda images: images.flatten(1) @ weights,
+    )
 
 
 def total(losses: PairLosses) -> Tensor:

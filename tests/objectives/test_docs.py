@@ -22,10 +22,11 @@ KINDS = {
 
 
 def section(kind: str) -> str:
-    (found,) = re.findall(
-        rf"^\*\*`{kind}`\*\*.*?(?=^\*\*`|^## |\Z)", PAGE, re.MULTILINE | re.DOTALL
-    )
-    return str(found)
+    """What is said of a kind, and before it of all under its heading."""
+    (under,) = (part for part in re.split(r"^## ", PAGE, flags=re.M) if f"\n**`{kind}`**" in part)
+    before, *paragraphs = re.split(r"^(?=\*\*`)", under, flags=re.M)
+    (own,) = (paragraph for paragraph in paragraphs if paragraph.startswith(f"**`{kind}`**"))
+    return before + own
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.fast
 
 BATCH = 5
 PATCH_SHAPE = PatchShape(grid=GRID, heads=2)
-SHAPE = EncoderShape(width=WIDTH, patch_shape=lambda: PATCH_SHAPE)
+SHAPE = EncoderShape(width=WIDTH, size=32, patch_shape=lambda: PATCH_SHAPE)
 every = pytest.mark.parametrize("section", MASKED.values(), ids=MASKED.keys())
 
 

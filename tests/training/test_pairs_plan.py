@@ -41,7 +41,7 @@ MASKED = {
 }
 BARLOW = OBJECTIVES["barlow"]
 NO_PART = "no pair owns a part of {}'s loss"
-ONE_VIEW = "{} has one view of a sample, which deviates from no other"
+BY_ITSELF = "{} looks at each view by itself, not at how far it is from others"
 FORBIDDEN: dict[str, tuple[dict[str, Any], str]] = {
     "barlow": ({"objective": BARLOW}, NO_PART),
     "amcl over barlow": ({"objective": OBJECTIVES["amcl over barlow"]}, NO_PART),
@@ -52,15 +52,20 @@ FORBIDDEN: dict[str, tuple[dict[str, Any], str]] = {
     **{
         kind: (
             {**MASKED, "objective": {"kind": kind, "predictor": {"width": 16, "depth": 1}}},
-            ONE_VIEW,
+            BY_ITSELF,
         )
         for kind in ("ijepa", "dmt_jepa")
     },
+    **{name: ({"objective": OBJECTIVES[name]}, BY_ITSELF) for name in ("mim", "a_mim", "cmim")},
 }
 LEJEPA = {"kind": "lejepa", "slices": 16, "projector": [16, 4]}
 ALLOWED = (
     {"lejepa": LEJEPA}
-    | {name: section for name, section in OBJECTIVES.items() if name not in FORBIDDEN}
+    | {
+        name: section
+        for name, section in OBJECTIVES.items()
+        if not {name, section["kind"]} & FORBIDDEN.keys()
+    }
     | {"composite": OBJECTIVES["composite"]}
 )
 

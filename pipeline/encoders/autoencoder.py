@@ -1,0 +1,104 @@
+"""What makes an autoencoder of an encoder: stochastic head, decoder and likelihood."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
+
+from pipeline.encoders.conv_decoder import ConvDecoderConfig
+from pipeline.encoders.decoder import Decoded, Decoder
+from pipeline.encoders.latent import LatentHead, Posterior
+from pipeline.encoders.likelihood import Bernoulli, ImageLikelihood, Likelihood
+from pipeline.encoders.patch_decoder import PatchDecoderConfig
+
+DecoderConfig = Annotated[ConvDecoderConfig | PatchDecoderConfig, Field(discriminator="kind")]
+
+
+class AutoencoderConfig(BaseModel):
+    """Of everything behind the encoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: Annotated[int, Field(ge=1, description="D, dimensions of a code")] = 64
+    log_scale_least: Annotated[
+        float, Field(description="floor of the log of a code's deviation")
+    ] = -6.0
+    decoder: DecoderConfig = ConvDecoderConfig()
+    likelihood: ImageLikelihood = Bernoulli()
+    channels: Annotated[
+        Literal[1, 3], Field(description="of what is decoded: 3 for RGB, 1 for its grey value")
+    ] = 3
+
+    @field_validator("decoder", "likelihood", mode="before")
+    @classmethod
+    def _kind_alone(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+
+class Autoencoder(nn.Module):
+    """q(z | x) given the encoder's features, and p(x | z)."""
+
+    def __init__(
+        self,
+        *,
+        head: LatentHead,
+        decoder: Decoder,
+        likelihood: Likelihood,
+        grey: bool = False,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            head: from features to codes.
+            decoder: from codes to the likelihood's parameters.
+            likelihood: of samples.
+            grey: whether the mean of an image's channels is decoded in their place.
+        """
+        super().__init__()
+        self.head = head
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.grey = grey
+
+    def posterior(self, features: Tensor) -> Posterior:
+        """q(z | x) for features (..., F)."""
+        found: Posterior = self.head(features)
+        return found
+
+    def target(self, samples: Tensor) -> Tensor:
+        """What is to be reconstructed of samples: of images (B, 3, S, S), (B, C, S, S)."""
+        return samples.mean(dim=1, keepdim=True) if self.grey else samples
+
+    def decode(self, codes: Tensor, target: Tensor | None = None) -> Decoded:
+        """The decoder's layers for codes (B, D); `target` is for one that is autoregressive."""
+        decoded: Decoded = self.decoder(codes, target)
+        return decoded
+
+    def reconstruction_loss(self, codes: Tensor, target: Tensor) -> Tensor:
+        """-log p(x | z) of codes (B, D) and targets (B, ...); (B,) in nats."""
+        return self.likelihood.negative_log(self.decode(codes, target).output, target)
+
+
+def build_autoencoder(config: AutoencoderConfig, *, feature_width: int, size: int) -> Autoencoder:
+    """Build it for images.
+
+    Args:
+        config: its settings.
+        feature_width: F of the encoder before it.
+        size: side of images in pixels.
+
+    Raises:
+        UserError: the decoder cannot make images of this side.
+    """
+    return Autoencoder(
+        head=LatentHead(
+            feature_width=feature_width,
+            width=config.width,
+            log_scale_least=config.log_scale_least,
+        ),
+        decoder=config.decoder.build(width=config.width, size=size, channels=config.channels),
+        likelihood=config.likelihood,
+        grey=config.channels == 1,
+    )

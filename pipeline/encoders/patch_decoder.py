@@ -1,0 +1,88 @@
+"""A decoder like that of masked autoencoders: a narrow transformer over patches of the image."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.encoders.decoder import Decoded, Decoder
+from pipeline.encoders.positions import sincos_positions
+from pipeline.encoders.transformer import LAYER_NORM, blocks, initialise, mask_token
+from pipeline.errors import Problem, UserError
+
+
+class PatchDecoderConfig(BaseModel):
+    """Narrow and shallow, as for masked autoencoders (He et al., 2022, section 3)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["patches"]
+    patch: Annotated[int, Field(ge=1, description="side of a patch in pixels")] = 4
+    width: Annotated[int, Field(ge=4, multiple_of=4, description="of its tokens")] = 128
+    depth: Annotated[int, Field(ge=1, description="blocks")] = 2
+    heads: Annotated[int, Field(ge=1, description="of its attention")] = 4
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> PatchDecoderConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of its {self.heads} heads")
+        return self
+
+    def build(self, *, width: int, size: int, channels: int) -> PatchDecoder:
+        """The decoder for codes of a width, and images of a side in pixels and some channels.
+
+        Raises:
+            UserError: the side is no multiple of the patch's.
+        """
+        return PatchDecoder(config=self, width=width, size=size, channels=channels)
+
+
+class PatchDecoder(Decoder):
+    """One token is the code; of the others, all alike, positions say which patch they become.
+
+    Its hidden layers are the patches' tokens behind each block, the last of them normalised.
+    """
+
+    positions: Tensor
+
+    def __init__(self, *, config: PatchDecoderConfig, width: int, size: int, channels: int) -> None:
+        super().__init__()
+        if size % config.patch:
+            raise UserError(
+                Problem(
+                    "objective.decoder.patch",
+                    f"{config.patch}, but views.size {size} is no multiple of it",
+                )
+            )
+        self.layers = config.depth
+        self._patch = config.patch
+        side = size // config.patch
+        self.embed = nn.Linear(width, config.width)
+        self.blocks = blocks(config.width, depth=config.depth, heads=config.heads)
+        self.norm = LAYER_NORM(config.width)
+        self.output = nn.Linear(config.width, channels * config.patch**2)
+        initialise(self)
+        self.mask_token = mask_token(config.width)
+        self.register_buffer(
+            "positions", sincos_positions((side, side), config.width), persistent=False
+        )
+
+    def forward(self, codes: Tensor, target: Tensor | None = None) -> Decoded:
+        """Images (B, C, S, S) of codes (B, D); `target` is not looked at."""
+        code = self.embed(codes)[:, None]
+        patches = (self.mask_token + self.positions).expand(len(codes), -1, -1)
+        tokens = torch.cat([code, patches.to(code.dtype)], dim=1)
+        hidden = []
+        for number, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens)
+            hidden.append((self.norm(tokens) if number == self.layers else tokens)[:, 1:])
+        return Decoded(output=self._image(self.output(hidden[-1])), hidden=tuple(hidden))
+
+    def _image(self, patches: Tensor) -> Tensor:
+        """(B, C, S, S) of (B, n, C * p * p)."""
+        side = int(self.positions.shape[0] ** 0.5) * self._patch
+        return F.fold(patches.mT, (side, side), kernel_size=self._patch, stride=self._patch)

@@ -1,0 +1,141 @@
+"""What objectives over an autoencoder's codes have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from pipeline.encoders import noise
+from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
+from pipeline.encoders.latent import Posterior, log_standard_normal
+from pipeline.encoders.shape import EncoderShape
+from pipeline.objectives.base import (
+    Capabilities,
+    EncodedViews,
+    Objective,
+    ObjectiveConfig,
+    PairLosses,
+)
+
+
+class LatentObjectiveConfig(AutoencoderConfig, ObjectiveConfig):
+    """The parts behind the encoder, and weights of terms; a weight of 1 is the method's."""
+
+    reconstruction: Annotated[float, Field(ge=0, description="weight of -log p(x | z)")] = 1.0
+    latent: Annotated[float, Field(ge=0, description="weight of the log-densities of codes")] = 1.0
+    warm_up: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="share of the run in which beta, of the encoder's half, goes from 0 to 1",
+        ),
+    ] = 0.0
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> LatentObjectiveConfig:
+        if self.reconstruction == self.latent == 0:
+            raise ValueError("reconstruction and latent are both 0; give one of them a weight")
+        return self
+
+    def autoencoder(self, encoder: EncoderShape) -> Autoencoder:
+        """The parts behind an encoder.
+
+        Raises:
+            UserError: the decoder cannot make images of its size.
+        """
+        own = {name: getattr(self, name) for name in AutoencoderConfig.model_fields}
+        return build_autoencoder(
+            AutoencoderConfig(**own), feature_width=encoder.width, size=encoder.size
+        )
+
+    def beta(self, progress: float) -> float:
+        """The warm-up's coefficient at a share of the run."""
+        return min(1.0, progress / self.warm_up) if self.warm_up else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codes:
+    """A step's codes and what is known of them; V views of B samples, nats."""
+
+    posterior: Posterior  # of (V, B, D)
+    sampled: Tensor  # (V, B, D) z
+    reconstruction: Tensor  # (V, B) -log p(x | z)
+    log_posterior: Tensor  # (V, B) log q(z | x)
+    log_prior: Tensor  # (V, B) log P(z)
+
+
+class LatentObjective(Objective):
+    """Draws a code of every view and scores it; each view is a sample of its own.
+
+    No view is compared with another of its sample, so that one view without augmentation is enough.
+    """
+
+    capabilities = Capabilities(views=1, more_views=True, mining="per_sample", arbitration="none")
+    reconstructs = True
+
+    def __init__(self, *, autoencoder: Autoencoder, feature_width: int) -> None:
+        """Keep the parts.
+
+        Args:
+            autoencoder: behind the encoder.
+            feature_width: F of the encoder it is for.
+        """
+        super().__init__(feature_width=feature_width, projector=nn.Identity())
+        self.autoencoder = autoencoder
+
+    def project(self, features: Tensor) -> Tensor:
+        """The means of codes (B, D) for features (B, F)."""
+        return self.autoencoder.posterior(features).mean
+
+    def codes(self, views: EncodedViews) -> Codes:
+        """Draw codes by the ids of samples and the step, and decode them."""
+        assert views.samples is not None
+        posterior = self.autoencoder.posterior(views.features)
+        z_VBD = posterior.sample(_noise(views, like=posterior.mean))
+        target = self.autoencoder.target(views.samples.flatten(0, 1))
+        losses = self.autoencoder.reconstruction_loss(z_VBD.flatten(0, 1), target)
+        return Codes(
+            posterior=posterior,
+            sampled=z_VBD,
+            reconstruction=losses.view(z_VBD.shape[:2]),
+            log_posterior=posterior.log_density(z_VBD),
+            log_prior=log_standard_normal(z_VBD),
+        )
+
+    def scored(self, codes: Codes, loss_VB: Tensor, **more: Any) -> PairLosses:
+        """The losses with what is logged of codes; `more` are further fields."""
+        logs = {**_logs(codes), **more.pop("logs", {})}
+        evidence = more.pop("evidence", loss_VB)
+        return PairLosses(
+            loss=loss_VB,
+            evidence=evidence.detach().mean(dim=0),
+            projections=codes.sampled,
+            logs=logs,
+            **more,
+        )
+
+
+def _noise(views: EncodedViews, *, like: Tensor) -> Tensor:
+    """Standard normal (V, B, D), equal however the batch is cut into ranks."""
+    assert views.sample_id is not None
+    drawn = [
+        noise.normal("code", views.step_seed, view, views.sample_id, count=like.shape[-1])
+        for view in range(len(like))
+    ]
+    return torch.stack(drawn).to(like)
+
+
+@torch.no_grad()
+def _logs(codes: Codes) -> dict[str, Tensor]:
+    log_scale = codes.posterior.log_scale
+    return {
+        "reconstruction": codes.reconstruction.mean(),
+        "log_posterior": codes.log_posterior.mean(),
+        "log_prior": codes.log_prior.mean(),
+        "log_scale": log_scale.mean(),
+    }

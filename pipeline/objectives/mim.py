@@ -1,0 +1,138 @@
+"""MIM: encoder and decoder agree on one joint distribution of samples and codes, of low entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from pipeline.encoders import noise
+from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.latent import log_standard_normal
+from pipeline.encoders.shape import EncoderShape
+from pipeline.objectives.base import EncodedViews, PairLosses, at_least_float32
+from pipeline.objectives.latent import Codes, LatentObjective, LatentObjectiveConfig
+
+
+class MIMConfig(LatentObjectiveConfig):
+    """MIM (Livne et al., MIM: Mutual Information Machine, 2019), with q(x) the model's marginal.
+
+    Half of its samples are the data's, half the model's own; `model_samples` is the weight of the
+    latter, which begin when the warm-up is over.
+    """
+
+    kind: Literal["mim"]
+    warm_up: Annotated[
+        float, Field(ge=0, lt=1, description="share of the run in which beta goes from 0 to 1")
+    ] = 0.05
+    model_samples: Annotated[
+        float, Field(ge=0, description="weight of the decoder's half; 0: samples of data alone")
+    ] = 1.0
+
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> MIM:
+        """The objective for an encoder of this feature width and image size.
+
+        Raises:
+            UserError: the decoder cannot make images of this size.
+        """
+        autoencoder = self.autoencoder(encoder)
+        return MIM(config=self, autoencoder=autoencoder, feature_width=encoder.width)
+
+
+class AMIMConfig(LatentObjectiveConfig):
+    """A-MIM, its asymmetric form (Livne et al., SentenceMIM, 2020): samples of data alone."""
+
+    kind: Literal["a_mim"]
+
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> AMIM:
+        """The objective for an encoder of this feature width and image size.
+
+        Raises:
+            UserError: the decoder cannot make images of this size.
+        """
+        autoencoder = self.autoencoder(encoder)
+        return AMIM(config=self, autoencoder=autoencoder, feature_width=encoder.width)
+
+
+class MIM(LatentObjective):
+    """-1/2 [log p(x|z) + log P(z) + beta (log q(z|x) + log q(x))], over both kinds of samples.
+
+    log q(x) of the marginal is estimated by one draw: on data, log p(x|z) + log P(z) - log q(z|x),
+    which leaves -(1 + beta)/2 [log p(x|z) + log P(z)]; on the model's samples log p(x|z), as in the
+    official code for images.
+    """
+
+    def __init__(self, *, config: MIMConfig, autoencoder: Autoencoder, feature_width: int) -> None:
+        super().__init__(autoencoder=autoencoder, feature_width=feature_width)
+        self._config = config
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """Data's samples as losses, the model's own as a term."""
+        config, codes = self._config, self.codes(views)
+        beta = config.beta(views.progress)
+        loss_VB = config.reconstruction * codes.reconstruction - config.latent * codes.log_prior
+        terms = {}
+        if config.model_samples:
+            own = self.own_samples_loss(views) if beta >= 1 else codes.sampled.new_zeros(())
+            terms["model_samples"] = config.model_samples * own
+        return self.scored(codes, (1 + beta) / 2 * loss_VB, terms=terms)
+
+    def own_samples_loss(self, views: EncodedViews) -> Tensor:
+        """The mean loss of as many samples of the model as a view has; a scalar.
+
+        Codes are draws of the anchor, at which the encoder's density of the decoder's samples is
+        evaluated. Through samples that are discrete no gradient passes: the score function stands
+        in for it, without baseline.
+        """
+        assert views.sample_id is not None
+        assert views.encode is not None
+        autoencoder, ids, seed = self.autoencoder, views.sample_id, views.step_seed
+        z_BD = noise.normal("anchor", seed, ids, count=autoencoder.head.width)
+        z_BD = at_least_float32(z_BD.to(views.features))
+        output = autoencoder.decode(z_BD).output
+        likelihood = autoencoder.likelihood
+        uniform = noise.uniform("own sample", seed, ids, count=output[0].numel())
+        x = likelihood.sample(output, uniform.view_as(output))
+        log_x = -likelihood.negative_log(output, x)
+        log_q = self._log_posterior(z_BD, x, views.encode)
+        config = self._config
+        log_prior = log_standard_normal(z_BD)
+        loss_B = -config.reconstruction * log_x - config.latent * (log_prior + log_q) / 2
+        if not likelihood.differentiable:
+            loss_B = loss_B + loss_B.detach() * log_x - (loss_B * log_x).detach()
+        return loss_B.mean()
+
+    def _log_posterior(self, z_BD: Tensor, x: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        features = encode(x.expand(-1, 3, -1, -1))
+        return self.autoencoder.posterior(features).log_density(z_BD)
+
+
+class AMIM(LatentObjective):
+    """-log p(x|z) - 1/2 [log q(z|x) + log P(z)]: a posterior is rewarded for being narrow.
+
+    From MIM by the bound log q(x) >= log p(x|z) - log B, less its constant.
+    """
+
+    def __init__(
+        self, *, config: LatentObjectiveConfig, autoencoder: Autoencoder, feature_width: int
+    ) -> None:
+        super().__init__(autoencoder=autoencoder, feature_width=feature_width)
+        self._config = config
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """A loss for each view of each sample."""
+        codes = self.codes(views)
+        beta = self._config.beta(views.progress)
+        loss_VB = self.reconstruction_loss(codes, beta) + self.latent_loss(codes, beta)
+        return self.scored(codes, loss_VB)
+
+    def reconstruction_loss(self, codes: Codes, beta: float) -> Tensor:
+        """Weighted; (V, B)."""
+        return self._config.reconstruction * (1 + beta) / 2 * codes.reconstruction
+
+    def latent_loss(self, codes: Codes, beta: float) -> Tensor:
+        """Weighted; (V, B)."""
+        densities = beta * codes.log_posterior + codes.log_prior
+        return -self._config.latent / 2 * densities
