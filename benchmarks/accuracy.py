@@ -11,37 +11,17 @@ makes the table of docs/objectives.md of the file.
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from accuracy_cell import Cell, run_cell
 from accuracy_methods import LIBRARIES, SEEDS, Method, Settings
+from study import Line, Progress, finished, run_study
 
 _CLOSE = 0.01  # to the best mean of both probes, which one seed cannot tell apart
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """Cells that are finished, by key, and keys of those that failed."""
-
-    done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failed: set[str] = field(default_factory=set)
-
-    def over(self, cell: Cell) -> bool:
-        """Whether nothing more is to come of it."""
-        return cell.key in self.done or cell.key in self.failed
-
-    def lines(self, cells: Iterable[Cell]) -> list[dict[str, Any]]:
-        """Of those that are finished."""
-        return [self.done[cell.key] for cell in cells if cell.key in self.done]
 
 
 def main(
@@ -56,42 +36,31 @@ def main(
     steps: Annotated[int, typer.Option(help="Of each cell, to try it out; 0: all.")] = 0,
 ) -> None:
     """Run the cells that are missing, one line on stderr for each."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"  # before a process starts; torch is told by each cell
     methods = list(_methods(library, [name for name in only.split(",") if name]))
     stages = ("settings", "seeds") if stage == "all" else (stage,)
-    progress = Progress(done={cell_of(line).key: line for line in finished(out)})
-    with (
-        out.open("a") as file,
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
-    ):
-        running: dict[Future[dict[str, Any]], Cell] = {}
-        while True:
-            while len(running) < jobs:
-                cell = _next(methods, stages, progress, list(running.values()))
-                if cell is None:
-                    break
-                running[pool.submit(run_cell, cell, images, steps or None)] = cell
-            if not running:
-                break
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                _note(running.pop(future), future, progress, file)
-    if progress.failed:
+
+    def cells(progress: Progress[Cell]) -> Iterator[Cell]:
+        for name, method in methods:
+            yield from _cells(name, method, stages, progress)
+
+    complete = run_study(
+        cells,
+        partial(run_cell, images=images, steps=steps or None),
+        _told,
+        progress=Progress(done={cell_of(line).key: line for line in finished(out)}),
+        out=out,
+        jobs=jobs,
+    )
+    if not complete:
         raise typer.Exit(1)
 
 
-def finished(out: Path) -> list[dict[str, Any]]:
-    """The lines of a file of cells, if there is one."""
-    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-
-
-def cell_of(line: dict[str, Any]) -> Cell:
+def cell_of(line: Line) -> Cell:
     """The cell that a line is of."""
     return Cell(**{name: line[name] for name in Cell.__dataclass_fields__})
 
 
-def best_settings(lines: list[dict[str, Any]]) -> Settings:
+def best_settings(lines: list[Line]) -> Settings:
     """Of finished cells of the first stage, the settings with the best mean of both probes."""
     close = contenders(lines)
 
@@ -102,14 +71,14 @@ def best_settings(lines: list[dict[str, Any]]) -> Settings:
     return max(close, key=mean)
 
 
-def contenders(lines: list[dict[str, Any]]) -> list[Settings]:
+def contenders(lines: list[Line]) -> list[Settings]:
     """Settings that are within a point of the best by their first seed."""
     first = [line for line in lines if line["seed"] == 0]
     best = max(map(_score, first))
     return [line["settings"] for line in first if _score(line) > best - _CLOSE]
 
 
-def _score(line: dict[str, Any]) -> float:
+def _score(line: Line) -> float:
     return float(line["knn"] + line["linear"]) / 2
 
 
@@ -119,23 +88,8 @@ def _methods(library: str, only: list[str]) -> Iterator[tuple[str, Method]]:
             yield from ((name, method) for method in methods if not only or method.name in only)
 
 
-def _next(
-    methods: list[tuple[str, Method]],
-    stages: tuple[str, ...],
-    progress: Progress,
-    running: list[Cell],
-) -> Cell | None:
-    """The first cell that can be run: a method's seeds are, once its settings are tried."""
-    busy = {cell.key for cell in running}
-    for library, method in methods:
-        for cell in _cells(library, method, stages, progress):
-            if not progress.over(cell) and cell.key not in busy:
-                return cell
-    return None
-
-
 def _cells(
-    library: str, method: Method, stages: tuple[str, ...], progress: Progress
+    library: str, method: Method, stages: tuple[str, ...], progress: Progress[Cell]
 ) -> Iterator[Cell]:
     """A method's cells, as far as they are known yet."""
 
@@ -165,20 +119,12 @@ def _cells(
         yield from cells("seeds", [best], range(seeds))
 
 
-def _note(cell: Cell, future: Future[dict[str, Any]], progress: Progress, file: Any) -> None:
-    name = f"{cell.library} {cell.method} {cell.settings} {cell.stage} {cell.seed}"
-    error = future.exception()
-    if error is not None:
-        progress.failed.add(cell.key)
-        print(f"{name}: failed: {error!r}", file=sys.stderr, flush=True)
-        return
-    line = future.result()
-    progress.done[cell.key] = line
-    print(json.dumps(line), file=file, flush=True)
-    figures = f"kNN {line['knn']:.4f}, linear {line['linear']:.4f}, RankMe {line['rankme']:.1f}"
+def _told(line: Line) -> str:
     rate = f", {line['images_per_second']:.0f} images/s" if "steps" in line else ""
-    seconds = f"{line['wall_seconds']:.0f} s"
-    print(f"{name}: {figures}{rate}, {seconds}", file=sys.stderr, flush=True)
+    return (
+        f"kNN {line['knn']:.4f}, linear {line['linear']:.4f}, RankMe {line['rankme']:.1f}{rate}, "
+        f"{line['wall_seconds']:.0f} s"
+    )
 
 
 if __name__ == "__main__":

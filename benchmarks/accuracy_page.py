@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import typer
-from accuracy import best_settings, finished
+from accuracy import best_settings
 from accuracy_methods import FLOORS, GOALS, LIBRARIES, LIGHTLY, OURS, RESNET, SEEDS, VIT, Budget
+from study import Line, finished
 
 _BEGIN, _END = "<!-- accuracy:begin -->", "<!-- accuracy:end -->"
 _PROBES = {"knn": "kNN", "linear": "linear"}
-Line = dict[str, Any]
 
 
 class Mean(NamedTuple):

@@ -1,0 +1,87 @@
+"""Whether cMIM's codes are better than MIM's, and depend less on the batch than SimCLR's.
+
+    python benchmarks/cmim.py FASHION_MNIST.npz --out docs/cmim.jsonl
+    python benchmarks/cmim_page.py docs/cmim.jsonl docs/cmim.md
+
+Every method sees the same number of images at each batch size. The learning rate of each of them is
+chosen with half of the length on a part of the training images that is held out; the best one is
+trained with three seeds and probed on the test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cmim_cell import OBJECTIVES, Cell, run_cell
+from study import Line, Progress, finished, run_study
+
+BATCHES = (16, 128, 1024)
+RATES = (3e-4, 1e-3, 3e-3)  # at a batch of 128; others by the root of their size
+SEEDS = 3
+
+
+def main(
+    images: Annotated[Path, typer.Argument(help=".npz: x_train, y_train, x_test, y_test")],
+    out: Annotated[Path, typer.Option(help="JSON lines of finished cells.")] = Path("cmim.jsonl"),
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
+    only: Annotated[str, typer.Option(help="Methods, separated by commas; empty: all.")] = "",
+    steps: Annotated[int, typer.Option(help="Of each cell, to try it out; 0: all.")] = 0,
+) -> None:
+    """Run the cells that are missing, one line on stderr for each."""
+    methods = [name for name in OBJECTIVES if not only or name in only.split(",")]
+
+    def cells(progress: Progress[Cell]) -> Iterator[Cell]:
+        for batch in sorted(BATCHES, key=lambda size: size != BATCHES[1]):
+            for method in methods:
+                yield from _cells(method, batch, progress)
+
+    complete = run_study(
+        cells,
+        partial(run_cell, images=images, steps=steps or None),
+        _told,
+        progress=Progress(done={cell_of(line).key: line for line in finished(out)}),
+        out=out,
+        jobs=jobs,
+    )
+    if not complete:
+        raise typer.Exit(1)
+
+
+def cell_of(line: Line) -> Cell:
+    """The cell that a line is of."""
+    return Cell(**{name: line[name] for name in Cell.__dataclass_fields__})
+
+
+def score(line: Line) -> float:
+    """What settings are chosen by: the mean of all probes of the first kind of features."""
+    accuracies = next(iter(line["probes"].values())).values()
+    return sum(accuracies) / len(accuracies)
+
+
+def _cells(method: str, batch: int, progress: Progress[Cell]) -> Iterator[Cell]:
+    """A method's cells at a batch size, as far as they are known yet."""
+    tried = [
+        Cell(method=method, batch=batch, settings={"lr": rate}, seed=0, stage="settings")
+        for rate in RATES
+    ]
+    yield from tried
+    if not all(map(progress.over, tried)) or not (found := progress.lines(tried)):
+        return
+    best = max(found, key=score)["settings"]
+    for seed in range(SEEDS):
+        yield Cell(method=method, batch=batch, settings=best, seed=seed, stage="seeds")
+
+
+def _told(line: Line) -> str:
+    (kind, scores), *_ = line["probes"].items()
+    figures = ", ".join(f"{probe} {value:.4f}" for probe, value in scores.items())
+    more = f", NLL {line['nll']:.1f}, {line['active_units']} active" if "nll" in line else ""
+    return f"{kind}: {figures}{more}, {line['wall_seconds']:.0f} s"
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,279 @@
+"""One cell of the study of cMIM: train on grey images without labels, then measure the encoder."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from plain_training import steps_of, write_images
+from study import Line
+from torch import Tensor
+
+from pipeline.encoders import noise
+from pipeline.encoders.decoder import Decoded
+from pipeline.evaluation.config import Probe
+from pipeline.evaluation.features import Images, encode_images
+from pipeline.evaluation.probes import predictions
+from pipeline.evaluation.score import score_of
+from pipeline.objectives.base import EncodedViews, PairLosses
+from pipeline.objectives.cmim import CMIM, log_probability_own
+from pipeline.objectives.latent import LatentObjective
+from pipeline.randomness import permutation
+from pipeline.recipe import Recipe
+from pipeline.training.learner import Learner, build_learner
+
+TRAINED_ON = 20_000
+EPOCHS = {"settings": 5, "seeds": 10}
+CODE = 64
+CHANNELS = [64, 32, 16]
+
+_HELD_OUT = 5_000
+_FITTED = 5_000  # labelled images that probes are fitted on
+_MIDDLE = 128  # the batch that learning rates are of
+_LOOKS = 10  # at the gradients' sizes in a run
+_LOOKED_AT = 256
+_ACTIVE = 0.01  # variance of a unit's posterior mean (Burda et al., 2016, section 4.1)
+_CODES = {"width": CODE, "channels": 1, "decoder": {"kind": "conv", "channels": CHANNELS}}
+_PLAIN = {"count": 1, "crop_scale": [1, 1], "crop_ratio": [1, 1], "flip": 0, "jitter": 0}
+_PLAIN |= {"grayscale": 0}
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "simclr": {"kind": "simclr", "temperature": 0.2, "projector": [512, 128]},
+    "vae": {"kind": "a_mim", **_CODES},
+    "mim": {"kind": "mim", **_CODES},
+    "a_mim": {"kind": "a_mim", **_CODES},
+    "cmim": {"kind": "cmim", **_CODES},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What is run: its name in the file of finished cells."""
+
+    method: str
+    batch: int
+    settings: dict[str, float]  # `lr` at a batch of 128, and of the objective
+    seed: int
+    stage: str  # settings, seeds
+
+    @property
+    def key(self) -> str:
+        """Equal for equal cells."""
+        settings = ", ".join(f"{name} {value}" for name, value in sorted(self.settings.items()))
+        return f"{self.method} batch {self.batch} {settings} {self.stage} {self.seed}"
+
+
+class VAE(LatentObjective):
+    """The negative evidence lower bound, of the same parts: -log p(x|z) + log q(z|x) - log P(z)."""
+
+    def forward(self, views: EncodedViews) -> PairLosses:
+        """A loss for each view of each sample."""
+        codes = self.codes(views)
+        loss = codes.reconstruction + codes.log_posterior - codes.log_prior
+        return self.scored(codes, loss)
+
+
+def run_cell(cell: Cell, images: Path, steps: int | None) -> Line:
+    """Train and measure; what there is to record.
+
+    Args:
+        cell: which.
+        images: an `.npz` with x_train, y_train, x_test, y_test; (N, 28, 28) uint8.
+        steps: of training, to try the script out; None: what the stage says.
+    """
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    sets = _sets(images, cell.stage)
+    with TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "images.npz", x=sets["pretrain"][0], y=sets["pretrain"][1])
+        write_images(Path(folder) / "images.npz", Path(folder) / "shards")
+        recipe = _recipe(cell, Path(folder) / "shards", steps)
+        learner = _learner(cell, recipe)
+        looks = list(_trained(learner, recipe, sets["check"][0][:_LOOKED_AT]))
+    trained = time.perf_counter() - began
+    found: dict[str, Any] = {"looks": looks, "train_seconds": trained}
+    if isinstance(learner.objective, LatentObjective):
+        found |= _generation(learner, sets["check"][0])
+    found["probes"] = _probes(learner, sets, stage=cell.stage)
+    return {**vars(cell), **found, "wall_seconds": time.perf_counter() - began}
+
+
+def _sets(images: Path, stage: str) -> dict[str, tuple[Images, Any]]:
+    """What is trained on, fitted on, and scored; test images only in the last stage."""
+    with np.load(images) as arrays:
+        order = permutation(len(arrays["x_train"]), "the study of cMIM")
+        x, y = arrays["x_train"][order], arrays["y_train"][order].astype(np.int64)
+        if stage == "seeds":
+            check = arrays["x_test"], arrays["y_test"].astype(np.int64)
+        else:
+            check = x[-_HELD_OUT:], y[-_HELD_OUT:]
+    parts = {"pretrain": (x[:TRAINED_ON], y[:TRAINED_ON]), "check": check}
+    parts["fit"] = x[:_FITTED], y[:_FITTED]
+    return {name: (_rgb(pixels), labels) for name, (pixels, labels) in parts.items()}
+
+
+def _rgb(grey: Images) -> Images:
+    return np.repeat(grey[..., None], 3, axis=3)
+
+
+def _recipe(cell: Cell, shards: Path, steps: int | None) -> Recipe:
+    objective = {k: v for k, v in cell.settings.items() if k != "lr"}
+    length = {"steps": steps} if steps else {"epochs": EPOCHS[cell.stage]}
+    return Recipe.model_validate(
+        {
+            "seed": cell.seed,
+            "data": {"shards": str(shards), "streams": 4, "shuffle_window": 8192},
+            "views": {"size": 28, **({} if cell.method == "simclr" else _PLAIN)},
+            "encoder": {
+                "name": "resnet10t",
+                "args": {"channels": [16, 32, 64, 128], "stem_width": 16},
+            },
+            "objective": {**OBJECTIVES[cell.method], **objective},
+            "train": {
+                **length,
+                "global_batch": cell.batch,
+                "optimizer": {
+                    "lr": cell.settings["lr"] * math.sqrt(cell.batch / _MIDDLE),
+                    "weight_decay": 1e-4,
+                    "clip_norm": 100.0,  # of a sum over hundreds of pixels
+                },
+            },
+        }
+    )
+
+
+def _learner(cell: Cell, recipe: Recipe) -> Learner:
+    learner = build_learner(recipe)
+    if cell.method == "vae":
+        given = learner.objective
+        assert isinstance(given, LatentObjective)
+        learner.objective = VAE(autoencoder=given.autoencoder, feature_width=given.feature_width)
+    return learner
+
+
+def _trained(learner: Learner, recipe: Recipe, images: Images) -> Iterator[dict[str, float]]:
+    """Train; on the way and at both ends, what there is to see of the objective's terms."""
+    yield {"step": 0, **_term_sizes(learner, images)}
+    steps = TRAINED_ON // recipe.train.global_batch * int(recipe.train.epochs or 1)
+    every = max(1, steps // _LOOKS)
+    for number, result in enumerate(steps_of(recipe, learner), start=1):
+        loss = float(result.total.detach())
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss of step {number} is {loss}")
+        if number % every == 0:
+            logs = {name: float(value) for name, value in result.losses.logs.items()}
+            yield {"step": number, "loss": loss, **logs, **_term_sizes(learner, images)}
+
+
+def _term_sizes(learner: Learner, images: Images) -> dict[str, float]:
+    """Mean length of each term's gradient by the mean of a sample's code, for terms of cMIM."""
+    objective = learner.objective
+    if not isinstance(objective, CMIM):
+        return {}
+    views = _encoded(learner, images)
+    codes = objective.codes(views)
+    temperature = objective.temperature(0.0)
+    terms = {
+        "reconstruction": codes.reconstruction.sum(),
+        "latent": -(codes.log_posterior + codes.log_prior).sum() / 2,
+        "contrast": -log_probability_own(codes.sampled[0], temperature=temperature).sum(),
+    }
+    found = {}
+    for name, term in terms.items():
+        (gradient,) = torch.autograd.grad(term, codes.posterior.mean, retain_graph=True)
+        found[f"{name}_gradient"] = float(gradient.norm(dim=2).mean())
+    return found
+
+
+def _encoded(learner: Learner, images: Images) -> EncodedViews:
+    """Images as a step's only view, encoded in eval mode."""
+    learner.eval()
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        features = learner.encoder((pixels - learner.mean) / learner.std)
+    learner.train()
+    return EncodedViews(
+        features=features[None],
+        global_views=1,
+        samples=pixels[None],
+        sample_id=torch.arange(len(images)),
+    )
+
+
+@torch.no_grad()
+def _generation(learner: Learner, images: Images) -> dict[str, float]:
+    """Of the autoencoder, on images that it has not seen."""
+    objective = learner.objective
+    assert isinstance(objective, LatentObjective)
+    losses, exact, means, scales = [], [], [], []
+    for start in range(0, len(images), _LOOKED_AT):
+        views = _encoded(learner, images[start : start + _LOOKED_AT])
+        codes = objective.codes(views)
+        mean, log_scale = codes.posterior
+        target = objective.autoencoder.target(views.samples[0])
+        losses.append(codes.reconstruction[0])
+        exact.append(objective.autoencoder.reconstruction_loss(mean[0], target))
+        means.append(mean[0])
+        scales.append(log_scale[0])
+    all_means = torch.cat(means)
+    return {
+        "nll": float(torch.cat(losses).mean()),
+        "nll_of_means": float(torch.cat(exact).mean()),
+        "active_units": int((all_means.var(dim=0) > _ACTIVE).sum()),
+        "log_scale": float(torch.cat(scales).mean()),
+    }
+
+
+def _probes(
+    learner: Learner, sets: dict[str, tuple[Images, Any]], *, stage: str
+) -> dict[str, dict[str, float]]:
+    """Accuracies by kind of features and probe."""
+    kinds = _kinds(learner)
+    if stage == "settings":
+        kinds = {name: kinds[name] for name in list(kinds)[:1]}
+    found: dict[str, dict[str, float]] = {}
+    pooled = [_pooled(learner, sets[part][0]) for part in ("fit", "check")]
+    for kind, function in kinds.items():
+        fit, check = (torch.cat([function(x) for x in part.split(1000)]) for part in pooled)
+        found[kind] = {}
+        for probe in Probe:
+            right = predictions(probe, fit, sets["fit"][1], check, seed=0) == sets["check"][1]
+            found[kind][str(probe)] = score_of(right, seed=0).accuracy
+    return found
+
+
+def _pooled(learner: Learner, images: Images) -> Tensor:
+    mean, std = learner.mean.flatten().tolist(), learner.std.flatten().tolist()
+    return encode_images(learner.encoder, images, mean=mean, std=std)
+
+
+def _kinds(learner: Learner) -> dict[str, Callable[[Tensor], Tensor]]:
+    """What is made of the encoder's features, by name; the first is what settings are chosen by."""
+    kinds: dict[str, Callable[[Tensor], Tensor]] = {"pooled": lambda features: features}
+    objective = learner.objective
+    if not isinstance(objective, LatentObjective):
+        return kinds
+    autoencoder = objective.autoencoder
+
+    def hidden(features: Tensor, layer: int, pool: str) -> Tensor:
+        decoded: Decoded = autoencoder.decode(autoencoder.posterior(features).mean)
+        places = decoded.hidden[layer]
+        return places.mean(dim=1) if pool == "mean" else places.flatten(1)
+
+    kinds = {"mean": lambda features: autoencoder.posterior(features).mean, **kinds}
+    kinds["sample"] = lambda features: _sampled(learner, features)
+    for layer, pool in ((0, "mean"), (0, "none"), (1, "mean"), (2, "mean")):
+        kinds[f"hidden {layer} {pool}"] = lambda f, layer=layer, pool=pool: hidden(f, layer, pool)
+    return {name: torch.no_grad()(function) for name, function in kinds.items()}
+
+
+def _sampled(learner: Learner, features: Tensor) -> Tensor:
+    posterior = learner.objective.autoencoder.posterior(features)
+    drawn = noise.normal("probe", torch.arange(len(features)), count=CODE)
+    return posterior.sample(drawn.to(features))

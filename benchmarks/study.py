@@ -1,0 +1,109 @@
+"""Runs the cells of a study in processes, and keeps what they found in a file of JSON lines.
+
+A cell that is in the file is not run again; beside a cell that failed the others go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO, Any, Generic, Protocol, TypeVar
+
+Line = dict[str, Any]
+
+
+class Cell(Protocol):
+    """One training with its probes."""
+
+    @property
+    def key(self) -> str:
+        """Equal for equal cells."""
+
+
+C = TypeVar("C", bound=Cell)
+
+
+@dataclass(kw_only=True)
+class Progress(Generic[C]):
+    """Cells that are finished, by key, and keys of those that failed."""
+
+    done: dict[str, Line] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+
+    def over(self, cell: C) -> bool:
+        """Whether nothing more is to come of it."""
+        return cell.key in self.done or cell.key in self.failed
+
+    def lines(self, cells: Iterable[C]) -> list[Line]:
+        """Of those that are finished."""
+        return [self.done[cell.key] for cell in cells if cell.key in self.done]
+
+
+def finished(out: Path) -> list[Line]:
+    """The lines of a file of cells, if there is one."""
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def run_study(
+    cells: Callable[[Progress[C]], Iterator[C]],
+    work: Callable[[C], Line],
+    told: Callable[[Line], str],
+    *,
+    progress: Progress[C],
+    out: Path,
+    jobs: int,
+) -> bool:
+    """Run the cells that are missing, with one line on stderr for each.
+
+    Args:
+        cells: those that are known to be wanted, given what is finished; the first ones first.
+        work: runs one, in a process of one thread, and gives its line.
+        told: a line's figures for stderr.
+        progress: of earlier calls.
+        out: gets a line for each cell that is finished.
+        jobs: processes.
+
+    Returns:
+        Whether none failed.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"  # before a process starts; torch is told by each cell
+    with (
+        out.open("a") as file,
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+    ):
+        running: dict[Future[Line], C] = {}
+        while True:
+            busy = {cell.key for cell in running.values()}
+            free = (c for c in cells(progress) if not progress.over(c) and c.key not in busy)
+            while len(running) < jobs and (cell := next(free, None)) is not None:
+                running[pool.submit(work, cell)] = cell
+            if not running:
+                return not progress.failed
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                _note(running.pop(future), future, progress, told, file)
+
+
+def _note(
+    cell: C,
+    future: Future[Line],
+    progress: Progress[C],
+    told: Callable[[Line], str],
+    file: IO[str],
+) -> None:
+    error = future.exception()
+    if error is not None:
+        progress.failed.add(cell.key)
+        print(f"{cell.key}: failed: {error!r}", file=sys.stderr, flush=True)
+        return
+    line = future.result()
+    progress.done[cell.key] = line
+    print(json.dumps(line), file=file, flush=True)
+    print(f"{cell.key}: {told(line)}", file=sys.stderr, flush=True)
