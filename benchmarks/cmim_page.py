@@ -1,0 +1,221 @@
+"""Write what the study of cMIM found into docs/cmim.md, and its figure beside it.
+
+python benchmarks/cmim_page.py cmim.jsonl docs/cmim.md
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import typer
+from cmim import BATCHES, SEEDS, score
+from cmim_cell import CHANNELS, CODE, EPOCHS, OBJECTIVES, TRAINED_ON
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from study import Line, finished
+
+_BEGIN, _END = "<!-- cmim:begin -->", "<!-- cmim:end -->"
+_PROBES = {"knn": "kNN", "linear": "linear", "naive_bayes": "naive Bayes"}
+_COLOURS = {  # Okabe and Ito's
+    "simclr": "#0072b2",
+    "vae": "#56b4e9",
+    "mim": "#009e73",
+    "a_mim": "#e69f00",
+    "cmim": "#d55e00",
+}
+_GRADIENTS = {"reconstruction": "#009e73", "latent": "#e69f00", "contrast": "#d55e00"}
+_RECONSTRUCTION_SLACK = 1.05
+
+
+class Mean(NamedTuple):
+    """Of seeds, with its standard error; NaN for the error of a single one."""
+
+    value: float
+    error: float
+
+    def __format__(self, places: str) -> str:
+        error = "" if math.isnan(self.error) else f" ± {self.error:{places}}"
+        return f"{self.value:{places}}{error}"
+
+
+def main(cells: Path, page: Path) -> None:
+    """Put table and sentences between the page's two markers, and draw the figure."""
+    lines = finished(cells)
+    before, begin, rest = page.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise typer.BadParameter(f"{page} lacks {_BEGIN} or {_END}")
+    figure = page.with_suffix(".svg")
+    _draw(lines, figure)
+    picture = f"![Accuracy by batch size, and gradients over training]({figure.name})"
+    parts = [_introduction(), _table(lines), *_findings(lines), picture, _features(lines)]
+    page.write_text("\n\n".join([f"{before}{begin}", *parts, f"{end}{after}"]))
+
+
+def _introduction() -> str:
+    return (
+        f"Fashion-MNIST in grey, 28 pixels a side: {TRAINED_ON:,} training images without labels, "
+        f"{EPOCHS['seeds']} epochs at every batch size; resnet10t with channels 16 to 128; a code "
+        f"of {CODE}, a convolutional decoder with {CHANNELS} channels, Bernoulli likelihood. One "
+        "view without augmentation, but for SimCLR two with the pipeline's. Learning rates (at a "
+        "batch of 128; others by the root of their size) were chosen for each cell on held-out "
+        f"training images after {EPOCHS['settings']} epochs. Accuracies in per cent of probes "
+        "fitted on 5,000 labelled images and scored on the 10,000 test images, mean and standard "
+        f"error of {SEEDS} seeds: of a code's mean, for SimCLR of the encoder's features. NLL: "
+        "nats an image for a drawn code. Active units: dimensions whose mean has a variance above "
+        "0.01."
+    )
+
+
+def _table(lines: list[Line]) -> str:
+    rows = [
+        "| method | batch | rate | kNN | linear | naive Bayes | NLL | active units |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for method in OBJECTIVES:
+        for batch in BATCHES:
+            own = _of(lines, method, batch)
+            if own:
+                rows.append(_row(own, method, batch))
+    return "\n".join(rows)
+
+
+def _row(own: list[Line], method: str, batch: int) -> str:
+    accuracies = " | ".join(f"{_accuracy(own, probe):.1f}" for probe in _PROBES)
+    nll = units = ""
+    if "nll" in own[0]:
+        nll = f"{_mean([line['nll'] for line in own]):.1f}"
+        units = f"{np.mean([line['active_units'] for line in own]):.0f}"
+    seeds = "" if len(own) == SEEDS else f" ({len(own)} seeds)"
+    rate = own[0]["settings"]["lr"]
+    return f"| {method}{seeds} | {batch} | {rate} | {accuracies} | {nll} | {units} |"
+
+
+def _findings(lines: list[Line]) -> Iterator[str]:
+    """What of the claim holds, in sentences made of the cells."""
+    sentences = []
+    for probe, title in _PROBES.items():
+        gains = []
+        for batch in BATCHES:
+            ours, others = _of(lines, "cmim", batch), _of(lines, "mim", batch)
+            if ours and others:
+                mine, other = _accuracy(ours, probe), _accuracy(others, probe)
+                error = math.hypot(mine.error, other.error)
+                gains.append(f"{mine.value - other.value:+.1f} ± {error:.1f} at {batch}")
+        if gains:
+            sentences.append(f"{title}, cMIM less MIM: {', '.join(gains)}.")
+        spreads = {name: _spread(lines, name, probe) for name in OBJECTIVES}
+        told = [f"{name} {value:.1f}" for name, value in spreads.items() if value is not None]
+        if told:
+            sentences.append(
+                f"{title}, largest less smallest mean over the batch sizes: {', '.join(told)}."
+            )
+    for batch in BATCHES:
+        ours, others = _of(lines, "cmim", batch), _of(lines, "mim", batch)
+        if ours and others:
+            ratio = np.mean([x["nll"] for x in ours]) / np.mean([x["nll"] for x in others])
+            sentences.append(f"NLL of cMIM by that of MIM at {batch}: {ratio:.3f}.")
+    if sentences:
+        yield "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _features(lines: list[Line]) -> str:
+    """What other features of the same encoders are worth, at the middle batch."""
+    rows = [
+        "| method | features | kNN | linear | naive Bayes |",
+        "|---|---|---|---|---|",
+    ]
+    for method in OBJECTIVES:
+        own = _of(lines, method, BATCHES[1])
+        kinds = own[0]["probes"] if own else []
+        for kind in kinds if len(kinds) > 1 else []:
+            figures = [
+                _mean([100 * line["probes"][kind][probe] for line in own]) for probe in _PROBES
+            ]
+            cells = " | ".join(f"{figure:.1f}" for figure in figures)
+            rows.append(f"| {method} | {kind} | {cells} |")
+    told = (
+        "Other features of the same encoders, at a batch of 128. `hidden` are the decoder's layers "
+        "from the code on, means over places or all places (`none`):"
+    )
+    return told + "\n\n" + "\n".join(rows)
+
+
+def _draw(lines: list[Line], path: Path) -> None:
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cmim", "font.size": 9}):
+        figure = Figure(figsize=(11, 3.2), layout="constrained")
+        knn, linear, gradients = figure.subplots(1, 3)
+        for axes, probe in ((knn, "knn"), (linear, "linear")):
+            _draw_accuracies(axes, lines, probe)
+        _draw_gradients(gradients, lines)
+        handles, labels = knn.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False)
+        handles, labels = gradients.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower right", ncols=len(labels), frameon=False)
+        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None})
+
+
+def _draw_accuracies(axes: Axes, lines: list[Line], probe: str) -> None:
+    for method, colour in _COLOURS.items():
+        points = [(b, _accuracy(own, probe)) for b in BATCHES if (own := _of(lines, method, b))]
+        if points:
+            axes.errorbar(
+                [batch for batch, _ in points],
+                [mean.value for _, mean in points],
+                yerr=[0 if math.isnan(mean.error) else mean.error for _, mean in points],
+                color=colour,
+                marker="o",
+                markersize=4,
+                capsize=2,
+                label=method,
+            )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(BATCHES, [str(batch) for batch in BATCHES])
+    axes.set_xlabel("batch")
+    axes.set_title(f"{_PROBES[probe]} accuracy, %")
+
+
+def _draw_gradients(axes: Axes, lines: list[Line]) -> None:
+    """Mean lengths of the terms' gradients by a code's mean, at the middle batch."""
+    own = _of(lines, "cmim", BATCHES[1])
+    for term, colour in _GRADIENTS.items() if own else []:
+        looks = [[look[f"{term}_gradient"] for look in line["looks"]] for line in own]
+        steps = [look["step"] for look in own[0]["looks"]]
+        axes.plot(steps, np.mean(looks, axis=0), color=colour, label=f"{term}'s gradient")
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_title(f"cMIM's terms at a batch of {BATCHES[1]}")
+
+
+def _of(lines: list[Line], method: str, batch: int) -> list[Line]:
+    """Seeds of a method with the settings that are best by now."""
+    own = [line for line in lines if (line["method"], line["batch"]) == (method, batch)]
+    tried = [line for line in own if line["stage"] == "settings"]
+    if not tried:
+        return []
+    best = max(tried, key=score)["settings"]
+    return [line for line in own if line["stage"] == "seeds" and line["settings"] == best]
+
+
+def _accuracy(lines: list[Line], probe: str) -> Mean:
+    return _mean([100 * next(iter(line["probes"].values()))[probe] for line in lines])
+
+
+def _mean(figures: list[float]) -> Mean:
+    values = np.array(figures)
+    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return Mean(float(values.mean()), float(error))
+
+
+def _spread(lines: list[Line], method: str, probe: str) -> float | None:
+    means = [_accuracy(own, probe).value for b in BATCHES if (own := _of(lines, method, b))]
+    return max(means) - min(means) if len(means) == len(BATCHES) else None
+
+
+if __name__ == "__main__":
+    typer.run(main)
