@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.objectives.base import Capabilities
+from pipeline.pairs.dbpm import DBPM, DBPMConfig
 from pipeline.pairs.uota import UOTA, UOTAConfig
 from pipeline.pairs.weighting import PairWeighting
 
@@ -21,9 +22,21 @@ class PairsConfig(BaseModel):
         Field(description="weighs views by where they lie among the batch's; null: none"),
     ] = None
 
+    miner: Annotated[
+        DBPMConfig | None,
+        Field(description="weighs samples by their losses in past epochs; null: none"),
+    ] = None
+    most: Annotated[float, Field(gt=0, description="bound of a weight, the product of both")] = 10.0
+    normalize: Annotated[
+        bool, Field(description="whether weights are divided by their mean over the global batch")
+    ] = False
+
     def build(self, objective: Capabilities) -> PairWeighting:
         """The weighting for an objective that allows it."""
-        if self.arbiter is None:
-            return PairWeighting()
         per_view = objective.arbitration == "per_view"
-        return PairWeighting(arbiter=UOTA(config=self.arbiter, per_view=per_view))
+        return PairWeighting(
+            miner=DBPM(config=self.miner) if self.miner else None,
+            arbiter=UOTA(config=self.arbiter, per_view=per_view) if self.arbiter else None,
+            most=self.most,
+            normalize=self.normalize,
+        )

@@ -2,71 +2,180 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from pipeline import collectives
 from pipeline.objectives.base import PairLosses
+from pipeline.pairs.dbpm import DBPM
+from pipeline.pairs.history import SampleHistory
 from pipeline.pairs.uota import UOTA
 
 
-class PairWeighting:
-    """Weighs pairs by an arbiter, if there is one."""
+@dataclass(frozen=True, kw_only=True)
+class PairWeights:
+    """Of a step's pairs on this rank; no gradient flows through them."""
 
-    def __init__(self, *, arbiter: UOTA | None = None) -> None:
+    total: Tensor  # (V, B), what losses are weighted by
+    mined: Tensor | None = None  # (B,), the miner's part, if there is one
+    arbitrated: Tensor | None = None  # (V, B), the arbiter's part, if there is one
+
+
+class PairWeighting:
+    """Weighs pairs by a miner and an arbiter, if there are."""
+
+    def __init__(
+        self,
+        *,
+        miner: DBPM | None = None,
+        arbiter: UOTA | None = None,
+        most: float = float("inf"),
+        normalize: bool = False,
+    ) -> None:
         """Keep what weighs.
 
         Args:
-            arbiter: weighs by projections; None: every pair weighs 1.
+            miner: weighs by the losses of past epochs.
+            arbiter: weighs by projections.
+            most: bound of the two's product.
+            normalize: whether weights are divided by their mean over the global batch.
         """
+        self.miner = miner
         self.arbiter = arbiter
+        self.history: SampleHistory | None = None
+        """What is remembered of this rank's samples, since `own`."""
+        self._most = most
+        self._normalize = normalize
+        self._epochs = 1
 
-    def weights(self, losses: PairLosses, *, global_views: int, epoch: int) -> Tensor:
-        """Weights (V, B) without gradient. Every rank calls this, with equal shapes and epoch.
+    def own(
+        self, ranges: Mapping[int, tuple[int, int]], *, epochs: int, device: torch.device
+    ) -> None:
+        """Remember the samples of this rank's streams; without weights to find there is no need.
+
+        Args:
+            ranges: see `SampleHistory`.
+            epochs: of the whole run.
+            device: where batches are.
+        """
+        self._epochs = epochs
+        if self.miner is not None or self.arbiter is not None:
+            self.history = SampleHistory(ranges, device=device)
+
+    @torch.no_grad()
+    def weights(
+        self, losses: PairLosses, *, global_views: int, epoch: int, sample_id: Tensor
+    ) -> PairWeights:
+        """The weights of this rank's pairs. Every rank calls this, with equal shapes and epoch.
 
         Args:
             losses: of this rank's samples.
             global_views: how many of the V views there are of that kind; they come first.
             epoch: counted from 0.
+            sample_id: (B,) int64.
         """
-        if self.arbiter is None or not self.arbiter.begins(epoch):
+        mined = self._mined(losses, epoch=epoch, sample_id=sample_id)
+        arbitrated = self._arbitrated(losses, global_views=global_views, epoch=epoch)
+        if mined is None and arbitrated is None:
             return uniform_weights(losses)
+        total = torch.ones_like(losses.loss)
+        for part in (mined, arbitrated):
+            if part is not None:
+                total = total * part
+        total = total.clamp(max=self._most)
+        if self._normalize:
+            mean = collectives.all_sum(total.double().mean()) / collectives.world_size()
+            total = total / mean.clamp(min=torch.finfo(total.dtype).tiny).to(total.dtype)
+        return PairWeights(total=total, mined=mined, arbitrated=arbitrated)
+
+    def _mined(self, losses: PairLosses, *, epoch: int, sample_id: Tensor) -> Tensor | None:
+        if self.miner is None:
+            return None
+        if not self.miner.begins(epoch):
+            return torch.ones_like(losses.evidence)
+        if self.history is None:
+            raise RuntimeError("a miner needs the ranges of its samples: call `own` first")
+        self.miner.begin_epoch(epoch, self.history)
+        places = self.history.places(sample_id)
+        return self.miner.weights(losses.evidence, places, self.history)
+
+    def _arbitrated(self, losses: PairLosses, *, global_views: int, epoch: int) -> Tensor | None:
+        if self.arbiter is None:
+            return None
+        if not self.arbiter.begins(epoch):
+            return torch.ones_like(losses.loss)
         return self.arbiter.weights(losses.projections, global_views=global_views)
 
+    @torch.no_grad()
+    def remember(
+        self, losses: PairLosses, weights: PairWeights, *, epoch: int, sample_id: Tensor
+    ) -> None:
+        """Add a step to the history, if there is one; arguments as for `weights`."""
+        if self.history is None:
+            return
+        evidence = losses.evidence
+        if self.miner is not None:
+            evidence = self.miner.contribution(evidence, epoch=epoch, epochs=self._epochs)
+        excess = None if weights.arbitrated is None else weights.arbitrated.mean(dim=0) - 1
+        self.history.add(self.history.places(sample_id), losses=evidence, weights=excess)
 
-def uniform_weights(losses: PairLosses) -> Tensor:
-    """Weight 1 for every pair; (V, B)."""
-    return torch.ones_like(losses.loss)
+    def state_dict(self) -> dict[str, Any]:
+        """What is kept from step to step, beside the history."""
+        return {"miner": None if self.miner is None else self.miner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state."""
+        if self.miner is not None:
+            self.miner.load_state_dict(state["miner"])
 
 
-def weighted_total(losses: PairLosses, weights: Tensor) -> Tensor:
+def uniform_weights(losses: PairLosses) -> PairWeights:
+    """Weight 1 for every pair."""
+    return PairWeights(total=torch.ones_like(losses.loss))
+
+
+def weighted_total(losses: PairLosses, weights: PairWeights) -> Tensor:
     """mean(w * loss) + sum(terms), a scalar.
 
     Args:
         losses: of this rank's samples.
-        weights: (V, B); no gradient flows through them.
+        weights: of its pairs; no gradient flows through them.
     """
-    total = (weights.detach() * losses.loss).mean()
+    total = (weights.total.detach() * losses.loss).mean()
     for term in losses.terms.values():
         total = total + term
     return total
 
 
-def weight_signs(weights: Tensor) -> dict[str, Tensor]:
-    """How far an arbiter's weights spread, as scalars. Every rank calls this, with equal shapes.
+def weight_signs(weights: PairWeights) -> dict[str, Tensor]:
+    """How far weights spread, as scalars. Every rank calls this, with equal shapes.
 
     Args:
-        weights: (V, B) of this rank.
+        weights: of this rank.
 
     Returns:
-        `arbiter_weight_least` and `arbiter_weight_most` of this rank, and of all ranks
-        `arbiter_effective_share`: as how large a share of the views, all weighed alike, they count
-        (Kish, Survey Sampling, 1965: (sum w)^2 / (n sum w^2)).
+        Of the arbiter's weights and of the miner's, where there are some, `arbiter_weight_least`
+        and `arbiter_weight_most` of this rank, and of all ranks `arbiter_effective_share`: as how
+        large a share of the views, all weighed alike, they count (Kish, Survey Sampling, 1965:
+        (sum w)^2 / (n sum w^2)); `miner_…` of the samples; and `miner_bad_share`, of samples whose
+        weight is not 1.
     """
-    moments = torch.stack([weights.double().mean(), weights.double().square().mean()])
-    mean, mean_square = collectives.all_sum(moments) / collectives.world_size()
-    return {
-        "arbiter_weight_least": weights.amin(),
-        "arbiter_weight_most": weights.amax(),
-        "arbiter_effective_share": mean.square() / mean_square,
-    }
+    found: dict[str, Tensor] = {}
+    for name, part in (("arbiter", weights.arbitrated), ("miner", weights.mined)):
+        if part is None:
+            continue
+        bad = (part != 1).double().mean()
+        moments = torch.stack([part.double().mean(), part.double().square().mean(), bad])
+        mean, mean_square, bad = collectives.all_sum(moments) / collectives.world_size()
+        found |= {
+            f"{name}_weight_least": part.amin(),
+            f"{name}_weight_most": part.amax(),
+            f"{name}_effective_share": mean.square() / mean_square.clamp(min=1e-300),
+        }
+        if name == "miner":
+            found["miner_bad_share"] = bad
+    return found

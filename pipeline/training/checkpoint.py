@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
 
 from pipeline.data import storage
 from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
 from pipeline.training.config import BestConfig
 from pipeline.training.state_files import Snapshot, load_state, snapshot
+from pipeline.training.stream_files import OfStreams, StoredFile, StreamFiles
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +33,6 @@ class Stateful(Protocol):
         """Take up a state."""
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    size: int
-    sha256: str
-
-
 class _Listing(BaseModel):
     """`COMPLETE.json`."""
 
@@ -44,7 +40,8 @@ class _Listing(BaseModel):
 
     step: int
     metrics: dict[str, float]
-    files: dict[str, _File]
+    files: dict[str, StoredFile]
+    streams: dict[str, StoredFile] = {}  # beside the checkpoint
 
 
 class CheckpointError(Exception):
@@ -55,7 +52,8 @@ class CheckpointStore:
     """The checkpoints of a run and the registry of what they hold.
 
     A checkpoint is a folder `step-N` with two files for each registered part and `COMPLETE.json`,
-    which lists the files with their sizes and hashes and is written last.
+    which lists the files with their sizes and hashes and is written last. What ranks know of their
+    streams lies beside them, see `StreamFiles`.
     """
 
     def __init__(self, root: str, *, keep: int, best: BestConfig | None = None) -> None:
@@ -70,6 +68,8 @@ class CheckpointStore:
         self._keep = keep
         self._best = best
         self._parts: dict[str, Stateful] = {}
+        self._of_streams: OfStreams | None = None
+        self._stream_files = StreamFiles(storage.join(root, "streams"))
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -79,11 +79,27 @@ class CheckpointStore:
             raise ValueError(f"{name} is registered already")
         self._parts[name] = part
 
+    def register_streams(self, part: OfStreams) -> None:
+        """Make a part belong to every checkpoint of which each rank holds its own streams'."""
+        self._of_streams = part
+
+    def write_streams(self) -> dict[str, StoredFile]:
+        """Write what this rank knows of its streams, for a checkpoint to be saved. Any rank does.
+
+        None may call this before the last checkpoint has been written: files that no checkpoint
+        refers to are deleted with old ones.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        return self._stream_files.write(self._of_streams) if self._of_streams else {}
+
     def save(
         self,
         step: int,
         *,
         metrics: Mapping[str, float],
+        streams: Mapping[str, StoredFile] = MappingProxyType({}),
         alongside: Callable[[], None] = lambda: None,
     ) -> None:
         """Copy all parts, and write the copies while training goes on. One rank calls this.
@@ -93,6 +109,7 @@ class CheckpointStore:
         Args:
             step: the step after which it is.
             metrics: the last ones known, by which checkpoints are compared.
+            streams: what all ranks' `write_streams` returned.
             alongside: writes what a resumed run would not make again; the checkpoint counts only
                 when this has returned.
 
@@ -101,7 +118,9 @@ class CheckpointStore:
         """
         self.wait()
         parts = {name: snapshot(part.state_dict()) for name, part in self._parts.items()}
-        self._writing = self._writer.submit(self._write, step, parts, dict(metrics), alongside)
+        self._writing = self._writer.submit(
+            self._write, step, parts, dict(metrics), dict(streams), alongside
+        )
 
     def wait(self) -> None:
         """Return when the last checkpoint has been written, and older ones dropped.
@@ -118,6 +137,7 @@ class CheckpointStore:
         step: int,
         parts: dict[str, Snapshot],
         metrics: dict[str, float],
+        streams: dict[str, StoredFile],
         alongside: Callable[[], None],
     ) -> None:
         folder = self._folder(step)
@@ -125,9 +145,11 @@ class CheckpointStore:
         try:
             files = _write_parts(folder, parts)
             alongside()
-            listing = _Listing(step=step, metrics=metrics, files=files).model_dump_json(indent=1)
+            listing = _Listing(step=step, metrics=metrics, files=files, streams=streams)
             storage.write_file(
-                storage.join(folder, COMPLETE), listing.encode(), attempts=storage.PATIENT
+                storage.join(folder, COMPLETE),
+                listing.model_dump_json(indent=1).encode(),
+                attempts=storage.PATIENT,
             )
         except OSError:
             # A full disk has no room for half a checkpoint.
@@ -145,7 +167,7 @@ class CheckpointStore:
         damaged = []
         for step in self._completed():
             folder = self._folder(step)
-            fault = _fault(folder)
+            fault = self._fault(folder)
             if fault is None:
                 return step
             damaged.append(f"{folder}: {fault}")
@@ -163,11 +185,20 @@ class CheckpointStore:
         with folder_to_read(self._folder(step)) as folder:
             for name, part in self._parts.items():
                 part.load_state_dict(load_state(folder / name))
+        if self._of_streams is not None:
+            self._stream_files.load(self._of_streams, _listing(self._folder(step)).streams)
 
     def read(self, step: int, name: str) -> Any:
         """The state of one part in a checkpoint."""
         with folder_to_read(self._folder(step)) as folder:
             return load_state(folder / name)
+
+    def read_streams(self, step: int) -> dict[int, dict[str, Tensor]]:
+        """What a checkpoint knows of all streams."""
+        return {
+            int(name.partition("-")[0]): self._stream_files.read(name)
+            for name in _listing(self._folder(step)).streams
+        }
 
     def _folder(self, step: int) -> str:
         return storage.join(self._root, f"step-{step:010d}")
@@ -196,6 +227,24 @@ class CheckpointStore:
         except ValidationError:  # damaged
             return {}
 
+    def _fault(self, folder: str) -> str | None:
+        try:
+            listing = _listing(folder)
+        except (FileNotFoundError, ValidationError) as error:
+            return f"{COMPLETE} cannot be read: {error}"
+        files = {storage.join(folder, name): file for name, file in listing.files.items()}
+        files |= {self._stream_files.location(name): file for name, file in listing.streams.items()}
+        for location, expected in files.items():
+            name = storage.file_name(location)
+            size = storage.size_of(location)
+            if size is None:
+                return f"{name} is missing"
+            if size != expected.size:
+                return f"{name} has {size} bytes, not {expected.size}"
+            if storage.sha256_of(location) != expected.sha256:
+                return f"{name} has other contents than were written"
+        return None
+
     def _drop_old(self, step: int) -> None:
         completed = self._completed()
         # Later ones were passed over as damaged when the run was taken up.
@@ -206,33 +255,25 @@ class CheckpointStore:
             # First the claim, so that a removal cut short leaves no damaged checkpoint.
             storage.delete_file(storage.join(self._folder(other), COMPLETE))
             delete_folder(self._folder(other))
+        self._stream_files.keep_only(
+            name for other in self._completed() for name in self._streams_of(other)
+        )
+
+    def _streams_of(self, step: int) -> Iterable[str]:
+        try:
+            return _listing(self._folder(step)).streams
+        except ValidationError:  # damaged
+            return ()
 
 
-def _write_parts(folder: str, parts: dict[str, Snapshot]) -> dict[str, _File]:
+def _write_parts(folder: str, parts: dict[str, Snapshot]) -> dict[str, StoredFile]:
     with folder_to_fill(folder) as local:
         files = [file for name, part in parts.items() for file in part.save(local / name)]
         return {
-            file.name: _File(size=file.stat().st_size, sha256=storage.sha256_of(str(file)))
+            file.name: StoredFile(size=file.stat().st_size, sha256=storage.sha256_of(str(file)))
             for file in files
         }
 
 
 def _listing(folder: str) -> _Listing:
     return _Listing.model_validate_json(storage.read_file(storage.join(folder, COMPLETE)))
-
-
-def _fault(folder: str) -> str | None:
-    try:
-        listing = _listing(folder)
-    except (FileNotFoundError, ValidationError) as error:
-        return f"{COMPLETE} cannot be read: {error}"
-    for name, expected in listing.files.items():
-        file = storage.join(folder, name)
-        size = storage.size_of(file)
-        if size is None:
-            return f"{name} is missing"
-        if size != expected.size:
-            return f"{name} has {size} bytes, not {expected.size}"
-        if storage.sha256_of(file) != expected.sha256:
-            return f"{name} has other contents than were written"
-    return None

@@ -20,7 +20,7 @@ from pipeline.objectives.base import (
     PairLosses,
     PatchIndices,
 )
-from pipeline.pairs.weighting import PairWeighting, weighted_total
+from pipeline.pairs.weighting import PairWeighting, PairWeights, weighted_total
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
 from pipeline.training.gradient_cache import encode_in_parts, statistics_kept
@@ -44,8 +44,7 @@ class StepResult:
     total: Tensor  # scalar with gradient
     features: Tensor  # (V, B, D) without gradient
     losses: PairLosses
-    weights: Tensor  # (V, B)
-    arbitrated: bool = False  # whether there is an arbiter to give them
+    weights: PairWeights
 
 
 class Learner(nn.Module):
@@ -107,21 +106,30 @@ class Learner(nn.Module):
         """
         views = self.encode(batch)
         losses = self.objective(replace(views, progress=progress, step_seed=step_seed))
-        weights = self.pairs.weights(losses, global_views=views.global_views, epoch=batch.epoch)
+        weights = self.pairs.weights(
+            losses,
+            global_views=views.global_views,
+            epoch=batch.epoch,
+            sample_id=batch.sample_id,
+        )
         return StepResult(
             total=weighted_total(losses, weights),
             features=views.features.detach(),
             losses=losses,
             weights=weights,
-            arbitrated=self.pairs.arbiter is not None,
         )
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, batch: LearnerBatch, result: StepResult, progress: float) -> None:
         """Move what follows the weights, once they are updated. Every rank calls this.
 
         Args:
+            batch: of the step.
+            result: of the step.
             progress: as the step was given it.
         """
+        self.pairs.remember(
+            result.losses, result.weights, epoch=batch.epoch, sample_id=batch.sample_id
+        )
         if self.twin and self.objective.ema:
             self.twin.follow(self.encoder, self.objective.ema.momentum(progress))
         self.objective.after_step(progress)

@@ -40,6 +40,7 @@ from pipeline.training.run_folder import RunFolder
 from pipeline.training.snapshots import Snapshots
 from pipeline.training.step_metrics import step_metrics
 from pipeline.training.stops import unknown_metric
+from pipeline.training.stream_files import StoredFile
 from pipeline.training.trace import Trace
 
 
@@ -84,6 +85,14 @@ class TrainingLoop:
         )
         self._store.register("optimization", self._optimization)
         self._store.register("data", self._data)
+        self.learner.pairs.own(
+            {stream: self._plan.bounds(stream) for stream in self._streams},
+            epochs=-(-self._total_steps // self._plan.steps_per_epoch),
+            device=device,
+        )
+        self._store.register("pairs", self.learner.pairs)
+        if self.learner.pairs.history is not None:
+            self._store.register_streams(self.learner.pairs.history)
         self._journal = Journal(folder.journal) if collectives.rank() == 0 else None
         alarm = CollapseAlarm()
         self._store.register("collapse", alarm)
@@ -254,7 +263,9 @@ class TrainingLoop:
         self._guards.check_finite()
         if self._trace:
             self._trace.flush()
+        self._store.wait()
         self._data.collect(assembler)
+        streams = self._write_streams()
         self._guards.check_budget(self._data.ledger())
         best = self._recipe.train.checkpoint.best
         if best and self._metrics and best.metric not in self._metrics:
@@ -264,8 +275,18 @@ class TrainingLoop:
             self._store.save(
                 step,
                 metrics=self._metrics,
+                streams=streams,
                 alongside=partial(self._save_records, self._data.ledger()),
             )
+
+    def _write_streams(self) -> dict[str, StoredFile]:
+        """Every rank writes what it knows of its streams; the files of all."""
+        own = {name: file.model_dump() for name, file in self._store.write_streams().items()}
+        return {
+            name: StoredFile(**file)
+            for of_rank in collectives.gather_json(own)
+            for name, file in of_rank.items()
+        }
 
     def _save_records(self, ledger: list[LedgerEntry]) -> None:
         """Bring to storage what a resumed run would not write again."""

@@ -185,7 +185,7 @@ class Optimization:
         if (most := self._config.optimizer.clip_norm) is not None:
             nn.utils.clip_grads_with_norm_(self.learner.parameters(), most, self.gradient_norm)
         self._optimizer.step()
-        self.learner.after_step(self.progress)
+        self.learner.after_step(batch, result, self.progress)
         self.step_count += 1
         return result
 

@@ -32,8 +32,7 @@ def step_metrics(result: StepResult, objective: Objective, progress: float) -> d
         found |= pair_signs(
             projections, negative_weights=partial(objective.negative_weights, progress=progress)
         )
-    if result.arbitrated:
-        found |= weight_signs(result.weights)
+    found |= weight_signs(result.weights)
     local = {name: float(value.detach()) for name, value in found.items()}
     everyone = collectives.gather_json(local)
     return {name: _over_ranks(name, [rank[name] for rank in everyone]) for name in local}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.composite import CompositeConfig
-from pipeline.pairs.weighting import weighted_total
+from pipeline.pairs.weighting import PairWeights, weighted_total
 from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise, total
 
 pytestmark = pytest.mark.fast
@@ -115,7 +115,7 @@ def test_a_sample_without_weight_has_no_pull(name: str) -> None:
     views = encoded(noise(2, BATCH, 6).requires_grad_())
     weights = torch.ones(2, BATCH, dtype=torch.float64)
     weights[:, 3] = 0
-    weighted_total(objective(views), weights).backward()
+    weighted_total(objective(views), PairWeights(total=weights)).backward()
     pulls = views.features.grad.abs().sum(dim=(0, 2))
     assert [sample for sample, pull in enumerate(pulls) if not pull] == [3]
 

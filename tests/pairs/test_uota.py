@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.objectives.base import PairLosses
 from pipeline.pairs.config import PairsConfig
 from pipeline.pairs.uota import UOTA, UOTAConfig, softmax_over_ranks, squared_distances
-from pipeline.pairs.weighting import weight_signs, weighted_total
+from pipeline.pairs.weighting import PairWeights, weight_signs, weighted_total
 from tests.objectives.cases import build, noise
 
 pytestmark = pytest.mark.fast
@@ -206,7 +206,7 @@ def test_no_gradient_flows_through_weights() -> None:
     losses = PairLosses(loss=loss, evidence=loss.mean(0), projections=projections)
     weights = arbiter().weights(losses.projections, global_views=2)
     assert not weights.requires_grad
-    weighted_total(losses, weights).backward()
+    weighted_total(losses, PairWeights(total=weights)).backward()
     assert projections.grad is None
     assert loss.grad is not None
     torch.testing.assert_close(loss.grad, weights / 100)
@@ -218,7 +218,8 @@ def test_before_its_start_all_pairs_weigh_1() -> None:
     )
     losses = PairLosses(loss=noise(2, 9), evidence=noise(9), projections=noise(2, 9, 4))
     for epoch in range(6):
-        weights = pairs.weights(losses, global_views=2, epoch=epoch)
+        found = pairs.weights(losses, global_views=2, epoch=epoch, sample_id=torch.arange(9))
+        weights = found.total
         assert weights.shape == (2, 9)
         assert bool((weights == 1).all()) == (epoch < 3)
 
@@ -229,7 +230,8 @@ def test_before_its_start_all_pairs_weigh_1() -> None:
 def test_the_effective_share_says_how_many_views_count(
     weights: list[list[float]], share: float
 ) -> None:
-    found = weight_signs(torch.tensor(weights))
+    given = torch.tensor(weights)
+    found = weight_signs(PairWeights(total=given, arbitrated=given))
     assert found["arbiter_effective_share"].item() == pytest.approx(share)
     assert found["arbiter_weight_least"] == min(weights[0])
     assert found["arbiter_weight_most"] == max(weights[0])

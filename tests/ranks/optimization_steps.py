@@ -35,6 +35,12 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
         total_steps=2 * len(views),
         device=torch.device("cpu"),
     )
+    share = recipe.train.global_batch // collectives.world_size()
+    optimization.learner.pairs.own(
+        {collectives.rank(): (share * collectives.rank(), share * (collectives.rank() + 1))},
+        epochs=len(views),
+        device=torch.device("cpu"),
+    )
     feed = Feed(recipe, grid=optimization.learner.objective.grid, device=torch.device("cpu"))
     losses, weights, terms, gradients = [], [], [], []
     for number, share in enumerate(views):
@@ -48,7 +54,7 @@ def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:
         )
         result = optimization.step(feed.batch(batch, step=number))
         losses.append(result.losses.loss.detach())
-        weights.append(result.weights)
+        weights.append(result.weights.total)
         terms.append({name: value.detach() for name, value in result.losses.terms.items()})
         gradients.append(
             {

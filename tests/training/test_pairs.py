@@ -31,32 +31,44 @@ VIT = {
     "args": {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
 }
 STEPS = 3
-FROM_THE_SECOND_STEP = {"arbiter": {"kind": "uota", "temperature": 0.5, "start_epoch": 1}}
+UOTA = {"arbiter": {"kind": "uota", "temperature": 0.5, "start_epoch": 1}}
 SIMCLR = {"kind": "simclr", "projector": [16, 3]}  # fewer dimensions than samples
 LEJEPA = {"kind": "lejepa", "slices": 16, "projector": [16, 4]}
+DBPM = {"miner": {"kind": "dbpm", "warm_up": 1, "noisy": 0.5, "faulty": 0.5}}
 PARTS = [{"objective": SIMCLR}, {"objective": {"kind": "barlow", "projector": [16, 2]}}]
-CASES: dict[str, tuple[dict[str, Any], int]] = {
-    "simclr": (SIMCLR, 2),
-    "lejepa": (LEJEPA, 4),
-    "composite": ({"kind": "composite", "parts": PARTS}, 2),
+CMIM = {"kind": "cmim", "width": 4, "decoder": {"kind": "conv", "channels": [8, 8]}}
+CASES: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
+    "simclr": (SIMCLR, 2, UOTA),
+    "lejepa": (LEJEPA, 4, UOTA),
+    "composite": ({"kind": "composite", "parts": PARTS}, 2, UOTA),
+    "simclr, mined": (SIMCLR, 2, DBPM),
+    "lejepa, both": (LEJEPA, 4, DBPM | UOTA | {"normalize": True, "most": 1.5}),
+    "cmim, mined": (CMIM, 1, DBPM),
+}
+SIGNS = {
+    "arbiter": ["arbiter_weight_least", "arbiter_weight_most", "arbiter_effective_share"],
+    "miner": [
+        *("miner_weight_least", "miner_weight_most", "miner_effective_share"),
+        "miner_bad_share",
+    ],
 }
 
 
 def recipe(
     name: str,
     *,
-    pairs: dict[str, Any] | None = FROM_THE_SECOND_STEP,
+    weighed: bool = True,
     encoder: dict[str, Any] = ENCODER,
     **train: Any,
 ) -> Recipe:
-    section, views = CASES[name]
+    section, views, pairs = CASES[name]
     return Recipe.model_validate(
         {
             "data": {"shards": "unused"},
             "views": {"size": 32, "count": views},
             "encoder": encoder,
             "objective": section,
-            "pairs": pairs,
+            "pairs": pairs if weighed else None,
             "train": {
                 "epochs": 1,
                 "global_batch": BATCH,
@@ -108,11 +120,8 @@ def test_two_processes_weigh_as_one(
             )
             assert (ours - theirs).norm() < 1e-6 * theirs.norm()
         assert rank["metrics"] == pytest.approx(expected["metrics"], rel=1e-5, abs=1e-6)
-        assert {key for key in rank["metrics"] if key.startswith("arbiter")} == {
-            "arbiter_weight_least",
-            "arbiter_weight_most",
-            "arbiter_effective_share",
-        }
+        signs = {key for key in rank["metrics"] if key.startswith(("arbiter_", "miner_"))}
+        assert signs == {sign for part in CASES[name][2] for sign in SIGNS.get(part, ())}
         for key, value in expected["state"].items():
             torch.testing.assert_close(rank["state"][key], value, rtol=1e-7, atol=1e-9)
 
@@ -149,27 +158,27 @@ def step_of(checked: Recipe, views: Tensor, *, epoch: int) -> tuple[Any, dict[st
 
 def test_the_total_is_that_of_the_weighed_losses(views: Tensor) -> None:
     result, metrics = step_of(recipe("lejepa"), views, epoch=1)
-    expected = (result.weights * result.losses.loss).mean() + result.losses.terms["sigreg"]
+    expected = (result.weights.total * result.losses.loss).mean() + result.losses.terms["sigreg"]
     torch.testing.assert_close(result.total, expected)
     assert metrics["loss"] == pytest.approx(expected.item())
-    assert result.weights.shape == (4, BATCH)
-    assert not torch.allclose(result.weights[0], result.weights[1])
-    assert metrics["arbiter_weight_least"] == result.weights.min()
-    assert metrics["arbiter_weight_most"] == result.weights.max()
+    assert result.weights.total.shape == (4, BATCH)
+    assert not torch.allclose(result.weights.total[0], result.weights.total[1])
+    assert metrics["arbiter_weight_least"] == result.weights.total.min()
+    assert metrics["arbiter_weight_most"] == result.weights.total.max()
     assert 0 < metrics["arbiter_effective_share"] < 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_weights_are_float32(views: Tensor, precision: str) -> None:
     result, _ = step_of(recipe("simclr", precision=precision), views, epoch=1)
-    assert result.weights.dtype == torch.float32
-    assert result.weights.mean().item() == pytest.approx(1, abs=1e-5)
-    assert torch.equal(result.weights[0], result.weights[1])
+    assert result.weights.total.dtype == torch.float32
+    assert result.weights.total.mean().item() == pytest.approx(1, abs=1e-5)
+    assert torch.equal(result.weights.total[0], result.weights.total[1])
 
 
 def test_before_the_start_a_step_is_that_without_an_arbiter(views: Tensor) -> None:
     with_arbiter, metrics = step_of(recipe("simclr"), views, epoch=0)
-    without, plain = step_of(recipe("simclr", pairs=None), views, epoch=0)
+    without, plain = step_of(recipe("simclr", weighed=False), views, epoch=0)
     assert torch.equal(with_arbiter.total, without.total)
     added = {"arbiter_weight_least", "arbiter_weight_most", "arbiter_effective_share"}
     assert metrics == plain | dict.fromkeys(added, 1.0)
@@ -177,8 +186,7 @@ def test_before_the_start_a_step_is_that_without_an_arbiter(views: Tensor) -> No
 
 def test_an_arbiter_adds_nothing_to_the_state() -> None:
     with_arbiter, without = (
-        build_learner(recipe("simclr", pairs=pairs)).state_dict()
-        for pairs in (FROM_THE_SECOND_STEP, None)
+        build_learner(recipe("simclr", weighed=weighed)).state_dict() for weighed in (True, False)
     )
     assert with_arbiter.keys() == without.keys()
 

@@ -1,0 +1,83 @@
+"""What is remembered of every sample from epoch to epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class SampleHistory:
+    """Running sums of the samples of some streams, at most 11 bytes for each.
+
+    A stream's samples have consecutive ids. Its part of the state goes wherever the stream does, so
+    that any number of ranks can take it up.
+    """
+
+    def __init__(self, ranges: Mapping[int, tuple[int, int]], *, device: torch.device) -> None:
+        """Remember nothing yet.
+
+        Args:
+            ranges: by stream the first id, and the one after the last; in the order in which a
+                batch has them.
+            device: where sums are kept, and sample ids come from.
+        """
+        self._streams = list(ranges)
+        lows = [low for low, _ in ranges.values()]
+        lengths = [high - low for low, high in ranges.values()]
+        starts = [sum(lengths[:number]) for number in range(len(lengths))]
+        self._places = dict(zip(ranges, zip(starts, lengths, strict=True), strict=True))
+        by_id = sorted(range(len(lows)), key=lambda number: lows[number])
+        self._lows = torch.tensor([lows[n] for n in by_id], device=device)
+        self._shifts = torch.tensor([starts[n] - lows[n] for n in by_id], device=device)
+        count = sum(lengths)
+        self.losses = torch.zeros(count, device=device)
+        """Sums of what the miner sees, float32."""
+        self.seen = torch.zeros(count, dtype=torch.int16, device=device)
+        """How often."""
+        self.verdicts = torch.zeros(count, dtype=torch.uint8, device=device)
+        """The miner's of this epoch."""
+        self.weights = torch.zeros(count, device=device)
+        """Sums of the arbiter's weights, float32."""
+
+    def places(self, sample_id: Tensor) -> Tensor:
+        """Where samples (B,) int64 of these streams are in the sums; (B,) int64."""
+        source = torch.bucketize(sample_id, self._lows, right=True) - 1
+        return sample_id + self._shifts[source]
+
+    def add(self, places: Tensor, *, losses: Tensor, weights: Tensor | None) -> None:
+        """Remember a step; all (B,), a place may come twice."""
+        self.losses.index_add_(0, places, losses.to(self.losses))
+        self.seen.index_add_(0, places, torch.ones_like(places, dtype=torch.int16))
+        if weights is not None:
+            self.weights.index_add_(0, places, weights.to(self.weights))
+
+    def by_stream(self, values: Tensor) -> list[Tensor]:
+        """The parts (n,) of the streams, in their order, of values of all places."""
+        return [values[start : start + length] for start, length in self._places.values()]
+
+    def stream_state(self, stream: int) -> dict[str, Tensor]:
+        """All that is known of a stream's samples."""
+        start, length = self._places[stream]
+        return {name: values[start : start + length] for name, values in self._sums().items()}
+
+    def load_stream_state(self, stream: int, state: Mapping[str, Any]) -> None:
+        """Take up what is known of a stream's samples."""
+        start, length = self._places[stream]
+        for name, values in self._sums().items():
+            values[start : start + length] = state[name]
+
+    @property
+    def streams(self) -> Sequence[int]:
+        """Whose samples they are."""
+        return self._streams
+
+    def _sums(self) -> dict[str, Tensor]:
+        return {
+            "losses": self.losses,
+            "seen": self.seen,
+            "verdicts": self.verdicts,
+            "weights": self.weights,
+        }
