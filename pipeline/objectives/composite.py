@@ -108,6 +108,7 @@ class Composite(Objective):
         self._weights = list(weights)
         self.capabilities = _common([part.capabilities for part in objectives])
         self.ema = next((part.ema for part in objectives if part.ema), None)
+        self.reconstructs = any(part.reconstructs for part in objectives)
 
     @property
     def parts(self) -> Sequence[Objective]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,12 +12,12 @@ from torch.nn import functional as F
 
 from pipeline.data import storage
 from pipeline.data.first_views import FirstImages, first_batch
-from pipeline.data.slice_reader import SliceReader
 from pipeline.encoders.backbone import build_backbone
 from pipeline.encoders.patches import encode_patches, patch_grid
 from pipeline.recipe import Recipe
 from pipeline.registry.package import WEIGHTS_FILE
-from pipeline.registry.report.facts import FirstMasks, FirstViews, PatchSimilarity
+from pipeline.registry.report.facts import FirstMasks, PatchSimilarity
+from pipeline.training.picture_facts import NO_ENCODER_YET, FirstSamples, or_reason
 from pipeline.training.run_folder import RunFolder
 from pipeline.views.arrays import Floats, Ints, Pixels
 from pipeline.views.blocks import Grid
@@ -27,19 +25,8 @@ from pipeline.views.masks import PatchMasks, draw_masks
 from pipeline.views.opencv import render_probe_view
 from pipeline.views.parameters import ImageViews
 
-_T = TypeVar("_T")
-
 _SHOWN = 6
 _AFFORDED = 1e11  # operations, about two seconds of a core: six images of a ViT-S, one of a ViT-L
-
-
-@dataclass(frozen=True, kw_only=True)
-class FirstSamples:
-    """The samples that a run's order begins with."""
-
-    reader: SliceReader
-    images: FirstImages
-    views: FirstViews
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,27 +52,18 @@ def patch_facts(
         return PatchFacts()
     if isinstance(first, str):
         return PatchFacts(masks=first, similarity=first)
-    encoder = _or_reason(lambda: _without_weights(recipe), "the encoder cannot be built")
+    encoder = or_reason(lambda: _without_weights(recipe), "the encoder cannot be built")
     if isinstance(encoder, str):
         return PatchFacts(masks=encoder, similarity=encoder)
     if not finished:
-        similarity: PatchSimilarity | str = "the run has no encoder yet; it is made when it ends."
+        similarity: PatchSimilarity | str = NO_ENCODER_YET
     else:
-        similarity = _or_reason(
+        similarity = or_reason(
             lambda: _similarity(recipe, first.images, encoder, folder),
             "the run's encoder cannot be read or run",
         )
-    masks = _or_reason(lambda: _masks(recipe, first, encoder), "drawing them failed")
+    masks = or_reason(lambda: _masks(recipe, first, encoder), "drawing them failed")
     return PatchFacts(masks=masks, similarity=similarity)
-
-
-def _or_reason(make: Callable[[], _T], failed: str) -> _T | str:
-    """What is made, or why it could not be: no page is lost for a picture."""
-    try:
-        return make()
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return f"{failed}. {reason}"
 
 
 def _without_weights(recipe: Recipe) -> nn.Module:

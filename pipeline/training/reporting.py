@@ -20,8 +20,10 @@ from pipeline.recipe import Recipe
 from pipeline.registry.journal import records
 from pipeline.registry.report.facts import FirstViews, Ledger, RunFacts
 from pipeline.registry.report.page import render_page
+from pipeline.training.autoencoder_facts import AutoencoderFacts, autoencoder_facts
 from pipeline.training.length import stream_plan
-from pipeline.training.patch_facts import FirstSamples, PatchFacts, patch_facts
+from pipeline.training.patch_facts import PatchFacts, patch_facts
+from pipeline.training.picture_facts import FirstSamples
 from pipeline.training.run_folder import RunFolder, read_json
 
 log = logging.getLogger(__name__)
@@ -99,9 +101,11 @@ def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] |
     identity = read_json(folder.identity)["identity"]
     failures = read_json(folder.failure) if storage.exists(folder.failure) else []
     first = _first_samples(recipe, fingerprint=identity["data fingerprint"])
-    patches = (
-        patch_facts(recipe, first, folder, finished=result is not None) if recipe else PatchFacts()
-    )
+    finished = result is not None
+    patches, autoencoder = PatchFacts(), AutoencoderFacts()
+    if recipe is not None:
+        patches = patch_facts(recipe, first, folder, finished=finished)
+        autoencoder = autoencoder_facts(recipe, first, folder, finished=finished)
     return RunFacts(
         name=folder.name,
         identity=identity,
@@ -110,6 +114,9 @@ def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] |
         views=first if isinstance(first, str) else first.views,
         masks=patches.masks,
         similarity=patches.similarity,
+        reconstructions=autoencoder.reconstructions,
+        prior_samples=autoencoder.prior_samples,
+        interpolations=autoencoder.interpolations,
         result=result,
         ledger=_ledger(folder),
         failures=[str(Problem(**problem)) for problem in failures],

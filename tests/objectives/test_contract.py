@@ -188,6 +188,12 @@ def test_a_composite_is_the_weighted_sum_of_its_parts() -> None:
     assert composite.ema == composite.parts[1].ema
 
 
+def test_a_composite_is_given_images_where_a_part_reconstructs() -> None:
+    simclr, cmim = ({"objective": OBJECTIVES[name]} for name in ("simclr", "cmim"))
+    assert build({"kind": "composite", "parts": [simclr, cmim]}).reconstructs
+    assert not build({"kind": "composite", "parts": [simclr, simclr]}).reconstructs
+
+
 def test_parts_of_one_kind_are_told_apart() -> None:
     part = {"objective": {"kind": "simclr", "projector": [4]}}
     config = CompositeConfig(kind="composite", parts=[part, part])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +12,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from pipeline.registry.report.facts import FirstViews, Ledger, RunFacts
+from pipeline.registry.report.facts import FirstViews, Ledger, Pixels, RunFacts
 from pipeline.registry.report.heading import heading
 from pipeline.registry.report.page import render_page
 from pipeline.registry.report.section import Section
@@ -76,6 +79,13 @@ class Page(HTMLParser):
 
     def words(self, section: str = "") -> str:
         return " ".join(self.text[section].split())
+
+
+def pictures(page: Page) -> list[Pixels]:
+    """The PNGs of a page, in order."""
+    prefix = "data:image/png;base64,"
+    sources = [r.removeprefix(prefix) for r in page.references if r.startswith(prefix)]
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(s)))) for s in sources]
 
 
 def metrics(step: int, **values: float) -> dict[str, Any]:

@@ -43,7 +43,8 @@ pytestmark = pytest.mark.fast
 
 def test_the_page_has_every_section_and_refers_to_nothing_outside_it() -> None:
     found = usual_page()
-    assert len(SECTIONS) - 2 == len(found.text) - 1  # this run masks nothing
+    of_others = 2 + 3  # this run masks nothing, and has no autoencoder
+    assert len(SECTIONS) - of_others == len(found.text) - 1
     assert list(found.text)[1:] == ["curves", "probes", "panel", "views", "samples", "recipe"]
     assert found.references
     assert [r for r in found.references if not r.startswith(("#", "data:"))] == []
@@ -91,7 +92,7 @@ def test_curves_tell_the_journal_and_where_training_was_taken_up_again() -> None
     assert "taken up again, at step 40." in curves
     assert "Loss over steps; value 2 at the end" in found.labels
     assert "Waiting for data over steps; value 25 at the end" in found.labels
-    assert "The objective's own figures temperature" in curves
+    assert "The objective's own figures Temperature" in curves
     assert not {"epoch", "quarantined"} & set(curves.split())
 
 
@@ -118,6 +119,52 @@ def test_what_pairs_do_is_drawn_with_its_scale() -> None:
         "the end"
     ) in found.labels
     assert "own figures" not in found.words()
+
+
+CODES = {
+    "reconstruction": 250.0,
+    "log_posterior": 180.5,
+    "log_prior": -60.25,
+    "log_scale": -4.5,
+    "contrast": 0.25,
+    "contrast_push": 2.5,
+    "temperature": 0.125,
+    "model_samples": -2500.0,
+}
+
+
+def test_figures_of_codes_are_drawn_with_what_they_mean() -> None:
+    """Of a run with one view, which has no pairs."""
+    records = [training(0), *(metrics(s, loss=1, **CODES) for s in (10, 20))]
+    found = part(curves_section, records=records)
+    _, _, own = found.words().partition("The objective's own figures ")
+    for title, about in {
+        "Temperature": "",
+        "Reconstruction": "Even a perfect decoder's is not 0.",
+        "Log-densities of codes": "it grows as posteriors get narrow",
+        "Log-scale of posteriors": "at log_scale_least they can get no narrower",
+        "Contrast of codes": "at 0.69, log 2, all are alike",
+        "Push of the contrast": "at 0 the contrast changes nothing",
+        "The model's own samples": "0 until the warm-up is over",
+    }.items():
+        assert title in own
+        assert about in own
+    assert (
+        "Log-densities of codes over steps; posterior 180.5 at the end, prior -60.25 at the end"
+        in found.labels
+    )
+    assert found.tags.count("svg") == 1 + len(CODES) - 1  # the loss; two are in one chart
+    for pairs in ("Distance of pairs", "Uniformity of projections", "Negatives"):
+        assert pairs not in found.words()
+
+
+def test_figures_of_a_composite_s_parts_have_their_part_in_the_title() -> None:
+    values = {"cmim/log_scale": -4.5, "simclr/temperature": 0.5, "simclr/novelty": 1.0}
+    records = [training(0), *(metrics(s, loss=1, **values) for s in (10, 20))]
+    found = part(curves_section, records=records)
+    for title in ("Log-scale of posteriors, cmim", "Temperature, simclr", "simclr/novelty"):
+        assert title in found.words()
+    assert found.tags.count("svg") == 4
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import replace
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
-from PIL import Image
 
 from pipeline.registry.report.facts import FirstMasks, PatchSimilarity, Pixels
 from pipeline.registry.report.masks import BLOCK_COLOURS, HIDDEN, masks_section
@@ -18,7 +15,7 @@ from pipeline.registry.report.page import render_page
 from pipeline.registry.report.patches import edge_of, grown, over_patches, patch_tile
 from pipeline.registry.report.similarity import heat_map, scale_start, similarity_section
 from pipeline.views.masks import MultiBlockConfig, PatchMasks, draw_masks
-from tests.registry.report_facts import SCRIPT, Page, facts, part
+from tests.registry.report_facts import SCRIPT, Page, facts, part, pictures
 
 pytestmark = pytest.mark.fast
 
@@ -48,12 +45,6 @@ def similarity(cosines: np.ndarray, queries: tuple[int, ...] = (36, 9)) -> Patch
 
 def noise(count: int) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
-
-
-def pictures(page: Page) -> list[Pixels]:
-    prefix = "data:image/png;base64,"
-    sources = [r.removeprefix(prefix) for r in page.references if r.startswith(prefix)]
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(s)))) for s in sources]
 
 
 def tiles(picture: Pixels) -> list[Pixels]:

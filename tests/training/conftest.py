@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.registry.report.facts import RunFacts
+from pipeline.training import reporting
 from pipeline.training.plan import checked_recipe
 
 Checker = Callable[..., dict[str, str]]
@@ -26,3 +28,17 @@ def problems(recipe: Path) -> Checker:
         return found
 
     return check
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[RunFacts]:
+    """What pages were drawn from, and they are drawn."""
+    found: list[RunFacts] = []
+    render = reporting.render_page
+
+    def noting(facts: RunFacts) -> str:
+        found.append(facts)
+        return render(facts)
+
+    monkeypatch.setattr(reporting, "render_page", noting)
+    return found

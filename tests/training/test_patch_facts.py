@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from pipeline.encoders.patches import encode_patches
 from pipeline.recipe import Recipe
 from pipeline.registry.package import PackagedEncoder
 from pipeline.registry.report.facts import FirstMasks, PatchSimilarity, RunFacts
-from pipeline.training import patch_facts, reporting
+from pipeline.training import patch_facts
 from pipeline.training.data_state import DataState
 from pipeline.training.feed import Feed
 from pipeline.training.length import stream_plan
@@ -101,20 +100,6 @@ def finished(
     identity = read_json(folder.identity)["identity"]
     package_encoder(recipe, folder, identity, {}, into=Path(folder.package))
     return recipe, folder
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[RunFacts]]:
-    """What pages were drawn from."""
-    found: list[RunFacts] = []
-    render = reporting.render_page
-
-    def noting(facts: RunFacts) -> str:
-        found.append(facts)
-        return render(facts)
-
-    monkeypatch.setattr(reporting, "render_page", noting)
-    return found
 
 
 def test_the_report_of_a_masked_run_shows_masks_and_similar_patches(

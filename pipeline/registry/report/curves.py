@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -87,15 +87,59 @@ _CHARTS = (
         "Those as near as the sample's own other view may be of the same sort.",
     ),
 )
+_OWN_CHARTS = (
+    _Chart(title="Temperature", ylabel="temperature", names=("temperature",)),
+    _Chart(
+        title="Reconstruction",
+        ylabel="-log p(x | z), nats",
+        names=("reconstruction",),
+        about="How unlikely images are by codes drawn for them: over all values of an image, or "
+        "per value with reduction: mean. Even a perfect decoder's is not 0.",
+    ),
+    _Chart(
+        title="Log-densities of codes",
+        ylabel="nats",
+        names=("log_posterior", "log_prior"),
+        labels=("posterior", "prior"),
+        about="Of codes by the posterior that they are drawn from, log q(z | x): it grows as "
+        "posteriors get narrow; and by the prior N(0, I): it falls as codes move away from 0.",
+    ),
+    _Chart(
+        title="Log-scale of posteriors",
+        ylabel="log-scale",
+        names=("log_scale",),
+        about="Of the deviations of codes, mean over dimensions: at 0 they are as wide as the "
+        "prior, and at log_scale_least they can get no narrower.",
+    ),
+    _Chart(
+        title="Contrast of codes",
+        ylabel="-log p(k = 1 | x, z)",
+        names=("contrast",),
+        from_zero=True,
+        about="Near 0 every code is told from those of other images; at 0.69, log 2, all are "
+        "alike.",
+    ),
+    _Chart(
+        title="Push of the contrast",
+        ylabel="(1 - p) / temperature",
+        names=("contrast_push",),
+        from_zero=True,
+        about="Size of its gradient by the cosines of a code with the others: at 0 the contrast "
+        "changes nothing.",
+    ),
+    _Chart(
+        title="The model's own samples",
+        ylabel="weighted loss",
+        names=("model_samples",),
+        about="Part of the loss that is over samples of the decoder; 0 until the warm-up is over.",
+    ),
+)
 _NOT_DRAWN = {"epoch", "quarantined", "evaluation_share"}
 
 
 def curves_section(run: RunFacts) -> Section:
     """A chart for each figure that the journal has, those of the objective last."""
-    own = [
-        _Chart(title=name, ylabel=name.replace("_", " "), names=(name,))
-        for name in sorted(run.metrics.keys() - _NOT_DRAWN - {n for c in _CHARTS for n in c.names})
-    ]
+    own = _own_charts(run.metrics.keys() - _NOT_DRAWN - {n for c in _CHARTS for n in c.names})
     body = rendered(
         "curves.html",
         charts=[*_drawn(run, _CHARTS)],
@@ -103,6 +147,24 @@ def curves_section(run: RunFacts) -> Section:
         resumed_at=run.resumed_at,
     )
     return Section(anchor="curves", title="Curves", body=body)
+
+
+def _own_charts(names: Set[str]) -> list[_Chart]:
+    """Of an objective's figures: known ones, of each part of a composite one, and then others."""
+    parts = sorted({name.rpartition("/")[0] for name in names})
+    known = [_of_part(chart, part) for part in parts for chart in _OWN_CHARTS]
+    others = names - {name for chart in known for name in chart.names}
+    return known + [
+        _Chart(title=name, ylabel=name.replace("_", " "), names=(name,)) for name in sorted(others)
+    ]
+
+
+def _of_part(chart: _Chart, part: str) -> _Chart:
+    """The same chart of a composite's part, whose figures have its name before theirs."""
+    if not part:
+        return chart
+    names = tuple(f"{part}/{name}" for name in chart.names)
+    return replace(chart, title=f"{chart.title}, {part}", names=names)
 
 
 def _drawn(run: RunFacts, charts: Sequence[_Chart]) -> Iterator[tuple[_Chart, Markup, list[str]]]:

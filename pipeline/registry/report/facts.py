@@ -77,6 +77,39 @@ class PatchSimilarity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reconstructions:
+    """What a finished run's decoder makes of the posterior means of its first samples.
+
+    C is 3, or 1 where the decoder gives the mean of an image's channels.
+    """
+
+    sample_ids: list[int]
+    images: Pixels  # (n, S, S, 3) uint8, as the encoder saw them
+    means: Pixels  # (n, S, S, C) uint8 of p(x | z), cut off below 0 and above 1
+    nats: Floats  # (n,) -log p(x | z), summed over an image's values
+    least_nats: Floats  # (n,) the same of a decoder whose means are the images
+    likelihood: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorSamples:
+    """What a finished run's decoder makes of codes that are drawn from N(0, I)."""
+
+    width: int  # D of the codes
+    seed: int  # that they are drawn by
+    means: Pixels  # (n, S, S, C) uint8, as of reconstructions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolations:
+    """What a finished run's decoder makes of codes on the way from one sample's to another's."""
+
+    sample_ids: list[tuple[int, int]]  # of each path's two ends
+    images: Pixels  # (n, 2, S, S, 3) uint8, of the ends
+    means: Pixels  # (n, T, S, S, C) uint8, from the reconstruction of one end to the other's
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """Everything that a report tells of one run."""
 
@@ -87,6 +120,9 @@ class RunFacts:
     views: FirstViews | str  # or why there are none
     masks: FirstMasks | str | None = None  # None: the run masks nothing
     similarity: PatchSimilarity | str | None = None  # None: the run masks nothing
+    reconstructions: Reconstructions | str | None = None  # None: the run has no autoencoder
+    prior_samples: PriorSamples | str | None = None  # None: the run has no autoencoder
+    interpolations: Interpolations | str | None = None  # None: the run has no autoencoder
     result: Mapping[str, Any] | None = None  # of a finished run
     ledger: Ledger | None = None
     failures: Sequence[str] = field(default=())  # what stopped the run, if it was a mistake

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pipeline.registry.report.curves import curves_section
 from pipeline.registry.report.facts import RunFacts
 from pipeline.registry.report.heading import heading
+from pipeline.registry.report.interpolations import interpolations_section
 from pipeline.registry.report.masks import masks_section
 from pipeline.registry.report.panel import panel_section
+from pipeline.registry.report.prior_samples import prior_samples_section
 from pipeline.registry.report.probes import probes_section
 from pipeline.registry.report.recipe import recipe_section
+from pipeline.registry.report.reconstructions import reconstructions_section
 from pipeline.registry.report.samples import samples_section
 from pipeline.registry.report.section import Section, rendered
 from pipeline.registry.report.similarity import similarity_section
@@ -23,6 +26,9 @@ SECTIONS: tuple[Callable[[RunFacts], Section | None], ...] = (
     views_section,
     masks_section,
     similarity_section,
+    reconstructions_section,
+    prior_samples_section,
+    interpolations_section,
     samples_section,
     recipe_section,
 )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.registry.report.facts import Pixels
-from pipeline.registry.report.pictures import beside, opaque, png_text
+from pipeline.registry.report.pictures import beside, opaque, png_text, tile
 from pipeline.views.arrays import Bools, Ints
 from pipeline.views.blocks import Grid
 
@@ -30,13 +30,16 @@ class Triple:
     png: str
     width: int
     height: int
+    figures: str = ""  # of the sample, for its caption
 
 
-def triple(sample_id: int, pictures: Iterable[Pixels]) -> Triple:
+def triple(sample_id: int, pictures: Iterable[Pixels], *, figures: str = "") -> Triple:
     """Pictures (height, width, 3) of a sample, side by side."""
     whole = beside([opaque(picture) for picture in pictures], _GAP)
     height, width, _ = whole.shape
-    return Triple(sample_id=sample_id, png=png_text(whole), width=width, height=height)
+    return Triple(
+        sample_id=sample_id, png=png_text(whole), width=width, height=height, figures=figures
+    )
 
 
 def patch_tile(view: Pixels, grid: Grid) -> Pixels:
@@ -44,10 +47,8 @@ def patch_tile(view: Pixels, grid: Grid) -> Pixels:
 
     A small view has each of its pixels as a square of them.
     """
-    size = len(view)
-    if size <= _SIDE:
-        times = round(_SIDE / size)
-        return view.repeat(times, axis=0).repeat(times, axis=1)
+    if len(view) <= _SIDE:
+        return tile(view, _SIDE)
     height, width = (number * max(1, round(_SIDE / number)) for number in grid)
     return np.asarray(Image.fromarray(view).resize((width, height), Image.Resampling.BOX))
 

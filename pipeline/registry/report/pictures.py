@@ -19,6 +19,20 @@ def png_text(picture: Pixels) -> str:
     return base64.b64encode(written.getvalue()).decode()
 
 
+def tile(picture: Pixels, side: int) -> Pixels:
+    """A picture (S, S, C) as (about side, about side, 3), grey where C is 1.
+
+    A small one has each of its pixels as a square of them.
+    """
+    coloured = np.broadcast_to(picture, (*picture.shape[:2], 3))
+    size = len(picture)
+    if size <= side:
+        times = round(side / size)
+        return coloured.repeat(times, axis=0).repeat(times, axis=1)
+    reduced = Image.fromarray(np.ascontiguousarray(coloured))
+    return np.asarray(reduced.resize((side, side), Image.Resampling.BOX))
+
+
 def opaque(picture: Pixels) -> Pixels:
     """A picture (height, width, 3) with an alpha channel."""
     return np.asarray(Image.fromarray(picture).convert("RGBA"))
