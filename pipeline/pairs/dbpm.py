@@ -10,7 +10,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from torch import Tensor
 
-from pipeline import collectives
 from pipeline.pairs.history import SampleHistory
 
 _SAME = 1e-6  # of the mean: histories that differ by no more are equal but for rounding
@@ -108,37 +107,30 @@ class DBPM:
         return evidence_B * ((1 + epoch) / epochs)
 
     @torch.no_grad()
-    def begin_epoch(self, epoch: int, history: SampleHistory) -> None:
+    def begin_epoch(self, epoch: int, history: SampleHistory) -> bool:
         """Give the verdicts of an epoch. Every rank calls this before the epoch's first weights.
 
         Sums of streams are added in their order, so that the number of ranks changes no bit.
+
+        Returns:
+            Whether they are new.
         """
-        if epoch == self._epoch:
-            return
+        if epoch == self._epoch or not self.begins(epoch):
+            return False
         self._epoch = epoch
-        if not self.begins(epoch):
-            return
         known = history.seen > 0
         means = torch.where(known, history.losses.double() / history.seen.clamp(min=1), 0.0)
-        parts = zip(history.by_stream(known), history.by_stream(means), strict=True)
-        local = [[int(k.sum()), float(m.sum()), float(m.square().sum())] for k, m in parts]
-        count, total, squares = 0, 0.0, 0.0
-        for of_stream in (sums for of_rank in collectives.gather_json(local) for sums in of_rank):
-            count, total, squares = (
-                count + of_stream[0],
-                total + of_stream[1],
-                squares + of_stream[2],
-            )
-        self._mean = total / max(count, 1)
-        deviation = math.sqrt(max(0.0, squares / max(count, 1) - self._mean**2))
+        count, total, squares = history.sums_over_streams(known.double(), means, means.square())
+        self._mean = total / max(count, 1.0)
+        deviation = math.sqrt(max(0.0, squares / max(count, 1.0) - self._mean**2))
         self._deviation = deviation if deviation > _SAME * abs(self._mean) else 0.0
         history.verdicts.zero_()
-        if not self._deviation:
-            return
-        low = self._mean - self._config.noisy * self._deviation
-        high = self._mean + self._config.faulty * self._deviation
-        history.verdicts[known & (means <= low)] = Verdict.noisy
-        history.verdicts[known & (means >= high)] = Verdict.faulty
+        if self._deviation:
+            low = self._mean - self._config.noisy * self._deviation
+            high = self._mean + self._config.faulty * self._deviation
+            history.verdicts[known & (means <= low)] = Verdict.noisy
+            history.verdicts[known & (means >= high)] = Verdict.faulty
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """What holds for the epoch, beside the history."""

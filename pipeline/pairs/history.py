@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline import collectives
+
 
 class SampleHistory:
     """Running sums of the samples of some streams, at most 11 bytes for each.
@@ -54,9 +56,20 @@ class SampleHistory:
         if weights is not None:
             self.weights.index_add_(0, places, weights.to(self.weights))
 
-    def by_stream(self, values: Tensor) -> list[Tensor]:
-        """The parts (n,) of the streams, in their order, of values of all places."""
-        return [values[start : start + length] for start, length in self._places.values()]
+    def sums_over_streams(self, *values: Tensor) -> list[float]:
+        """Sums of values of all places, over all ranks' streams. Every rank calls this.
+
+        Streams are added one by one in their order, so that the number of ranks changes no bit.
+
+        Args:
+            values: (n,) float64 of this rank's places, each.
+        """
+        own = [
+            [float(value[start : start + length].sum()) for value in values]
+            for start, length in self._places.values()
+        ]
+        streams = [sums for of_rank in collectives.gather_json(own) for sums in of_rank]
+        return [sum(column) for column in zip(*streams, strict=True)]
 
     def stream_state(self, stream: int) -> dict[str, Tensor]:
         """All that is known of a stream's samples."""

@@ -15,6 +15,8 @@ from pipeline.pairs.dbpm import DBPM
 from pipeline.pairs.history import SampleHistory
 from pipeline.pairs.uota import UOTA
 
+_RAISED = 1.05  # mean weight of bad samples that is no accident
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairWeights:
@@ -51,6 +53,7 @@ class PairWeighting:
         self._most = most
         self._normalize = normalize
         self._epochs = 1
+        self._arbiters_weight_of_bad = 1.0
 
     def own(
         self, ranges: Mapping[int, tuple[int, int]], *, epochs: int, device: torch.device
@@ -99,9 +102,31 @@ class PairWeighting:
             return torch.ones_like(losses.evidence)
         if self.history is None:
             raise RuntimeError("a miner needs the ranges of its samples: call `own` first")
-        self.miner.begin_epoch(epoch, self.history)
+        if self.miner.begin_epoch(epoch, self.history):
+            self._compare(self.history)
         places = self.history.places(sample_id)
         return self.miner.weights(losses.evidence, places, self.history)
+
+    def _compare(self, history: SampleHistory) -> None:
+        """How the arbiter has weighed what the miner now finds bad. Every rank calls this."""
+        if self.arbiter is None:
+            return
+        bad = history.verdicts != 0
+        seen, excess = history.sums_over_streams(
+            torch.where(bad, history.seen, 0).double(),
+            torch.where(bad, history.weights, 0).double(),
+        )
+        self._arbiters_weight_of_bad = 1 + excess / seen if seen else 1.0
+
+    @property
+    def conflict(self) -> str | None:
+        """What is to be said where miner and arbiter work against each other."""
+        if self._arbiters_weight_of_bad < _RAISED:
+            return None
+        return (
+            "pairs: the arbiter has raised what the miner turns down: bad samples had weights of "
+            f"{self._arbiters_weight_of_bad:.2f} on average; leave one of the two out"
+        )
 
     def _arbitrated(self, losses: PairLosses, *, global_views: int, epoch: int) -> Tensor | None:
         if self.arbiter is None:
@@ -125,12 +150,16 @@ class PairWeighting:
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept from step to step, beside the history."""
-        return {"miner": None if self.miner is None else self.miner.state_dict()}
+        return {
+            "miner": None if self.miner is None else self.miner.state_dict(),
+            "arbiter's weight of bad": self._arbiters_weight_of_bad,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state."""
         if self.miner is not None:
             self.miner.load_state_dict(state["miner"])
+        self._arbiters_weight_of_bad = state["arbiter's weight of bad"]
 
 
 def uniform_weights(losses: PairLosses) -> PairWeights:

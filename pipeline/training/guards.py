@@ -48,6 +48,7 @@ class Guards:
         self._finite = finite
         self._alarm = alarm
         self._journal = journal
+        self._conflict_noted = False
 
     def watch(self, step: int, result: StepResult, gradient_norm: Tensor, ids: Ids) -> None:
         """See a step; `check_finite` says what came of it."""
@@ -80,6 +81,12 @@ class Guards:
             self._journal.event_once("collapse", step=step, message=message, action=action)
         if action == OnCollapse.stop:
             raise UserError(collapsed(message, step=step))
+
+    def note_conflict(self, step: int, message: str | None) -> None:
+        """Note once that miner and arbiter work against each other, if they do."""
+        if message is not None and self._journal and not self._conflict_noted:
+            self._journal.event_once("pairs", step=step, message=message)
+            self._conflict_noted = True
 
     def check_budget(self, ledger: list[LedgerEntry]) -> None:
         """Stop if more samples are bad than the recipe allows. Every rank calls this.

@@ -256,6 +256,7 @@ class TrainingLoop:
             self._journal.metrics(step, self._metrics)
         self._snapshots.note()
         self._guards.check_collapse(step, self._metrics)
+        self._guards.note_conflict(step, self.learner.pairs.conflict)
         self._guards.check_budget(self._data.ledger())
 
     def _checkpoint(self, step: int, assembler: BatchAssembler) -> None:

@@ -12,11 +12,15 @@ from pipeline.recipe import Recipe
 
 
 def problems(recipe: Recipe, objective: Objective) -> Iterator[Problem]:
-    """An arbiter over an objective that can do nothing with its weights."""
-    arbiter, allowed = recipe.pairs.arbiter, objective.capabilities
+    """A miner or an arbiter over an objective that can do nothing with its weights."""
+    miner, arbiter, allowed = recipe.pairs.miner, recipe.pairs.arbiter, objective.capabilities
+    name = _name_in_full(recipe)
+    if miner is not None and allowed.mining == "none":
+        yield Problem(
+            "pairs.miner", f"{miner.kind}, but no pair owns a part of {name}'s loss; allowed: null"
+        )
     if arbiter is None or allowed.arbitration != "none":
         return
-    name = _name_in_full(recipe)
     reason = (
         f"no pair owns a part of {name}'s loss"
         if allowed.mining == "none"
@@ -42,11 +46,21 @@ def start_problems(recipe: Recipe, *, last_epoch: int) -> Iterator[Problem]:
         )
 
 
+def warnings(recipe: Recipe, objective: Objective, *, last_epoch: int) -> Iterator[str]:
+    """A miner that stays in its warm-up, and an arbiter that can tell nothing apart."""
+    miner = recipe.pairs.miner
+    if miner is not None and miner.warm_up > last_epoch:
+        yield (
+            f"pairs.miner.warm_up: {miner.warm_up} epochs, and the run ends in epoch {last_epoch}, "
+            "counted from 0: losses are remembered, but no pair is weighed"
+        )
+    if recipe.pairs.arbiter is not None:
+        yield from _too_few_deviations(recipe, objective)
+
+
 @torch.no_grad()
-def warnings(recipe: Recipe, objective: Objective) -> Iterator[str]:
+def _too_few_deviations(recipe: Recipe, objective: Objective) -> Iterator[str]:
     """Deviations that do not depend on each other all lie equally far."""
-    if recipe.pairs.arbiter is None:
-        return
     width = objective.project(torch.zeros(2, objective.feature_width)).shape[1]
     views = recipe.views.count + (recipe.views.local.count if recipe.views.local else 0)
     independent = (views - 1) * recipe.train.global_batch

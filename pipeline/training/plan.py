@@ -189,9 +189,13 @@ def _data_problems(recipe: Recipe) -> list[Problem]:
     )
     found = found or streams.problems_of_sources(cut)
     if cut.steps_per_epoch:
-        last_epoch = (total_steps(recipe, cut) - 1) // cut.steps_per_epoch
-        found += pairs_plan.start_problems(recipe, last_epoch=last_epoch)
+        found += pairs_plan.start_problems(recipe, last_epoch=_last_epoch(recipe))
     return found
+
+
+def _last_epoch(recipe: Recipe) -> int:
+    cut = stream_plan(recipe)
+    return (total_steps(recipe, cut) - 1) // cut.steps_per_epoch
 
 
 def _is_elastic(recipe: Recipe) -> bool:
@@ -258,7 +262,7 @@ def _warnings(recipe: Recipe, learner: Learner) -> Iterator[str]:
             yield f"{where}: the samples are sorted by label; batches will lack negatives"
     yield from micro_batch.warnings(recipe, learner.encoder)
     yield from views_plan.warnings(recipe)
-    yield from pairs_plan.warnings(recipe, learner.objective)
+    yield from pairs_plan.warnings(recipe, learner.objective, last_epoch=_last_epoch(recipe))
     if recipe.evaluate.test is None:
         yield "evaluate: no labelled shards given, so the encoder will have no probe scores"
     elif storage.absolute(recipe.evaluate.test) in map(storage.absolute, recipe.data.manifests):

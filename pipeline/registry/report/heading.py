@@ -25,6 +25,10 @@ def _banners(run: RunFacts) -> Iterator[tuple[str, list[str]]]:
         if len(collapses) > len(told):
             told.append(f"… and {len(collapses) - len(told)} more in the journal")
         yield "Signs of collapse while this encoder was trained", told
+    conflicts = run.events("pairs")
+    if conflicts:
+        told = [f"step {e['step']}: {e['message']}" for e in conflicts]
+        yield "Miner and arbiter work against each other", told[:_EVENTS_TOLD]
     broken = run.events("not finite")
     if broken:
         told = [f"step {e['step']}: the loss or its gradient was not finite" for e in broken]
