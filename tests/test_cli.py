@@ -104,7 +104,7 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(
     view_bytes = 16 * 16 * 3
     model = timm.create_model("resnet10t", num_classes=0, **ENCODER_ARGS)
     encoder = sum(math.prod(parameter.shape) for parameter in model.parameters())
-    projector = 32 * 32 + 2 * 32 + 32 * 16 + 16
+    projector = 32 * 32 + 2 * 32 + 32 * 16
     expected = {
         "samples": 240,
         "shards": 4,  # of 70, 70, 70 and 30
