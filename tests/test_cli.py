@@ -124,6 +124,7 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(
         "in_flight_bytes": SLICES_IN_FLIGHT * 512 * 2 * view_bytes,  # 32 batches to a slice
         "parameters": encoder + projector,
         "encoder_parameters": encoder,
+        "features": "pooled",
         "feature_width": 32,
         "warnings": [
             "evaluate: no labelled shards given, so the encoder will have no probe scores"
