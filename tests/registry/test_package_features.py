@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,22 @@ import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 import pipeline
+from jobs.__main__ import app
 from pipeline.encoders.autoencoder import AutoencoderConfig, build_autoencoder
 from pipeline.encoders.embeddings import embedding
 from pipeline.encoders.features import FeaturesConfig
 from pipeline.errors import UserError
+from pipeline.evaluation.config import FeatureKind
+from pipeline.recipe import Recipe
 from pipeline.registry.card import model_card
 from pipeline.registry.package import PackageConfig, PackagedEncoder, Preprocessing, write_package
+from pipeline.registry.probe_names import FEATURE_NAMES
 from pipeline.registry.register import register_encoder
 from pipeline.registry.resolve import fetch_encoder
 from pipeline.registry.tracking import TrackedRun, open_experiment
@@ -274,3 +282,31 @@ def test_mlflow_serves_what_needs_no_decoder_and_says_so(
                 assert torch.equal(encoder(images), given)
     weights = load_file(tmp_path / "fetched" / "encoder.safetensors")
     timm.create_model(trained.config.name, **trained.config.args).load_state_dict(weights)
+
+
+def test_what_the_page_shows_can_be_done(
+    tmp_path: Path, clipart_shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text()
+    (_, _, under) = page.partition("## Features of an autoencoder")
+    shown = dict(re.findall(r"```(yaml|python|sh)\n(.*?)```", under, flags=re.DOTALL))
+    settings = {"objective": {"kind": "cmim"}, "data": {"shards": "shards"}, "train": {"epochs": 1}}
+    recipe = Recipe.model_validate({**yaml.safe_load(shown["yaml"]), **settings})
+    assert recipe.features.kind == "decoder_hidden"
+    assert recipe.evaluate.kinds("pooled") == ("mean", "decoder_hidden", "pooled")
+
+    Trained("conv", "mean").write(tmp_path / "my-encoder")
+    (tmp_path / "shards").symlink_to(clipart_shards)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(shown["python"], names)
+    assert names["encoder"].config.features == FeaturesConfig(kind="decoder_hidden")
+    assert names["first"].config.features.layer == 0
+    for command in shown["sh"].splitlines():
+        arguments = shlex.split(command.removeprefix("python -m jobs "))
+        done = CliRunner().invoke(app, [*arguments, "--probes", "knn"])
+        assert done.exit_code == 0, done.output
+
+
+def test_every_kind_has_a_name_on_cards_and_reports() -> None:
+    assert set(FEATURE_NAMES) == set(FeatureKind)
