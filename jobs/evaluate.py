@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from jobs.output import JsonOption, print_result, reporting_errors, rows_of_scores
+from pipeline.encoders.features import Pool
 from pipeline.evaluation.config import FeatureKind, Probe
 
 UriArgument = Annotated[
@@ -30,9 +31,20 @@ def evaluate(
     test: Annotated[Path, typer.Option(help="Labelled shards that they are scored on.")],
     probes: Annotated[list[Probe], typer.Option(help="A probe; may be given again.")] = list(Probe),  # noqa: B006
     features: Annotated[
-        list[FeatureKind],
-        typer.Option(help="What the probes look at; may be given again."),
-    ] = [FeatureKind.pooled],  # noqa: B006
+        list[FeatureKind] | None,
+        typer.Option(
+            help="What the probes look at; may be given again.  [default: what the package gives]",
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(help="Of decoder_hidden: 0 is the first, -1 the last.", show_default=False),
+    ] = None,
+    pool: Annotated[
+        Pool | None,
+        typer.Option(help="Of decoder_hidden: over the layer's places.", show_default=False),
+    ] = None,
     max_samples: Annotated[int, typer.Option(min=10, help="Samples used of each.")] = 20_000,
     seed: Annotated[int, typer.Option(min=0, help="Of validation parts and of intervals.")] = 0,
     tracking_uri: TrackingOption = None,
@@ -51,12 +63,19 @@ def evaluate(
             train=str(train),
             test=str(test),
             probes=list(dict.fromkeys(probes)),
-            features=list(dict.fromkeys(features)),
+            features=list(dict.fromkeys(features)) if features else None,
+            layer=layer,
+            pool=pool,
             max_samples=max_samples,
             seed=seed,
             tracking_uri=tracking_uri,
         )
-        result = {"encoder": uri, **scores_as_json(found.scores), "panel": found.panel}
+        result = {
+            "encoder": uri,
+            "features": found.features,
+            **scores_as_json(found.scores),
+            "panel": found.panel,
+        }
         rows = rows_of_scores(result, floors={"raw pixels": "_raw"})
         rows += [(name, f"{value:.3g}") for name, value in found.panel.items()]
-        print_result(result, rows, title=f"Probes of {uri}", as_json=json)
+        print_result(result, rows, title=f"Probes of {uri}, {found.features[0]}", as_json=json)

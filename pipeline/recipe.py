@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from pipeline.data.config import DataConfig
 from pipeline.data.storage import absolute
 from pipeline.encoders.backbone import EncoderConfig
+from pipeline.encoders.features import FeaturesConfig
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.objectives.composite import CompositeConfig
@@ -67,6 +68,12 @@ class Recipe(BaseModel):
         if isinstance(value, Mapping) and "kind" not in value:
             return {"kind": "simclr", **value}
         return value
+
+    @property
+    def features(self) -> FeaturesConfig:
+        """What the encoder gives: `encoder.features`, or what is usual for the objective."""
+        usual = "mean" if self.objective.sole_autoencoder else "pooled"
+        return self.encoder.features or FeaturesConfig.model_validate(usual)
 
     def with_absolute_paths(self) -> Recipe:
         """The recipe with its folders spelt out, since workers run in other directories."""

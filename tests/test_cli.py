@@ -104,7 +104,7 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(
     view_bytes = 16 * 16 * 3
     model = timm.create_model("resnet10t", num_classes=0, **ENCODER_ARGS)
     encoder = sum(math.prod(parameter.shape) for parameter in model.parameters())
-    projector = 32 * 32 + 2 * 32 + 32 * 16 + 16
+    projector = 32 * 32 + 2 * 32 + 32 * 16
     expected = {
         "samples": 240,
         "shards": 4,  # of 70, 70, 70 and 30
@@ -124,6 +124,7 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(
         "in_flight_bytes": SLICES_IN_FLIGHT * 512 * 2 * view_bytes,  # 32 batches to a slice
         "parameters": encoder + projector,
         "encoder_parameters": encoder,
+        "features": "pooled",
         "feature_width": 32,
         "warnings": [
             "evaluate: no labelled shards given, so the encoder will have no probe scores"

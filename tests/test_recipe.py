@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.encoders.features import FeaturesConfig
 from pipeline.errors import UserError
 from pipeline.recipe import Draft, Recipe, draft_recipe
 from tests.objectives.cases import OBJECTIVES
@@ -90,7 +91,7 @@ def test_neither_or_both_lengths_are_a_mistake(draft: Reader, train: dict[str, i
         ("train.checkpoint.evry_steps=1", "did you mean every_steps?"),
         ("tracking.registre=digits", "did you mean register?"),
         ("pairs.arbitr=null", "did you mean arbiter?"),
-        ("encoder.color=1", "allowed: args, init, name, positions"),
+        ("encoder.color=1", "allowed: args, features, init, name, positions"),
     ],
 )
 def test_a_misspelt_setting_gets_a_suggestion(
@@ -180,6 +181,45 @@ def test_an_arbiter_is_read_as_it_was_resolved(draft: Reader) -> None:
     assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
 
 
+@pytest.mark.parametrize(
+    ("objective", "usual"),
+    [
+        ("{}", "pooled"),
+        ("{kind: mim}", "mean"),
+        ("{kind: a_mim}", "mean"),
+        ("{kind: cmim}", "mean"),
+        ("{kind: composite, parts: [{objective: {}}, {objective: {kind: cmim}}]}", "mean"),
+        ("{kind: composite, parts: [{objective: {}}, {objective: {kind: byol}}]}", "pooled"),
+        (
+            "{kind: composite, parts: [{objective: {kind: mim}}, {objective: {kind: cmim}}]}",
+            "pooled",
+        ),
+    ],
+)
+def test_an_encoder_gives_the_mean_of_codes_where_there_are_codes(
+    draft: Reader, objective: str, usual: str
+) -> None:
+    objective = objective.replace("{objective: {}}", "{objective: {kind: simclr}}")
+    recipe = draft(f"objective={objective}").recipe
+    assert recipe is not None
+    assert recipe.features == FeaturesConfig.model_validate(usual)
+    assert recipe.resolved()["encoder"]["features"] is None
+    for told in ("pooled", "{kind: decoder_hidden, layer: 0, pool: none}"):
+        other = draft(f"objective={objective}", f"encoder.features={told}").recipe
+        assert other is not None
+        assert other.features == FeaturesConfig.model_validate(yaml.safe_load(told))
+        assert Recipe.model_validate(yaml.safe_load(other.to_yaml())) == other
+
+
+def test_a_recipe_resolved_before_there_was_a_choice_is_read(draft: Reader) -> None:
+    recipe = draft("evaluate={train: a, test: b, features: [pooled]}").recipe
+    assert recipe is not None
+    before = recipe.resolved()
+    del before["encoder"]["features"]
+    assert Recipe.model_validate(before) == recipe
+    assert recipe.evaluate.kinds("mean") == ("pooled",)
+
+
 @pytest.mark.parametrize("override", ["pairs=null", "pairs={}", "pairs.arbiter=null", "seed=0"])
 def test_pairs_are_not_weighed_unless_told(draft: Reader, override: str) -> None:
     recipe = draft(override).recipe
@@ -244,11 +284,23 @@ def test_a_misspelt_setting_in_an_optional_section_gets_a_suggestion(draft: Read
         ("train.optimizer.lr=.nan", "train.optimizer.lr", "greater than 0"),
         ("train.workers=two", "train.workers", "or a range"),
         ("encoder.args=[1]", "encoder.args", "valid dictionary"),
+        ("encoder.features=hidden", "encoder.features.kind", "'sample' or 'decoder_hidden'"),
+        (
+            "encoder.features={kind: mean, layer: 1}",
+            "encoder.features",
+            "layer is a setting of kind decoder_hidden, not mean",
+        ),
+        (
+            "encoder.features={kind: decoder_hidden, layers: 1}",
+            "encoder.features.layers",
+            "is not a setting; did you mean layer?",
+        ),
+        ("encoder.features=[mean]", "encoder.features", "one of pooled, mean, sample"),
         ("name=a b", "name", "should match pattern"),
         (
             "evaluate={train: a, test: b, features: [heads]}",
             "evaluate.features.0",
-            "'pooled', 'patch_average', 'last_layers' or 'projector'",
+            "'projector', 'mean', 'sample' or 'decoder_hidden'",
         ),
         (
             "evaluate={train: a, test: b, probes: [knn, knn]}",

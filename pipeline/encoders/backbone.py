@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from pipeline.encoders.features import FeaturesConfig
 from pipeline.encoders.patches import fix_positions
 from pipeline.errors import Problem, UserError
 
@@ -31,6 +32,13 @@ class EncoderConfig(BaseModel):
     ] = "timm"
     init: Annotated[
         str | None, Field(description="encoder to start from: a models:/ URI or a folder")
+    ] = None
+    features: Annotated[
+        FeaturesConfig | None,
+        Field(
+            description="what it gives to probes and to users of its package; null: the mean of "
+            "codes where the objective has codes, else pooled"
+        ),
     ] = None
 
     def create_model_args(self) -> dict[str, Any]:

@@ -25,6 +25,9 @@ class FeatureKind(StrEnum):
     patch_average = "patch_average"
     last_layers = "last_layers"
     projector = "projector"
+    mean = "mean"
+    sample = "sample"
+    decoder_hidden = "decoder_hidden"
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -59,10 +62,12 @@ class EvaluateConfig(BaseModel):
         AfterValidator(_each_once),
     ] = tuple(Probe)
     features: Annotated[
-        tuple[FeatureKind, ...],
-        Field(description="what they look at; the first is compared with the floors"),
-        AfterValidator(_each_once),
-    ] = (FeatureKind.pooled,)
+        Annotated[tuple[FeatureKind, ...], AfterValidator(_each_once)] | None,
+        Field(
+            description="what they look at; the first is compared with the floors; null: at what "
+            "encoder.features says"
+        ),
+    ] = None
     last_layers: Annotated[
         int, Field(ge=1, description="stages or blocks that features of last_layers join")
     ] = 4
@@ -97,6 +102,10 @@ class EvaluateConfig(BaseModel):
         if 0 < value < _FEWEST_SAMPLES:
             raise ValueError(f"give 0, or {_FEWEST_SAMPLES} at least")
         return value
+
+    def kinds(self, usual: str) -> tuple[FeatureKind, ...]:
+        """The kinds of features that probes look at; `usual` is what the encoder gives."""
+        return self.features or (FeatureKind(usual),)
 
     @property
     def sets(self) -> tuple[str, str] | None:

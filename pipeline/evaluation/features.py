@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.embeddings import NO_AUTOENCODER, embedding
+from pipeline.encoders.features import FeaturesConfig
 from pipeline.errors import Problem
 from pipeline.evaluation.config import FeatureKind
 from pipeline.objectives.base import Objective
@@ -30,80 +33,116 @@ def encode_images(
     mean: Sequence[float],
     std: Sequence[float],
     last_layers: int = 4,
+    features: FeaturesConfig | None = None,
     head: Objective | None = None,
+    autoencoder: Autoencoder | None = None,
     batch: int = 256,
 ) -> Tensor:
     """Features of images, in eval mode, on the encoder's device.
 
     Args:
-        encoder: from (B, 3, S, S) normalised to (B, D); a timm model for kinds but `pooled` and
-            `projector`.
+        encoder: from (B, 3, S, S) normalised to (B, D); a timm model for `patch_average` and
+            `last_layers`.
         images: (N, S, S, 3) uint8.
         kind: `pooled`, the encoder's output; `patch_average`, the mean over patch tokens, or over
             positions of the last feature map, without class and register tokens; `last_layers`,
             the means over positions of the last stages' or blocks' maps, concatenated; `projector`,
-            the head's output for the pooled features.
+            the head's output for the pooled features; for the others see `FeaturesConfig`.
         mean: RGB mean, in [0, 1].
         std: RGB deviation.
         last_layers: how many stages or blocks `last_layers` takes, at most as many as there are.
+        features: what the encoder gives; `decoder_hidden` is its layer and pool, if it is of that
+            kind.
         head: the objective, for `projector`.
+        autoencoder: behind the encoder, for kinds that need it.
         batch: images encoded at once.
 
     Returns:
         (N, D) float32 on the CPU.
 
     Raises:
-        ValueError: `projector` without a head.
+        ValueError: `projector` without a head, or kinds that need an autoencoder without it.
     """
     device = next(encoder.parameters()).device
     shift = torch.tensor(mean, device=device).view(1, 3, 1, 1)
     scale = torch.tensor(std, device=device).view(1, 3, 1, 1)
-    features = []
+    found = []
     with ExitStack() as stack:
-        for module in (encoder, head):
+        for module in (encoder, head, autoencoder):
             if module is not None:
                 stack.enter_context(_in_eval_mode(module))
         stack.enter_context(torch.inference_mode())
-        encode = _encoding(encoder, kind, last_layers=last_layers, head=head)
+        encode = _encoding(
+            encoder,
+            kind,
+            last_layers=last_layers,
+            features=features,
+            head=head,
+            autoencoder=autoencoder,
+        )
         for part in torch.from_numpy(images).split(batch):
             pixels = part.to(device).permute(0, 3, 1, 2).float() / 255
-            features.append(encode((pixels - shift) / scale).float().cpu())
-    return torch.cat(features)
+            found.append(encode((pixels - shift) / scale, pixels).float().cpu())
+    return torch.cat(found)
 
 
 def problems_of_kinds(
-    encoder: nn.Module, kinds: Sequence[FeatureKind], *, setting: str
+    kinds: Sequence[FeatureKind],
+    *,
+    setting: str,
+    encoder: nn.Module,
+    autoencoder: Autoencoder | None,
+    has_head: bool = True,
 ) -> list[Problem]:
-    """Kinds of features that an encoder cannot give.
+    """Kinds of features that there are not, each with those that there are.
 
     Args:
-        encoder: as `encode_images` takes it.
         kinds: that are wanted.
         setting: that names them, for the message.
+        encoder: as `encode_images` takes it.
+        autoencoder: behind the encoder, if there is exactly one.
+        has_head: whether the objective's head is there too.
     """
-    needed = {
-        FeatureKind.patch_average: "forward_features",
-        FeatureKind.last_layers: "forward_intermediates",
-    }
+    faults = {}
+    if not hasattr(encoder, "forward_features"):
+        faults[FeatureKind.patch_average] = "this encoder gives no feature maps"
+    if not hasattr(encoder, "forward_intermediates"):
+        faults[FeatureKind.last_layers] = "this encoder gives no feature maps"
+    if not has_head:
+        faults[FeatureKind.projector] = "a packaged encoder has no head"
+    if autoencoder is None:
+        coded = (FeatureKind.mean, FeatureKind.sample, FeatureKind.decoder_hidden)
+        faults |= dict.fromkeys(coded, NO_AUTOENCODER)
+    allowed = ", ".join(kind for kind in FeatureKind if kind not in faults)
     return [
-        Problem(setting, f"{kind}: this encoder gives no feature maps; allowed: pooled")
+        Problem(setting, f"{kind}: {faults[kind]}; allowed: {allowed}")
         for kind in kinds
-        if kind in needed and not hasattr(encoder, needed[kind])
+        if kind in faults
     ]
 
 
 def _encoding(
-    encoder: nn.Module, kind: FeatureKind, *, last_layers: int, head: Objective | None
-) -> Callable[[Tensor], Tensor]:
-    if kind == FeatureKind.pooled:
-        return encoder
+    encoder: nn.Module,
+    kind: FeatureKind,
+    *,
+    last_layers: int,
+    features: FeaturesConfig | None,
+    head: Objective | None,
+    autoencoder: Autoencoder | None,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """From normalised images and images in [0, 1], both (B, 3, S, S), to features (B, D)."""
     if kind == FeatureKind.patch_average:
-        return partial(_patch_average, encoder)
+        return lambda inputs, _: _patch_average(encoder, inputs)
     if kind == FeatureKind.last_layers:
-        return partial(_last_layers, encoder, last_layers)
-    if head is None:
-        raise ValueError("projector features need the objective's head")
-    return lambda pixels: head.project(encoder(pixels))
+        return lambda inputs, _: _last_layers(encoder, last_layers, inputs)
+    if kind == FeatureKind.projector:
+        if head is None:
+            raise ValueError("projector features need the objective's head")
+        return lambda inputs, _: head.project(encoder(inputs))
+    wanted = (features or FeaturesConfig(kind="pooled")).of_kind(kind)
+    return lambda inputs, pixels: embedding(
+        encoder(inputs), pixels, wanted, autoencoder=autoencoder
+    )
 
 
 def _patch_average(encoder: nn.Module, pixels: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pipeline import collectives
 from pipeline.data import storage
+from pipeline.encoders.features import FeaturesConfig
 from pipeline.evaluation.config import EvaluateConfig, FeatureKind, Probe
 from pipeline.evaluation.features import encode_images
 from pipeline.evaluation.probe_set import PanelSet, ProbeSet, load_panel_set, load_probe_set
@@ -75,6 +76,7 @@ def take_snapshot(
     head: Objective,
     views: ImageViews,
     config: EvaluateConfig,
+    features: FeaturesConfig,
     batch: int,
 ) -> Snapshot:
     """Features of the images, of all ranks. Every rank calls this.
@@ -82,14 +84,15 @@ def take_snapshot(
     Args:
         images: of this rank.
         encoder: as it is; its mode and running statistics stay.
-        head: the objective, for features of its projector.
+        head: the objective, for features of its projector and its autoencoder.
         views: for the mean and deviation of the pixels.
-        config: which features.
+        config: which features probes look at.
+        features: what the encoder gives.
         batch: images encoded at once.
 
     Returns:
         By name: `panel` (N, 2, D) and `panel labels` (N,), -1 without a label; with labelled sets
-        `train NUMBER KIND`, `test NUMBER KIND` (N, D), in the order of the recipe's features, and
+        `train NUMBER KIND`, `test NUMBER KIND` (N, D), in the order of the recipe's kinds, and
         `train labels`, `test labels` (N,).
     """
 
@@ -101,20 +104,21 @@ def take_snapshot(
             mean=views.mean,
             std=views.std,
             last_layers=config.last_layers,
+            features=features,
             head=head,
+            autoencoder=head.sole_autoencoder,
             batch=batch,
         )
 
+    kinds = config.kinds(features.kind)
     count, both = images.panel.views.shape[:2]
-    flat = encode(
-        images.panel.views.reshape(count * both, *images.panel.views.shape[2:]), config.features[0]
-    )
+    flat = encode(images.panel.views.reshape(count * both, *images.panel.views.shape[2:]), kinds[0])
     local = {
         "panel": flat.view(count, both, flat.shape[1]),  # of a rank whose share is empty too
         "panel labels": torch.from_numpy(images.panel.labels),
     }
     for name, probe_set in images.probes.items():
-        for number, kind in enumerate(config.features):
+        for number, kind in enumerate(kinds):
             local[f"{name} {number} {kind}"] = encode(probe_set.images, kind)
         local[f"{name} labels"] = torch.from_numpy(probe_set.labels)
     return {name: collectives.gather_rows(values) for name, values in local.items()}

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, field_validator
 from torch import Tensor, nn
 
+from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig
 from pipeline.encoders.ema import EMAConfig
 from pipeline.encoders.heads import by_view
 from pipeline.encoders.shape import EncoderShape
@@ -107,6 +108,11 @@ class ObjectiveConfig(BaseModel):
         """How the encoder's twin follows, if targets are of one."""
         return getattr(self, "ema", None)
 
+    @property
+    def sole_autoencoder(self) -> AutoencoderConfig | None:
+        """What stands behind the encoder, if it is exactly one autoencoder."""
+        return None
+
     def problems(self, *, global_batch: int) -> list[Problem]:
         """Settings that do not go with the global batch; places are within this section."""
         return []
@@ -146,6 +152,11 @@ class Objective(nn.Module):
     def project_views(self, features: Tensor) -> Tensor:
         """The same for features (V, B, D), all views one batch: (V, B, P), at least float32."""
         return at_least_float32(by_view(self.project, features))
+
+    @property
+    def sole_autoencoder(self) -> Autoencoder | None:
+        """What stands behind the encoder, if it is exactly one autoencoder."""
+        return None
 
     def negative_weights(self, cosines: Tensor, progress: float) -> Tensor:
         """How hard a step pushes each of an anchor's negatives away, up to a factor for the anchor.

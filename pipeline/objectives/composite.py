@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig
 from pipeline.encoders.ema import EMAConfig
 from pipeline.encoders.shape import EncoderShape
 from pipeline.errors import Problem
@@ -23,6 +24,8 @@ from pipeline.objectives.base import (
 )
 from pipeline.objectives.ijepa import PatchPredictionConfig
 from pipeline.objectives.single import SingleObjectiveConfig
+
+_T = TypeVar("_T")
 
 
 class PartConfig(BaseModel):
@@ -54,6 +57,11 @@ class CompositeConfig(ObjectiveConfig):
     def twin(self) -> EMAConfig | None:
         """The parts' one."""
         return next((part.objective.twin for part in self.parts if part.objective.twin), None)
+
+    @property
+    def sole_autoencoder(self) -> AutoencoderConfig | None:
+        """That of the one part that has one."""
+        return _sole(part.objective.sole_autoencoder for part in self.parts)
 
     def build(self, encoder: EncoderShape, *, global_batch: int) -> Composite:
         """The objectives for an encoder of this feature width."""
@@ -115,6 +123,11 @@ class Composite(Objective):
         """The objectives."""
         return list(self.projector.parts)  # type: ignore[arg-type]
 
+    @property
+    def sole_autoencoder(self) -> Autoencoder | None:
+        """That of the one part that has one."""
+        return _sole(part.sole_autoencoder for part in self.parts)
+
     def forward(self, views: EncodedViews) -> PairLosses:
         """The weighted sum; each part's loss, terms and logs are logged under its name."""
         found = [part(views) for part in self.parts]
@@ -171,10 +184,16 @@ def _common(parts: Sequence[Capabilities]) -> Capabilities:
     arbitrated = any(part.arbitration != "none" for part in parts)
     return Capabilities(
         views=max(part.views for part in parts),
+        more_views=all(part.more_views for part in parts),
         local_views=all(part.local_views for part in parts),
         mining="per_sample" if mined else "none",
         arbitration="per_sample" if arbitrated else "none",
     )
+
+
+def _sole(found: Iterable[_T | None]) -> _T | None:
+    there = [one for one in found if one is not None]
+    return there[0] if len(there) == 1 else None
 
 
 def _weighted(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

@@ -48,10 +48,15 @@ class LatentObjectiveConfig(AutoencoderConfig, ObjectiveConfig):
         Raises:
             UserError: the decoder cannot make images of its size.
         """
-        own = {name: getattr(self, name) for name in AutoencoderConfig.model_fields}
         return build_autoencoder(
-            AutoencoderConfig(**own), feature_width=encoder.width, size=encoder.size
+            self.sole_autoencoder, feature_width=encoder.width, size=encoder.size
         )
+
+    @property
+    def sole_autoencoder(self) -> AutoencoderConfig:
+        """The settings that are the autoencoder's."""
+        own = {name: getattr(self, name) for name in AutoencoderConfig.model_fields}
+        return AutoencoderConfig(**own)
 
     def beta(self, progress: float) -> float:
         """The warm-up's coefficient at a share of the run."""
@@ -87,6 +92,11 @@ class LatentObjective(Objective):
         """
         super().__init__(feature_width=feature_width, projector=nn.Identity())
         self.autoencoder = autoencoder
+
+    @property
+    def sole_autoencoder(self) -> Autoencoder:
+        """Its own."""
+        return self.autoencoder
 
     def project(self, features: Tensor) -> Tensor:
         """The means of codes (B, D) for features (B, F)."""

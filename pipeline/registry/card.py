@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.encoders.features import FeaturesConfig
 from pipeline.evaluation.score import Score
-from pipeline.registry.package import CONFIG_FILE, WEIGHTS_FILE, PackageConfig
+from pipeline.registry.package import (
+    AUTOENCODER_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    PackageConfig,
+)
 from pipeline.registry.probe_names import FEATURE_NAMES, PROBE_NAMES
 
 
@@ -25,9 +31,10 @@ def model_card(
         [
             f"# Encoder of run `{run}`",
             "",
-            f"`{config.name}` from timm, {config.feature_width} features, trained on images of "
+            f"`{config.name}` from timm, {config.backbone_width} features, trained on images of "
             f"{config.preprocessing.size} x {config.preprocessing.size} without labels.",
             "",
+            *_given(config),
             *_provenance(config.provenance),
             *_scores(scores),
             "## Load it",
@@ -46,6 +53,7 @@ def model_card(
             "Images go in as RGB in [0, 1], normalised by the mean and std in "
             f"`{CONFIG_FILE}`. `pipeline.load_encoder(FOLDER)` does that too.",
             "",
+            *_other_features(config),
             "## Recipe",
             "",
             "```yaml",
@@ -54,6 +62,39 @@ def model_card(
             "",
         ]
     )
+
+
+def _given(config: PackageConfig) -> list[str]:
+    """What there is beside the backbone; nothing to say where there is nothing."""
+    if config.autoencoder is None:
+        return []
+    return [
+        "It was trained with a decoder: behind it a linear layer gives the mean and the deviation "
+        f"of a code of {config.autoencoder.width} dimensions, and a "
+        f"`{config.autoencoder.decoder.kind}` decoder images of codes. `pipeline.load_encoder` "
+        f"gives {_described(config.features)}, {config.feature_width} features; the model in "
+        f"MLflow, which has no decoder, {_described(config.served)}, {config.served_width} "
+        "features.",
+        "",
+    ]
+
+
+def _described(features: FeaturesConfig) -> str:
+    name = f"`{features.kind}` ({FEATURE_NAMES[features.kind]})"
+    if features.kind == "decoder_hidden":
+        name += f" `layer: {features.layer}`, `pool: {features.pool}`"
+    return name
+
+
+def _other_features(config: PackageConfig) -> list[str]:
+    if config.autoencoder is None:
+        return []
+    return [
+        f"Linear layer and decoder are in `{AUTOENCODER_FILE}`, which timm has no use for. "
+        '`pipeline.load_encoder(FOLDER, features="decoder_hidden")` gives other features of the '
+        "same weights; there are `pooled`, `mean`, `sample` and `decoder_hidden`.",
+        "",
+    ]
 
 
 def _provenance(facts: Mapping[str, Any]) -> list[str]:

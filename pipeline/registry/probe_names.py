@@ -10,4 +10,7 @@ FEATURE_NAMES = {
     "patch_average": "mean over patches",
     "last_layers": "last layers",
     "projector": "the head's output",
+    "mean": "mean of the code",
+    "sample": "a draw of the code",
+    "decoder_hidden": "hidden layer of the decoder",
 }

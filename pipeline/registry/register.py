@@ -76,7 +76,7 @@ def _log_package(folder: Path, run: TrackedRun) -> str:
     size = config.preprocessing.size
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, size, size, 3))]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, config.feature_width))]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, config.served_width))]),
     )
     with warnings.catch_warnings(), mlflow.start_run(run_id=run.run_id):
         warnings.simplefilter("ignore", UserWarning)  # the signature is ours, no example needed
@@ -84,6 +84,7 @@ def _log_package(folder: Path, run: TrackedRun) -> str:
             name="encoder",
             python_model=str(_SERVED_CODE),
             artifacts={"package": str(folder)},
+            model_config={"features": config.served.kind},
             signature=signature,
             pip_requirements=[f"{p}=={version(p)}" for p in ("torch", "timm", "safetensors")],
         )

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import Problem, UserError
 from pipeline.registry import tracking
-from pipeline.registry.package import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from pipeline.registry.package import AUTOENCODER_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from pipeline.whole_folder import whole_folder
 
 
@@ -59,7 +59,7 @@ def fetch_encoder(uri_or_path: str, destination: Path, *, tracking_uri: str | No
         whole_folder(destination) as target,
         encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder,
     ):
-        for name in (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE):
+        for name in (WEIGHTS_FILE, AUTOENCODER_FILE, CONFIG_FILE, CARD_FILE):
             if (folder / name).exists():
                 shutil.copyfile(folder / name, target / name)
     return sorted(destination.iterdir())

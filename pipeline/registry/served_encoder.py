@@ -17,7 +17,11 @@ from safetensors.torch import load_file
 
 
 class EncoderModel(PythonModel):
-    """Images (B, S, S, 3) uint8 to features (B, D) float32."""
+    """Images (B, S, S, 3) uint8 to features (B, D) float32.
+
+    `features` of the model's config says which: `pooled`, the backbone's own, or `mean`, the mean
+    of a code, which is a linear function of them. Other kinds need the decoder, and our package.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Build the encoder with timm and load its weights."""
@@ -26,6 +30,12 @@ class EncoderModel(PythonModel):
         self.preprocessing = config["preprocessing"]
         self.encoder = timm.create_model(config["name"], **config["args"]).eval()
         self.encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
+        if context.model_config["features"] == "mean":
+            head = load_file(folder / "autoencoder.safetensors")
+            # Means come before log-scales.
+            weight = head["head.linear.weight"].chunk(2)[0]
+            bias = head["head.linear.bias"].chunk(2)[0]
+            self.encoder = torch.nn.Sequential(self.encoder, _linear(weight, bias))
 
     def predict(
         self,
@@ -40,6 +50,12 @@ class EncoderModel(PythonModel):
         with torch.inference_mode():
             features = self.encoder((pixels.float() / 255 - mean) / std)
         return features.numpy()
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer
 
 
 mlflow.models.set_model(EncoderModel())

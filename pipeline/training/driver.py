@@ -261,6 +261,7 @@ def _register(
         "run": folder.name,
         "objective": recipe.objective.kind,
         "encoder": recipe.encoder.name,
+        "features": recipe.features.kind,
         "encoder_sha256": encoder_sha256,
         "data.fingerprint": load_corpus(recipe.data.manifests).fingerprint,
         **{f"probe.{name}": f"{score:.4f}" for name, score in probes.items()},

@@ -6,8 +6,11 @@ import math
 
 from pipeline.data.manifest import load_manifest
 from pipeline.data.verify import verify
+from pipeline.encoders.embeddings import problems_of_embedding
 from pipeline.errors import Problem
+from pipeline.evaluation.features import problems_of_kinds
 from pipeline.recipe import Recipe
+from pipeline.training.learner import Learner
 from pipeline.training.length import SNAPSHOT_SHARE, snapshot_samples, stream_plan
 
 _FEWEST_SAMPLES = 100  # with fewer a probe says little, and ranks are bounded by their number
@@ -16,6 +19,18 @@ _FEWEST_SAMPLES = 100  # with fewer a probe says little, and ranks are bounded b
 def problems(recipe: Recipe) -> list[Problem]:
     """Labelled sets that cannot be used, and snapshots too often to be of any size."""
     return _problems_of_sets(recipe) + _problems_of_snapshots(recipe)
+
+
+def problems_of_features(recipe: Recipe, learner: Learner) -> list[Problem]:
+    """Features that the encoder and what stands behind it cannot give."""
+    autoencoder = learner.objective.sole_autoencoder
+    found = problems_of_embedding(recipe.features, autoencoder, setting="encoder.features")
+    return found + problems_of_kinds(
+        recipe.evaluate.features or (),
+        setting="evaluate.features",
+        encoder=learner.encoder,
+        autoencoder=autoencoder,
+    )
 
 
 def _problems_of_sets(recipe: Recipe) -> list[Problem]:

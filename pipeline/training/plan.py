@@ -19,8 +19,8 @@ from pipeline.data.shard_reader import read_labels
 from pipeline.data.streams import StreamPlan
 from pipeline.data.verify import verify
 from pipeline.data.whole_file import cannot_hold
+from pipeline.encoders.embeddings import embedding_width
 from pipeline.errors import Problem, UserError
-from pipeline.evaluation.features import problems_of_kinds
 from pipeline.recipe import Recipe, draft_recipe
 from pipeline.registry import tracking
 from pipeline.training import evaluation_plan, micro_batch, pairs_plan, views_plan
@@ -52,6 +52,7 @@ class Plan:
     in_flight_bytes: int
     parameters: int
     encoder_parameters: int
+    features: str
     feature_width: int
     memory_bytes: int
     warnings: list[str]
@@ -122,7 +123,13 @@ def plan_recipe(recipe: Recipe) -> Plan:
         in_flight_bytes=ingest.bytes_in_flight(local_batch=local_batch, row_bytes=row_bytes),
         parameters=_count(learner),
         encoder_parameters=_count(learner.encoder),
-        feature_width=learner.objective.feature_width,
+        features=recipe.features.kind,
+        feature_width=embedding_width(
+            recipe.features,
+            learner.objective.sole_autoencoder,
+            feature_width=learner.objective.feature_width,
+            size=recipe.views.size,
+        ),
         memory_bytes=training_bytes(learner, recipe, local_batch=local_batch),
         warnings=list(_warnings(recipe, learner)),
     )
@@ -219,9 +226,7 @@ def _model_problems(recipe: Recipe) -> list[Problem]:
         found += error.problems
     else:
         objective = learner.objective
-        found += problems_of_kinds(
-            learner.encoder, recipe.evaluate.features, setting="evaluate.features"
-        )
+        found += evaluation_plan.problems_of_features(recipe, learner)
         found += views_plan.problems(recipe, learner)
         found += pairs_plan.problems(recipe, objective)
         found += _initial_weights_problems(recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from pipeline.evaluation.config import EvaluateConfig, FeatureKind
+from pipeline.evaluation.config import FeatureKind
 from pipeline.evaluation.features import encode_images, raw_pixels
 from pipeline.evaluation.probe_set import load_probe_set
 from pipeline.evaluation.probes import FeatureFunction, contestant_scores
@@ -28,12 +28,12 @@ def probe_learner(recipe: Recipe, learner: Learner) -> dict[str, Score]:
         return {}
     train, test = recipe.evaluate.sets
     size, limit = recipe.views.size, recipe.evaluate.max_samples
-    first, *others = recipe.evaluate.features
+    first, *others = recipe.evaluate.kinds(recipe.features.kind)
     untrained = build_learner(recipe).to(learner.mean.device)
     contestants: dict[str, FeatureFunction] = {
-        "": _encode(recipe, recipe.evaluate, learner, first),
-        **{f"_{kind}": _encode(recipe, recipe.evaluate, learner, kind) for kind in others},
-        "_untrained": _encode(recipe, recipe.evaluate, untrained, first),
+        "": _encode(recipe, learner, first),
+        **{f"_{kind}": _encode(recipe, learner, kind) for kind in others},
+        "_untrained": _encode(recipe, untrained, first),
         "_raw": raw_pixels,
     }
     return contestant_scores(
@@ -45,15 +45,15 @@ def probe_learner(recipe: Recipe, learner: Learner) -> dict[str, Score]:
     )
 
 
-def _encode(
-    recipe: Recipe, evaluate: EvaluateConfig, learner: Learner, kind: FeatureKind
-) -> FeatureFunction:
+def _encode(recipe: Recipe, learner: Learner, kind: FeatureKind) -> FeatureFunction:
     return partial(
         encode_images,
         learner.product,
         kind=kind,
         mean=recipe.views.mean,
         std=recipe.views.std,
-        last_layers=evaluate.last_layers,
+        last_layers=recipe.evaluate.last_layers,
+        features=recipe.features,
         head=learner.objective,
+        autoencoder=learner.objective.sole_autoencoder,
     )

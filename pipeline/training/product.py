@@ -46,15 +46,18 @@ def package_encoder(
     Returns:
         sha256 of the weights' file.
     """
-    learner = trained_learner(recipe, folder)
+    learner = trained_learner(recipe, folder).eval()
+    autoencoder = learner.objective.sole_autoencoder
     width = learner.objective.feature_width
     config = PackageConfig(
         name=recipe.encoder.name,
         args=recipe.encoder.create_model_args(),
         feature_width=width,
+        backbone_width=width,
         preprocessing=Preprocessing(
             size=recipe.views.size, mean=recipe.views.mean, std=recipe.views.std
         ),
+        autoencoder=recipe.objective.sole_autoencoder,
         provenance={
             "run": folder.name,
             "objective": recipe.objective.kind,
@@ -62,5 +65,11 @@ def package_encoder(
             "started_from_sha256": identity["encoder.init sha256"],
         },
     )
-    card = model_card(config, run=folder.name, recipe_yaml=recipe.to_yaml(), scores=scores)
-    return write_package(into, config=config, weights=learner.product.state_dict(), card=card)
+    config = config.giving(recipe.features, autoencoder)
+    return write_package(
+        into,
+        config=config,
+        weights=learner.product.state_dict(),
+        autoencoder=autoencoder.state_dict() if autoencoder else None,
+        card=model_card(config, run=folder.name, recipe_yaml=recipe.to_yaml(), scores=scores),
+    )

@@ -24,6 +24,7 @@ _FREE = (
     "data.ingest",
     "data.ingest_cpus",
     "data.max_bad_fraction",
+    "encoder.features",  # of what is made of the encoder, not of its training
     "encoder.init",  # its sha256 stands for it
     "evaluate",
     "name",

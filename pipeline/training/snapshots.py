@@ -97,6 +97,7 @@ class Snapshots:
             head=self._learner.objective,
             views=self._recipe.views,
             config=self._recipe.evaluate,
+            features=self._recipe.features,
             batch=self._batch,
         )
         if self._evaluator is not None:

@@ -11,6 +11,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
+from pipeline.encoders.embeddings import embedding
+from pipeline.encoders.features import FeaturesConfig
 from pipeline.encoders.shape import EncoderShape
 from pipeline.evaluation.config import FeatureKind
 from pipeline.evaluation.features import encode_images, problems_of_kinds, raw_pixels
@@ -60,6 +63,13 @@ def head() -> Objective:
     )
     objective.train().project(torch.randn(9, 32))  # running statistics away from their start
     return objective
+
+
+def autoencoder_of(width: int) -> Autoencoder:
+    torch.manual_seed(0)
+    decoder = {"kind": "conv", "channels": [16, 8]}
+    config = AutoencoderConfig.model_validate({"width": 6, "decoder": decoder})
+    return build_autoencoder(config, feature_width=width, size=32)
 
 
 @pytest.mark.parametrize(
@@ -129,17 +139,40 @@ def test_projector_is_the_head_after_the_encoder(resnet: nn.Module, head: Object
         encoded(resnet, images(5), FeatureKind.projector)
 
 
+@torch.no_grad()
+def test_embeddings_are_of_the_output_and_of_the_images_in_0_to_1(resnet: nn.Module) -> None:
+    autoencoder, pixels = autoencoder_of(32).eval(), images(5)
+    scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    layer = FeaturesConfig(kind="decoder_hidden", layer=0, pool="last")
+    for given in (None, FeaturesConfig(kind="mean"), layer):
+        for kind in (FeatureKind.mean, FeatureKind.sample, FeatureKind.decoder_hidden):
+            wanted = layer if (kind, given) == (layer.kind, layer) else FeaturesConfig(kind=kind)
+            found = encoded(resnet, pixels, kind, features=given, autoencoder=autoencoder)
+            expected = embedding(
+                resnet(normalised(pixels)), scaled, wanted, autoencoder=autoencoder
+            )
+            torch.testing.assert_close(found, expected)
+    with pytest.raises(ValueError, match="need an autoencoder"):
+        encoded(resnet, pixels, FeatureKind.sample)
+
+
 @pytest.mark.parametrize("kind", list(FeatureKind))
 @pytest.mark.parametrize("training", [True, False])
 def test_eval_mode_is_kept_to_and_modes_are_restored(
     resnet: nn.Module, head: Objective, kind: FeatureKind, training: bool
 ) -> None:
-    expected = encoded(resnet, images(5), kind, head=head.eval())
-    parts = [*resnet.train(training).modules(), *head.train(training).modules()]
+    autoencoder = autoencoder_of(32)
+    found_with = {"head": head, "autoencoder": autoencoder}
+    expected = encoded(resnet, images(5), kind, **found_with)
+    parts = [
+        *resnet.train(training).modules(),
+        *head.train(training).modules(),
+        *autoencoder.train(training).modules(),
+    ]
     frozen = next(part for part in parts if isinstance(part, nn.BatchNorm2d))
     frozen.eval()
     states = [{k: v.clone() for k, v in part.state_dict().items()} for part in (resnet, head)]
-    found = encoded(resnet, images(5), kind, head=head)
+    found = encoded(resnet, images(5), kind, **found_with)
     torch.testing.assert_close(found, expected)
     assert (found.dtype, found.requires_grad) == (torch.float32, False)
     assert all(part.training == training for part in parts if part is not frozen)
@@ -168,20 +201,37 @@ def test_the_batch_size_does_not_matter(
         .build(EncoderShape(width=encoder.num_features, size=32), global_batch=8)
         .eval()
     )
-    whole = encoded(encoder, images(7), kind, head=head)
-    torch.testing.assert_close(encoded(encoder, images(7), kind, head=head, batch=3), whole)
+    parts = {"head": head, "autoencoder": autoencoder_of(encoder.num_features)}
+    whole = encoded(encoder, images(7), kind, **parts)
+    torch.testing.assert_close(encoded(encoder, images(7), kind, **parts, batch=3), whole)
     assert len(whole) == 7
 
 
-def test_an_encoder_without_maps_is_found_out() -> None:
-    plain = nn.Sequential(nn.Flatten())
-    kinds = list(FeatureKind)
-    assert problems_of_kinds(vit(), kinds, setting="evaluate.features") == []
-    problems = problems_of_kinds(plain, kinds, setting="evaluate.features")
-    assert [problem.message.split(":")[0] for problem in problems] == [
-        "patch_average",
-        "last_layers",
-    ]
+def test_kinds_that_there_are_not_are_told_with_those_that_there_are() -> None:
+    plain, kinds = nn.Sequential(nn.Flatten()), list(FeatureKind)
+    autoencoder = autoencoder_of(8)
+    everything = problems_of_kinds(
+        kinds, setting="features", encoder=vit(), autoencoder=autoencoder
+    )
+    assert everything == []
+    found = problems_of_kinds(
+        kinds, setting="features", encoder=plain, autoencoder=None, has_head=False
+    )
+    no_codes = "needs one autoencoder behind the encoder, as mim, a_mim and cmim train it"
+    faults = {
+        "patch_average": "this encoder gives no feature maps",
+        "last_layers": "this encoder gives no feature maps",
+        "projector": "a packaged encoder has no head",
+        "mean": no_codes,
+        "sample": no_codes,
+        "decoder_hidden": no_codes,
+    }
+    told = [("features", f"{kind}: {fault}; allowed: pooled") for kind, fault in faults.items()]
+    assert found == told
+    (one,) = problems_of_kinds(
+        [FeatureKind.mean], setting="features", encoder=vit(), autoencoder=None
+    )
+    assert one.message.endswith("allowed: pooled, patch_average, last_layers, projector")
 
 
 def test_raw_pixels_are_scaled_to_one() -> None:

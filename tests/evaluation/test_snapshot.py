@@ -16,6 +16,7 @@ from pipeline.recipe import Recipe
 
 pytestmark = pytest.mark.fast
 
+DECODER = {"kind": "conv", "channels": [16, 8]}
 SNAPSHOT_SHARE = Path(__file__).parent.parent / "ranks" / "snapshot_share.py"
 
 
@@ -27,12 +28,18 @@ def of_ranks(world_size: int, folder: Path, shards: Path) -> list[dict[str, Any]
             "data": {"shards": f"{shards}/train"},
             "views": {"size": 16},
             "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
-            "objective": {"kind": "simclr", "projector": [16, 12]},
+            "objective": {
+                "kind": "composite",
+                "parts": [
+                    {"objective": {"kind": "simclr", "projector": [16, 12]}},
+                    {"objective": {"kind": "a_mim", "width": 6, "decoder": DECODER}},
+                ],
+            },
             "train": {"epochs": 1},
             "evaluate": {
                 "train": f"{shards}/train",
                 "test": f"{shards}/test",
-                "features": ["pooled", "projector"],
+                "features": ["pooled", "projector", "mean", "sample", "decoder_hidden"],
                 "snapshot_samples": 41,
             },
         }
@@ -61,7 +68,9 @@ def test_two_ranks_find_what_one_does(clipart_shards: Path, tmp_path: Path) -> N
         for name, value in one["signs"].items():
             torch.testing.assert_close(rank["signs"][name], value)
     assert one["snapshot"]["panel"].shape == (41, 2, 8)
-    assert one["snapshot"]["test 1 projector"].shape == (41, 12)
+    widths = {"1 projector": 12 + 6, "2 mean": 6, "3 sample": 6, "4 decoder_hidden": 8}
+    for name, width in widths.items():
+        assert one["snapshot"][f"test {name}"].shape == (41, width)
 
 
 def snapshot(**changes: Tensor) -> dict[str, Tensor]:

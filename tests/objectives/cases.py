@@ -67,6 +67,13 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
             {"weight": 0.1, "objective": {"kind": "barlow", **_HEAD}},
         ],
     },
+    "composite with codes": {
+        "kind": "composite",
+        "parts": [
+            {"objective": {"kind": "simclr", **_HEAD}},
+            {"weight": 0.1, "objective": {"kind": "cmim", **_CODE}},
+        ],
+    },
 }
 
 _NARROW = {"ema": {"start": 0.9}, "predictor": {"width": 16, "depth": 1}}

@@ -37,6 +37,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
         head=learner.objective,
         views=recipe.views,
         config=recipe.evaluate,
+        features=recipe.features,
         batch=16,
     )
     share = torch.load(folder / "features.pt").chunk(world_size)[rank]

@@ -156,6 +156,55 @@ def test_what_does_not_go_with_the_global_batch_is_named(
     assert part in found[where]
 
 
+CODED = "objective={kind: cmim, width: 5, decoder: {kind: conv, channels: [8, 8]}}"
+TWICE = (
+    "objective={kind: composite, parts: [{objective: {kind: a_mim}}, {objective: {kind: cmim}}]}"
+)
+
+
+@pytest.mark.parametrize("objective", ["objective.temperature=0.2", TWICE], ids=["simclr", "two"])
+@pytest.mark.parametrize("kind", ["mean", "sample", "decoder_hidden"])
+def test_features_of_codes_need_an_objective_with_codes(
+    problems: Checker, objective: str, kind: str
+) -> None:
+    needs = f"{kind}: needs one autoencoder behind the encoder, as mim, a_mim and cmim train it"
+    found = problems(
+        objective,
+        f"encoder.features={kind}",
+        f"evaluate={{features: [pooled, {kind}]}}",
+    )
+    assert found == {
+        "encoder.features": f"{needs}; allowed: pooled",
+        "evaluate.features": f"{needs}; allowed: pooled, patch_average, last_layers, projector",
+    }
+    assert list(problems(objective, f"encoder.features={kind}")) == ["encoder.features"]
+
+
+def test_a_layer_that_the_decoder_has_not_is_refused_with_the_range(problems: Checker) -> None:
+    found = problems(CODED, "encoder.features={kind: decoder_hidden, layer: 2}")
+    told = "2 is wrong: the decoder has 2 hidden layers; allowed: -2 to 1"
+    assert found == {"encoder.features.layer": told}
+
+
+@pytest.mark.parametrize(
+    ("objective", "features", "given", "width"),
+    [
+        ("objective.temperature=0.2", "null", "pooled", 32),
+        (CODED, "null", "mean", 5),
+        (CODED, "pooled", "pooled", 32),
+        (CODED, "sample", "sample", 5),
+        (CODED, "decoder_hidden", "decoder_hidden", 8),
+        (CODED, "{kind: decoder_hidden, layer: 0, pool: none}", "decoder_hidden", 8 * 8 * 8),
+    ],
+)
+def test_a_plan_says_what_the_encoder_will_give(
+    recipe: Path, objective: str, features: str, given: str, width: int
+) -> None:
+    settings = [objective, f"encoder.features={features}", "evaluate.features=[pooled]"]
+    plan = plan_recipe(checked_recipe(recipe, settings))
+    assert (plan.features, plan.feature_width) == (given, width)
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_has_a_plan(recipe: Path, name: str) -> None:
     objective = json.dumps(OBJECTIVES[name])

@@ -79,6 +79,7 @@ FREE = {
     "data.cache_bytes": 1 << 30,
     "data.max_bad_fraction": 0.5,
     "encoder.init": "models:/a/1",
+    "encoder.features": {"kind": "decoder_hidden", "layer": 0},
 }
 FIXED = {
     "train.optimizer": {"lr": 0.5},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,42 @@ def test_without_labels_the_panel_looks_at_the_data(clipart_shards: Path, tmp_pa
     assert found["step"] == 25
     assert found["intervals"] == {}
     assert "eval/rankme" in found["metrics"]
+
+
+def test_kinds_of_codes_stand_side_by_side(clipart_shards: Path, tmp_path: Path) -> None:
+    """Of the weights at the end; the panel is of the first."""
+    cmim = {"kind": "cmim", "width": 6, "decoder": {"kind": "conv", "channels": [16, 8]}}
+    kinds = ["mean", "decoder_hidden", "pooled"]
+    recipe = recipe_for(clipart_shards, objective=cmim, features=kinds, every=None)
+    loop = loop_for(recipe, tmp_path)
+    loop.run()
+    (found,) = evaluations(tmp_path).values()
+    metrics = found["metrics"]
+    scores = {name for name in metrics if name.startswith(("eval/knn", "eval/naive"))}
+    suffixes = ("", "_decoder_hidden", "_pooled")
+    assert scores == {f"eval/{p}{s}" for p in ("knn", "naive_bayes") for s in suffixes}
+    assert set(found["intervals"]) == scores
+    assert metrics["eval/rankme"] <= 6
+
+    sets = [load_probe_set(s, size=16, max_samples=50) for s in recipe.evaluate.sets or ()]
+    autoencoder = loop.learner.objective.autoencoder.eval()
+    scale = torch.tensor(recipe.views.std).view(1, 3, 1, 1)
+    shift = torch.tensor(recipe.views.mean).view(1, 3, 1, 1)
+
+    def by_hand(kind: str, images: Any) -> torch.Tensor:
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+        with torch.no_grad():
+            features = loop.learner.encoder.eval()((pixels - shift) / scale)
+            mean = autoencoder.head.linear(features)[:, :6]
+            hidden = autoencoder.decoder(mean).hidden[1].mean(dim=1)
+        return {"mean": mean, "decoder_hidden": hidden, "pooled": features}[kind]
+
+    for kind, suffix in zip(kinds, suffixes, strict=True):
+        expected = probe_scores(
+            partial(by_hand, kind), *sets, probes=recipe.evaluate.probes, seed=0
+        )
+        for probe, score in expected.items():
+            assert metrics[f"eval/{probe}{suffix}"] == pytest.approx(score.accuracy, abs=0.021)
 
 
 COLLAPSING = {"kind": "vicreg", "variance": 0.0, "projector": [32, 16]}
