@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +16,8 @@ from plain_training import steps_of, write_images
 from study import Line
 from torch import Tensor
 
-from pipeline.encoders import noise
-from pipeline.encoders.decoder import Decoded
-from pipeline.evaluation.config import Probe
+from pipeline.encoders.features import FeaturesConfig
+from pipeline.evaluation.config import FeatureKind, Probe
 from pipeline.evaluation.features import Images, encode_images
 from pipeline.evaluation.probes import predictions
 from pipeline.evaluation.score import score_of
@@ -43,6 +42,16 @@ _ACTIVE = 0.01  # variance of a unit's posterior mean (Burda et al., 2016, secti
 _CODES = {"width": CODE, "channels": 1, "decoder": {"kind": "conv", "channels": CHANNELS}}
 _PLAIN = {"count": 1, "crop_scale": [1, 1], "crop_ratio": [1, 1], "flip": 0, "jitter": 0}
 _PLAIN |= {"grayscale": 0}
+KINDS: dict[str, Any] = {
+    "mean": "mean",
+    "sample": "sample",
+    "pooled": "pooled",
+    **{
+        f"hidden {layer} {pool}": {"kind": "decoder_hidden", "layer": layer, "pool": pool}
+        for layer, pool in ((0, "mean"), (0, "none"), (1, "mean"), (2, "mean"))
+    },
+}
+"""Features of an autoencoder."""
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "simclr": {"kind": "simclr", "temperature": 0.2, "projector": [512, 128]},
     "vae": {"kind": "a_mim", **_CODES},
@@ -100,7 +109,8 @@ def run_cell(cell: Cell, images: Path, steps: int | None) -> Line:
     found: dict[str, Any] = {"looks": looks, "train_seconds": trained}
     if isinstance(learner.objective, LatentObjective):
         found |= _generation(learner, sets["check"][0])
-    found["probes"] = _probes(learner, sets, stage=cell.stage)
+    every_kind = cell.stage == "seeds" and cell.batch == _MIDDLE
+    found["probes"] = _probes(learner, sets, every_kind=every_kind)
     return {**vars(cell), **found, "wall_seconds": time.perf_counter() - began}
 
 
@@ -231,49 +241,30 @@ def _generation(learner: Learner, images: Images) -> dict[str, float]:
 
 
 def _probes(
-    learner: Learner, sets: dict[str, tuple[Images, Any]], *, stage: str
+    learner: Learner, sets: dict[str, tuple[Images, Any]], *, every_kind: bool
 ) -> dict[str, dict[str, float]]:
-    """Accuracies by kind of features and probe."""
-    kinds = _kinds(learner)
-    if stage == "settings":
-        kinds = {name: kinds[name] for name in list(kinds)[:1]}
+    """Accuracies by kind of features and probe; the first kind is what settings are chosen by."""
+    kinds = KINDS if isinstance(learner.objective, LatentObjective) else {"pooled": "pooled"}
+    if not every_kind:
+        kinds = dict([next(iter(kinds.items()))])
     found: dict[str, dict[str, float]] = {}
-    pooled = [_pooled(learner, sets[part][0]) for part in ("fit", "check")]
-    for kind, function in kinds.items():
-        fit, check = (torch.cat([function(x) for x in part.split(1000)]) for part in pooled)
-        found[kind] = {}
+    for name, given in kinds.items():
+        wanted = FeaturesConfig.model_validate(given)
+        fit, check = (_features(learner, sets[part][0], wanted) for part in ("fit", "check"))
+        found[name] = {}
         for probe in Probe:
             right = predictions(probe, fit, sets["fit"][1], check, seed=0) == sets["check"][1]
-            found[kind][str(probe)] = score_of(right, seed=0).accuracy
+            found[name][str(probe)] = score_of(right, seed=0).accuracy
     return found
 
 
-def _pooled(learner: Learner, images: Images) -> Tensor:
-    mean, std = learner.mean.flatten().tolist(), learner.std.flatten().tolist()
-    return encode_images(learner.encoder, images, mean=mean, std=std)
-
-
-def _kinds(learner: Learner) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What is made of the encoder's features, by name; the first is what settings are chosen by."""
-    kinds: dict[str, Callable[[Tensor], Tensor]] = {"pooled": lambda features: features}
-    objective = learner.objective
-    if not isinstance(objective, LatentObjective):
-        return kinds
-    autoencoder = objective.autoencoder
-
-    def hidden(features: Tensor, layer: int, pool: str) -> Tensor:
-        decoded: Decoded = autoencoder.decode(autoencoder.posterior(features).mean)
-        places = decoded.hidden[layer]
-        return places.mean(dim=1) if pool == "mean" else places.flatten(1)
-
-    kinds = {"mean": lambda features: autoencoder.posterior(features).mean, **kinds}
-    kinds["sample"] = lambda features: _sampled(learner, features)
-    for layer, pool in ((0, "mean"), (0, "none"), (1, "mean"), (2, "mean")):
-        kinds[f"hidden {layer} {pool}"] = lambda f, layer=layer, pool=pool: hidden(f, layer, pool)
-    return {name: torch.no_grad()(function) for name, function in kinds.items()}
-
-
-def _sampled(learner: Learner, features: Tensor) -> Tensor:
-    posterior = learner.objective.autoencoder.posterior(features)
-    drawn = noise.normal("probe", torch.arange(len(features)), count=CODE)
-    return posterior.sample(drawn.to(features))
+def _features(learner: Learner, images: Images, wanted: FeaturesConfig) -> Tensor:
+    return encode_images(
+        learner.encoder,
+        images,
+        kind=FeatureKind(wanted.kind),
+        mean=learner.mean.flatten().tolist(),
+        std=learner.std.flatten().tolist(),
+        features=wanted,
+        autoencoder=learner.objective.sole_autoencoder,
+    )

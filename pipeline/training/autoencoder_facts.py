@@ -49,7 +49,7 @@ class AutoencoderFacts:
 def autoencoder_facts(
     recipe: Recipe, first: FirstSamples | str, folder: RunFolder, *, finished: bool
 ) -> AutoencoderFacts:
-    """Gather them from the newest checkpoint: the package has the encoder alone.
+    """Gather them from the run's last checkpoint.
 
     Args:
         recipe: of the run.
