@@ -12,7 +12,8 @@ import yaml
 
 from pipeline.encoders.features import FeaturesConfig
 from pipeline.errors import UserError
-from pipeline.recipe import Draft, Recipe, draft_recipe
+from pipeline.recipe import Recipe
+from pipeline.recipe_file import Draft, draft_recipe
 from tests.objectives.cases import OBJECTIVES
 
 pytestmark = pytest.mark.fast

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.objectives.base import Capabilities
-from pipeline.pairs.dbpm import DBPM, DBPMConfig
-from pipeline.pairs.uota import UOTA, UOTAConfig
+from pipeline.pairs.dbpm import DBPMConfig
+from pipeline.pairs.uota import UOTAConfig
 from pipeline.pairs.weighting import PairWeighting
 
 
@@ -17,14 +17,13 @@ class PairsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    arbiter: Annotated[
-        UOTAConfig | None,
-        Field(description="weighs views by where they lie among the batch's; null: none"),
-    ] = None
-
     miner: Annotated[
         DBPMConfig | None,
         Field(description="weighs samples by their losses in past epochs; null: none"),
+    ] = None
+    arbiter: Annotated[
+        UOTAConfig | None,
+        Field(description="weighs views by where they lie among the batch's; null: none"),
     ] = None
     most: Annotated[float, Field(gt=0, description="bound of a weight, the product of both")] = 10.0
     normalize: Annotated[
@@ -35,8 +34,8 @@ class PairsConfig(BaseModel):
         """The weighting for an objective that allows it."""
         per_view = objective.arbitration == "per_view"
         return PairWeighting(
-            miner=DBPM(config=self.miner) if self.miner else None,
-            arbiter=UOTA(config=self.arbiter, per_view=per_view) if self.arbiter else None,
+            miner=self.miner.build() if self.miner else None,
+            arbiter=self.arbiter.build(per_view=per_view) if self.arbiter else None,
             most=self.most,
             normalize=self.normalize,
         )

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import math
-from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 from torch import Tensor
 
+from pipeline.pairs.base import Miner, MinerConfig, Verdict
 from pipeline.pairs.history import SampleHistory
 
 _SAME = 1e-6  # of the mean: histories that differ by no more are equal but for rounding
 
 
-class Verdict(IntEnum):
-    """What a miner says of a sample."""
-
-    clean = 0
-    noisy = 1
-    faulty = 2
-
-
-class DBPMConfig(BaseModel):
+class DBPMConfig(MinerConfig):
     """DBPM (Lan et al., Towards Enhancing Time Series Contrastive Learning, ICLR 2024)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["dbpm"]
     noisy: Annotated[
@@ -45,12 +35,13 @@ class DBPMConfig(BaseModel):
         Literal["gaussian", "pdf", "drop"],
         Field(description="of a bad pair: exp(-d^2 / 2); pdf: its density; drop: 0"),
     ] = "gaussian"
-    warm_up: Annotated[
-        int, Field(ge=1, description="epochs in which losses are only remembered")
-    ] = 50
+
+    def build(self) -> DBPM:
+        """The miner."""
+        return DBPM(config=self)
 
 
-class DBPM:
+class DBPM(Miner):
     """Weights by each sample's history beside all others'.
 
     With m_i the mean of the past epochs' losses of sample i, mu and sigma the mean and deviation of
@@ -68,28 +59,16 @@ class DBPM:
 
     def __init__(self, *, config: DBPMConfig) -> None:
         """Keep the settings."""
+        super().__init__(warm_up=config.warm_up)
         self._config = config
-        self._epoch = 0
         self._mean = 0.0
         self._deviation = 0.0
 
-    def begins(self, epoch: int) -> bool:
-        """Whether pairs are weighed in this epoch."""
-        return epoch >= self._config.warm_up
-
-    @torch.no_grad()
-    def weights(self, evidence_B: Tensor, places: Tensor, history: SampleHistory) -> Tensor:
-        """Weights (B,) of samples, of an epoch that has begun.
-
-        Args:
-            evidence_B: this step's losses.
-            places: (B,) int64 of the samples in the history.
-            history: with the verdicts of the epoch.
-        """
-        bad = history.verdicts[places] != Verdict.clean
+    def weigh(self, evidence: Tensor, verdicts: Tensor) -> Tensor:
+        """1 for clean samples, and for all where histories do not differ."""
         if not self._deviation:
-            return torch.ones_like(evidence_B)
-        return torch.where(bad, self._weight_of_bad(evidence_B), 1.0)
+            return torch.ones_like(evidence)
+        return torch.where(verdicts != Verdict.clean, self._weight_of_bad(evidence), 1.0)
 
     def _weight_of_bad(self, evidence_B: Tensor) -> Tensor:
         if self._config.weight == "drop":
@@ -100,44 +79,32 @@ class DBPM:
             bell = bell / (self._deviation * math.sqrt(2 * math.pi))
         return bell
 
-    def contribution(self, evidence_B: Tensor, *, epoch: int, epochs: int) -> Tensor:
-        """What the history adds up of the losses of a step in one of so many epochs."""
+    def contribution(self, evidence: Tensor, *, epoch: int, epochs: int) -> Tensor:
+        """The losses, or with `recency` what the official code makes of them."""
         if self._config.history == "mean":
-            return evidence_B
-        return evidence_B * ((1 + epoch) / epochs)
+            return evidence
+        return evidence * ((1 + epoch) / epochs)
 
-    @torch.no_grad()
-    def begin_epoch(self, epoch: int, history: SampleHistory) -> bool:
-        """Give the verdicts of an epoch. Every rank calls this before the epoch's first weights.
-
-        Sums of streams are added in their order, so that the number of ranks changes no bit.
-
-        Returns:
-            Whether they are new.
-        """
-        if epoch == self._epoch or not self.begins(epoch):
-            return False
-        self._epoch = epoch
-        known = history.seen > 0
-        means = torch.where(known, history.losses.double() / history.seen.clamp(min=1), 0.0)
+    def judge(self, means: Tensor, known: Tensor, history: SampleHistory) -> Tensor:
+        """Noisy and faulty ones by mean and deviation over all samples."""
         count, total, squares = history.sums_over_streams(known.double(), means, means.square())
         self._mean = total / max(count, 1.0)
         deviation = math.sqrt(max(0.0, squares / max(count, 1.0) - self._mean**2))
         self._deviation = deviation if deviation > _SAME * abs(self._mean) else 0.0
-        history.verdicts.zero_()
+        verdicts = torch.zeros_like(history.verdicts)
         if self._deviation:
             low = self._mean - self._config.noisy * self._deviation
             high = self._mean + self._config.faulty * self._deviation
-            history.verdicts[known & (means <= low)] = Verdict.noisy
-            history.verdicts[known & (means >= high)] = Verdict.faulty
-        return True
+            verdicts[known & (means <= low)] = Verdict.noisy
+            verdicts[known & (means >= high)] = Verdict.faulty
+        return verdicts
 
     def state_dict(self) -> dict[str, Any]:
         """What holds for the epoch, beside the history."""
-        return {"epoch": self._epoch, "mean": self._mean, "deviation": self._deviation}
+        return {**super().state_dict(), "mean": self._mean, "deviation": self._deviation}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state."""
-        self._epoch = state["epoch"]
+        super().load_state_dict(state)
         self._mean = state["mean"]
         self._deviation = state["deviation"]

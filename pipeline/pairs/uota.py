@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.objectives.base import without_autocast
+from pipeline.pairs.base import Arbiter, ArbiterConfig
 
 _EPSILON = 1e-8  # on the diagonal of the second moment, as in the official code
 
 
-class UOTAConfig(BaseModel):
+class UOTAConfig(ArbiterConfig):
     """UOTA (Wang et al., Automated Unsupervised Outlier Arbitration, NeurIPS 2021).
 
     The paper starts it half-way, in the 101st of 200 epochs, and doubles the learning rate there;
     the rate is left alone here.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["uota"]
     temperature: Annotated[
@@ -41,12 +40,13 @@ class UOTAConfig(BaseModel):
             "in the official code",
         ),
     ] = 1e-4
-    start_epoch: Annotated[
-        int, Field(ge=0, description="first epoch, counted from 0, in which pairs are weighed")
-    ] = 100
+
+    def build(self, *, per_view: bool) -> UOTA:
+        """The arbiter."""
+        return UOTA(config=self, per_view=per_view)
 
 
-class UOTA:
+class UOTA(Arbiter):
     """Weights by a normal model of how far views lie from the centre of their sample.
 
     With x_vi the unit projection of view v of sample i, and N samples of V views in the global
@@ -78,6 +78,7 @@ class UOTA:
             config: the settings.
             per_view: whether views of a sample may have different weights.
         """
+        super().__init__(start_epoch=config.start_epoch)
         self._config = config
         self._per_view = per_view
 
@@ -105,10 +106,6 @@ class UOTA:
         return softmax_over_ranks(exponents_VB).to(
             torch.promote_types(projections_VBD.dtype, torch.float32)
         )
-
-    def begins(self, epoch: int) -> bool:
-        """Whether pairs are weighed in this epoch."""
-        return epoch >= self._config.start_epoch
 
 
 def squared_distances(deviations_VBD: Tensor, *, shrinkage: float) -> Tensor:

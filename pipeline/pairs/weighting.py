@@ -11,9 +11,8 @@ from torch import Tensor
 
 from pipeline import collectives
 from pipeline.objectives.base import PairLosses
-from pipeline.pairs.dbpm import DBPM
+from pipeline.pairs.base import Arbiter, Miner, Verdict
 from pipeline.pairs.history import SampleHistory
-from pipeline.pairs.uota import UOTA
 
 _RAISED = 1.05  # mean weight of bad samples that is no accident
 
@@ -33,8 +32,8 @@ class PairWeighting:
     def __init__(
         self,
         *,
-        miner: DBPM | None = None,
-        arbiter: UOTA | None = None,
+        miner: Miner | None = None,
+        arbiter: Arbiter | None = None,
         most: float = float("inf"),
         normalize: bool = False,
     ) -> None:
@@ -105,13 +104,13 @@ class PairWeighting:
         if self.miner.begin_epoch(epoch, self.history):
             self._compare(self.history)
         places = self.history.places(sample_id)
-        return self.miner.weights(losses.evidence, places, self.history)
+        return self.miner.weigh(losses.evidence, self.history.verdicts[places])
 
     def _compare(self, history: SampleHistory) -> None:
         """How the arbiter has weighed what the miner now finds bad. Every rank calls this."""
         if self.arbiter is None:
             return
-        bad = history.verdicts != 0
+        bad = history.verdicts != Verdict.clean
         seen, excess = history.sums_over_streams(
             torch.where(bad, history.seen, 0).double(),
             torch.where(bad, history.weights, 0).double(),

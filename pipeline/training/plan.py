@@ -21,7 +21,8 @@ from pipeline.data.verify import verify
 from pipeline.data.whole_file import cannot_hold
 from pipeline.encoders.embeddings import embedding_width
 from pipeline.errors import Problem, UserError
-from pipeline.recipe import Recipe, draft_recipe
+from pipeline.recipe import Recipe
+from pipeline.recipe_file import draft_recipe
 from pipeline.registry import tracking
 from pipeline.training import evaluation_plan, micro_batch, pairs_plan, views_plan
 from pipeline.training.initial_weights import initial_weights

@@ -16,7 +16,7 @@ from pipeline.data.corpus import load_corpus
 from pipeline.data.first_views import first_images, first_views
 from pipeline.data.slice_reader import SliceReader, UnreadableShardError
 from pipeline.errors import Problem, UserError
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, load_recipe
 from pipeline.registry.journal import records
 from pipeline.registry.report.facts import FirstViews, Ledger, RunFacts
 from pipeline.registry.report.page import render_page
@@ -125,7 +125,7 @@ def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] |
 
 def _stored_recipe(folder: RunFolder) -> Recipe | None:
     try:
-        return Recipe.model_validate(yaml.safe_load(storage.read_file(folder.recipe)))
+        return load_recipe(yaml.safe_load(storage.read_file(folder.recipe)))
     except (yaml.YAMLError, ValidationError):
         return None  # of a version with other settings; all else can be told
 

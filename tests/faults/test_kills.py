@@ -18,8 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch import Tensor
 
 from pipeline.recipe import Recipe
+from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.trace import join_trace
 
@@ -73,6 +76,11 @@ def test_kills_at_random_steps_change_nothing(
     for file in ("final.safetensors", "final.json"):
         expected = (undisturbed(ranks, variant) / file).read_bytes()
         assert (tmp_path / "disturbed" / file).read_bytes() == expected, told
+    expected_histories = histories(undisturbed(ranks, variant))
+    for stream, found in histories(tmp_path / "disturbed").items():
+        for name, values in found.items():
+            assert torch.equal(values, expected_histories[stream][name]), told
+    assert any(state["verdicts"].any() for state in expected_histories.values())
     assert served(tmp_path / "disturbed").equals(served(undisturbed(ranks, variant))), told
     assert metric_steps(tmp_path / "disturbed") == list(range(2, STEPS + 1, 2)), told
 
@@ -93,6 +101,9 @@ def test_other_numbers_of_ranks_see_the_same_batches(
     runs = undisturbed(2, variant), tmp_path / "elastic"
     traces = [served(run).drop_columns(["rank"]) for run in runs]
     assert traces[0].equals(traces[1])
+    seen = [{stream: state["seen"] for stream, state in histories(run).items()} for run in runs]
+    assert seen[0].keys() == seen[1].keys() == set(range(8))
+    assert all(torch.equal(seen[0][stream], seen[1][stream]) for stream in seen[0])
     losses = [losses_of(run) for run in runs]
     # One rank's sums round otherwise than two ranks', and training then blows that up.
     np.testing.assert_allclose(losses[0][:32], losses[1][:32], rtol=5e-3)
@@ -121,6 +132,14 @@ def served(run: Path) -> pa.Table:
     return pq.read_table(run / "trace.parquet")
 
 
+def histories(run: Path) -> dict[int, dict[str, Tensor]]:
+    """What the last checkpoint remembers of the samples, by stream."""
+    store = CheckpointStore(RunFolder(str(run)).checkpoints, keep=1)
+    newest = store.newest()
+    assert newest == STEPS
+    return store.read_streams(newest)
+
+
 def losses_of(run: Path) -> list[float]:
     records = map(json.loads, Path(RunFolder(str(run)).journal).read_text().splitlines())
     return [record["metrics"]["loss"] for record in records if record["kind"] == "metrics"]
@@ -133,6 +152,10 @@ def write_recipe(shards: Path, path: Path, variant: Variant) -> None:
             "views": {"size": 32},
             "encoder": variant["encoder"],
             "objective": {"kind": "simclr", "projector": [16]},
+            "pairs": {
+                "miner": {"kind": "dbpm", "warm_up": 1, "noisy": 0.7, "faulty": 0.7},
+                "arbiter": {"kind": "uota", "start_epoch": 2},
+            },
             "train": {
                 "steps": STEPS,
                 "global_batch": 24,

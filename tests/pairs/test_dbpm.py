@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.objectives.base import PairLosses
+from pipeline.pairs.base import Verdict
 from pipeline.pairs.config import PairsConfig
-from pipeline.pairs.dbpm import Verdict
 from pipeline.pairs.weighting import PairWeighting, weighted_total
 from tests.objectives.cases import build, noise
 

@@ -1,0 +1,171 @@
+"""The user's file: read, overridden, and checked with all its mistakes at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.errors import Problem, UserError
+from pipeline.recipe import Recipe, recipe_class
+from pipeline.recipe_errors import explain, place
+
+
+class Draft(BaseModel):
+    """What could be read of a recipe: its mistakes, and a recipe if they leave one."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    recipe: Recipe | None
+    problems: list[Problem]
+
+
+def draft_recipe(path: Path, overrides: Iterable[str] = ()) -> Draft:
+    """Read a recipe that may have mistakes.
+
+    A setting that is wrong is reported and then left out, so that its default takes its place and
+    checks of the other settings can go on: the user sees all mistakes at once.
+
+    Raises:
+        UserError: the file cannot be read, or an override is not of the form `a.b=c`.
+    """
+    raw = _read(path)
+    _apply(overrides, raw)
+    problems: list[Problem] = []
+    model = _class_for(raw, problems)
+    removed: set[tuple[int | str, ...]] = set()
+    while True:
+        try:
+            return Draft(recipe=model.model_validate(raw), problems=problems)
+        except ValidationError as error:
+            found = {details["loc"] for details in error.errors()}
+            new = [d for d in error.errors() if not _follows(d, removed=removed, found=found)]
+            problems += [explain(details, model) for details in new]
+            removed |= {details["loc"] for details in new}
+            mended = _mend(raw, error.errors(), model)
+            if mended == raw:
+                return Draft(recipe=None, problems=problems)
+            raw = mended
+
+
+def _class_for(raw: dict[str, Any], problems: list[Problem]) -> type[Recipe]:
+    """By the extensions that the values name; those that are wrong are left out and reported."""
+    names = raw.get("extensions")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return Recipe
+    try:
+        return recipe_class(tuple(names))
+    except UserError as error:
+        problems += error.problems
+        del raw["extensions"]
+        return Recipe
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(), Loader=_Loader)
+    except OSError as error:
+        raise UserError(Problem(str(path), f"cannot be read: {error.strerror}")) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(Problem(str(path), f"is not YAML: {error}")) from error
+    if not isinstance(raw, dict):
+        raise UserError(Problem(str(path), "is not a recipe: it has no sections"))
+    return raw
+
+
+_STAND_INS: dict[tuple[int | str, ...], Any] = {
+    ("data",): {"shards": ""},
+    ("data", "shards"): "",
+    ("encoder",): {"name": ""},
+    ("encoder", "name"): "",
+    ("train",): {"epochs": 1},
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, but 1e-3 is a number, as in YAML 1.2 and everywhere else."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _apply(overrides: Iterable[str], raw: dict[str, Any]) -> None:
+    problems = []
+    for override in overrides:
+        dotted, equals, text = override.partition("=")
+        keys = dotted.split(".")
+        if not equals or not all(keys):
+            problems.append(Problem(override, "is not of the form a.b=value"))
+            continue
+        try:
+            value = yaml.load(text, Loader=_Loader)
+        except yaml.YAMLError as error:
+            problems.append(Problem(dotted, f"{text!r} is not YAML: {error}"))
+            continue
+        section = raw
+        for key in keys[:-1]:
+            if not isinstance(section.get(key), dict):
+                section[key] = {}
+            section = section[key]
+        section[keys[-1]] = value
+        if dotted in ("train.steps", "train.epochs") and value is not None:
+            # Saying one on the command line means: not the other that the file has.
+            section.pop("epochs" if dotted == "train.steps" else "steps", None)
+    if problems:
+        raise UserError(problems)
+
+
+def _follows(
+    details: ErrorDetails,
+    *,
+    removed: set[tuple[int | str, ...]],
+    found: set[tuple[int | str, ...]],
+) -> bool:
+    """Whether an error comes of settings that are wrong, or were left out because they were."""
+    loc = details["loc"]
+    if details["type"] == "too_short":  # pydantic counts the items that are right
+        return any(len(other) > len(loc) and other[: len(loc)] == loc for other in found)
+    if loc == ("train",):
+        return bool(removed & {("train", "epochs"), ("train", "steps")})
+    return details["type"] == "missing" and any(gone[: len(loc)] == loc for gone in removed)
+
+
+def _mend(
+    raw: dict[str, Any], errors: Iterable[ErrorDetails], model: type[Recipe]
+) -> dict[str, Any]:
+    """The recipe without what is wrong in it, with stand-ins for what it cannot do without."""
+    mended = deepcopy(raw)
+    for details in errors:
+        loc = place(details["loc"], model).loc
+        if details["type"] == "missing" and loc in _STAND_INS:
+            *parents, last = loc
+            section = mended
+            for key in parents:
+                section = section[str(key)]
+            section[str(last)] = deepcopy(_STAND_INS[loc])
+        elif details["type"] == "missing":
+            _remove(mended, loc[:-1])
+        elif loc == ("train",) and isinstance(mended.get("train"), dict):
+            rest = {k: v for k, v in mended["train"].items() if k not in ("epochs", "steps")}
+            mended["train"] = {**rest, "epochs": 1}
+        else:
+            _remove(mended, loc)
+    return mended
+
+
+def _remove(raw: dict[str, Any], loc: Iterable[int | str]) -> None:
+    section = raw
+    for key in loc:
+        inner = section.get(str(key))
+        if not isinstance(inner, dict) or key == tuple(loc)[-1]:
+            section.pop(str(key), None)
+            return
+        section = inner
