@@ -22,17 +22,24 @@ def step_metrics(result: StepResult, objective: Objective, progress: float) -> d
 
     Returns:
         `loss`, the objective's terms and logs by their names, the signs of `collapse_signs`,
-        those of `pair_signs` where samples have several views and none is masked, and where there
-        is an arbiter those of `weight_signs`.
+        those of `pair_signs` where samples have several views and none is masked, and those of
+        `weight_signs`.
+
+    Raises:
+        ValueError: an objective's term or log has the name of another figure.
     """
     projections = result.losses.projections.detach()
-    found = {"loss": result.total, **result.losses.terms, **result.losses.logs}
-    found |= collapse_signs(result.features[0], projections[0])
+    found = {"loss": result.total}
+    signs = collapse_signs(result.features[0], projections[0])
     if objective.grid is None and len(projections) > 1:  # blocks of a sample are no views of it
-        found |= pair_signs(
+        signs |= pair_signs(
             projections, negative_weights=partial(objective.negative_weights, progress=progress)
         )
-    found |= weight_signs(result.weights)
+    signs |= weight_signs(result.weights)
+    for figures in (result.losses.terms, result.losses.logs, signs):
+        if taken := found.keys() & figures.keys():
+            raise ValueError(f"two figures of a step are called {', '.join(sorted(taken))}")
+        found |= figures
     local = {name: float(value.detach()) for name, value in found.items()}
     everyone = collectives.gather_json(local)
     return {name: _over_ranks(name, [rank[name] for rank in everyone]) for name in local}

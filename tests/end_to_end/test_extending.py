@@ -66,7 +66,7 @@ def test_both_train_on_two_workers_and_make_a_report(
     result = json.loads(ended.stdout)
     run = RunFolder(str(folder / "runs" / "extending" / "run"))
     metrics = [r["metrics"] for r in records(run.journal) if r["kind"] == "metrics"]
-    assert metrics[-1]["uniformity"] < metrics[0]["uniformity"]
+    assert metrics[-1]["uniformity_loss"] < metrics[0]["uniformity_loss"]
     assert metrics[0]["miner_bad_share"] == 0
     assert any(0 < line["miner_bad_share"] < 1 for line in metrics)
     store = CheckpointStore(run.checkpoints, keep=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,10 @@ def test_the_feed_says_which_epoch_it_is() -> None:
         views=(np.zeros((BATCH, 2, 32, 32, 3), dtype=np.uint8),),
     )
     assert feed.batch(assembled, step=70).epoch == 7
+
+
+def test_a_figure_of_an_objective_must_not_hide_another(views: Tensor) -> None:
+    result, _ = step_of(recipe("simclr"), views, epoch=0)
+    clash = replace(result.losses, logs={"alignment": torch.ones(())})
+    with pytest.raises(ValueError, match="two figures of a step are called alignment"):
+        step_metrics(replace(result, losses=clash), build_learner(recipe("simclr")).objective, 0.0)
