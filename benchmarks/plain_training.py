@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -32,13 +32,26 @@ def write_images(source: Path, shards: Path) -> None:
     )
 
 
-def steps_of(recipe: Recipe, learner: Learner) -> Iterator[StepResult]:
-    """Train a learner from its first step to its last; what each step found out."""
+def steps_of(
+    recipe: Recipe, learner: Learner, *, change: Callable[[Batch], Batch] = lambda batch: batch
+) -> Iterator[StepResult]:
+    """Train a learner from its first step to its last; what each step found out.
+
+    Args:
+        recipe: of the training.
+        learner: of the recipe.
+        change: of every batch before the learner sees it.
+    """
     plan = stream_plan(recipe)
     reader = SliceReader(manifests=recipe.data.manifests, plan=plan, views=recipe.views)
     total = total_steps(recipe, plan)
     device = torch.device("cpu")
     feed = Feed(recipe, grid=learner.objective.grid, device=device)
+    learner.pairs.own(
+        {stream: plan.bounds(stream) for stream in range(plan.streams)},
+        epochs=-(-total // plan.steps_per_epoch),
+        device=device,
+    )
     optimization = Optimization(
         learner, config=recipe.train, seed=recipe.seed, total_steps=total, device=device
     )
@@ -57,4 +70,4 @@ def steps_of(recipe: Recipe, learner: Learner) -> Iterator[StepResult]:
                 for block in reader.views.split(pixels_of(table, reader.views.row_bytes))
             ),
         )
-        yield optimization.step(feed.batch(batch, step=done))
+        yield optimization.step(feed.batch(change(batch), step=done))

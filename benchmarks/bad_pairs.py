@@ -1,0 +1,135 @@
+"""Whether planted bad pairs are found, and whether turning them down makes a better encoder.
+
+    python benchmarks/bad_pairs.py CIFAR10_10K.npz --out docs/bad_pairs.jsonl
+    python benchmarks/bad_pairs_page.py docs/bad_pairs.jsonl docs/bad_pairs.md
+
+The miner's bounds and weight are chosen by probes on a part of the training images that is held
+out, for each objective; then all conditions are trained with three seeds and probed on the test
+images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from bad_pairs_cell import EPOCHS, SORTS, Cell, run_cell
+from study import Line, Progress, finished, run_study
+
+SEEDS = {"simclr": 3, "lejepa": 3, "vicreg": 1, "cmim": 1}
+WARM_UP = EPOCHS // 4
+PUBLISHED: dict[str, Any] = {"noisy": 2.0, "faulty": 3.0, "weight": "gaussian"}
+GRID: list[dict[str, Any]] = [
+    PUBLISHED,
+    {"noisy": 1.5, "faulty": 1.5, "weight": "gaussian"},
+    {"noisy": 1.5, "faulty": 1.5, "weight": "drop"},
+    {"noisy": 1.0, "faulty": 1.5, "weight": "drop"},
+]
+_UOTA = {"kind": "uota", "start_epoch": WARM_UP}
+
+
+def main(
+    images: Annotated[Path, typer.Argument(help=".npz: x_train, y_train, x_test, y_test")],
+    out: Annotated[Path, typer.Option(help="JSON lines of finished cells.")] = Path(
+        "bad_pairs.jsonl"
+    ),
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
+    only: Annotated[str, typer.Option(help="Objectives, separated by commas; empty: all.")] = "",
+    steps: Annotated[int, typer.Option(help="Of each cell, to try it out; 0: all.")] = 0,
+) -> None:
+    """Run the cells that are missing, one line on stderr for each."""
+    objectives = [name for name in SEEDS if not only or name in only.split(",")]
+
+    def cells(progress: Progress[Cell]) -> Iterator[Cell]:
+        for objective in objectives:
+            yield from _cells(objective, progress)
+
+    complete = run_study(
+        cells,
+        partial(run_cell, images=images, steps=steps or None),
+        _told,
+        progress=Progress(done={cell_of(line).key: line for line in finished(out)}),
+        out=out,
+        jobs=jobs,
+    )
+    if not complete:
+        raise typer.Exit(1)
+
+
+def cell_of(line: Line) -> Cell:
+    """The cell that a line is of."""
+    return Cell(**{name: line[name] for name in Cell.__dataclass_fields__})
+
+
+def sorts_for(objective: str) -> list[str]:
+    """What is planted: faulty and outlying pairs need two views that are compared."""
+    return list(SORTS) if SEEDS[objective] > 1 else ["noisy"]
+
+
+def miner(settings: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's miner."""
+    return {"kind": "dbpm", "warm_up": WARM_UP, **settings}
+
+
+def remembering() -> dict[str, Any]:
+    """Pairs that are remembered, and never weighed: what others are compared with."""
+    return {"miner": {**miner(PUBLISHED), "warm_up": EPOCHS}}
+
+
+def conditions(objective: str, best: dict[str, Any]) -> dict[str, tuple[list[str], dict[str, Any]]]:
+    """What is trained with all seeds, by name: the sorts planted, and the section on pairs."""
+    sorts = sorts_for(objective)
+    found = {
+        "planted": (sorts, remembering()),
+        "planted, published": (sorts, {"miner": miner(PUBLISHED)}),
+        "planted, chosen": (sorts, {"miner": miner(best)}),
+        "clean": ([], remembering()),
+        "clean, chosen": ([], {"miner": miner(best)}),
+    }
+    if len(sorts) > 1:
+        found["planted, chosen and uota"] = (sorts, {"miner": miner(best), "arbiter": _UOTA})
+    return found
+
+
+def best_of(lines: list[Line]) -> dict[str, Any]:
+    """Of finished cells of the first stage, the settings with the best mean of both probes."""
+    chosen = max(lines, key=lambda line: line["knn"] + line["linear"])["pairs"]["miner"]
+    return {name: chosen[name] for name in PUBLISHED}
+
+
+def tried(objective: str) -> list[Cell]:
+    """The cells that settings are chosen by."""
+    return [
+        Cell(
+            objective=objective,
+            planted=sorts_for(objective),
+            pairs={"miner": miner(settings)},
+            seed=0,
+            stage="settings",
+        )
+        for settings in GRID
+    ]
+
+
+def _cells(objective: str, progress: Progress[Cell]) -> Iterator[Cell]:
+    """An objective's cells, as far as they are known yet."""
+    yield from (choices := tried(objective))
+    if not all(map(progress.over, choices)) or not (found := progress.lines(choices)):
+        return
+    for seed in range(SEEDS[objective]):
+        for planted, pairs in conditions(objective, best_of(found)).values():
+            yield Cell(objective=objective, planted=planted, pairs=pairs, seed=seed, stage="seeds")
+
+
+def _told(line: Line) -> str:
+    last = line["epochs"][-1] if line["epochs"] else {}
+    found = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if "auc" in name)
+    accuracies = f"kNN {line['knn']:.4f}, linear {line['linear']:.4f}"
+    return f"{accuracies}; {found}; {line['wall_seconds']:.0f} s"
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,208 @@
+"""One cell of the study of bad pairs: plant some, train, and see who finds them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from plain_training import steps_of, write_images
+from sklearn.metrics import roc_auc_score
+from study import Line
+
+from pipeline.data.assemble import Batch
+from pipeline.evaluation.config import Probe
+from pipeline.evaluation.features import Images, encode_images
+from pipeline.evaluation.probes import predictions
+from pipeline.evaluation.score import score_of
+from pipeline.pairs.base import Verdict
+from pipeline.pairs.history import SampleHistory
+from pipeline.randomness import permutation, seed_for, uniform
+from pipeline.recipe import Recipe
+from pipeline.training.learner import Learner, build_learner
+from pipeline.training.length import stream_plan
+
+EPOCHS = 20
+PLANTED = 0.05  # of the samples, of each sort
+SORTS = ("noisy", "faulty", "outlier")
+
+_VALIDATION_SHARE = 0.2
+_NOISE = 0.85  # share of the noise in a view
+_CROP = 5  # pixels, of an outlying crop
+_PROBES = (Probe.knn, Probe.linear)
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "simclr": {"kind": "simclr", "projector": [512, 128]},
+    "lejepa": {"kind": "lejepa", "sigreg": 0.02, "projector": [512, 512, 64], "slices": 256},
+    "vicreg": {"kind": "vicreg", "projector": [512, 512, 512]},
+    "cmim": {
+        "kind": "cmim",
+        "width": 64,
+        "decoder": {"kind": "conv", "channels": [64, 32, 16]},
+    },
+}
+RATES = {"simclr": 1e-2, "lejepa": 1e-2, "vicreg": 3e-3, "cmim": 3e-3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What is run: its name in the file of finished cells."""
+
+    objective: str
+    planted: list[str]  # sorts
+    pairs: dict[str, Any]  # the recipe's section
+    seed: int
+    stage: str  # settings, seeds
+
+    @property
+    def key(self) -> str:
+        """Equal for equal cells."""
+        return repr((self.objective, self.planted, self.pairs, self.seed, self.stage))
+
+
+def run_cell(cell: Cell, images: Path, steps: int | None) -> Line:
+    """Train with planted pairs and measure; what there is to record.
+
+    Args:
+        cell: which.
+        images: an `.npz` with x_train, y_train, x_test, y_test.
+        steps: of training, to try the script out; None: all.
+    """
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    (fit, fit_labels), (check, check_labels) = _sets(images, cell.stage)
+    with TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "images.npz", x=fit, y=fit_labels)
+        write_images(Path(folder) / "images.npz", Path(folder) / "shards")
+        recipe = _recipe(cell, Path(folder) / "shards", steps)
+        learner = build_learner(recipe)
+        sorts = planted_sorts(len(fit), cell.planted, seed=cell.seed)
+        epochs = list(_trained(learner, recipe, sorts))
+    found: dict[str, Any] = {"epochs": epochs}
+    views = recipe.views
+    features = [
+        encode_images(learner.product, x, mean=views.mean, std=views.std) for x in (fit, check)
+    ]
+    for probe in _PROBES:
+        right = predictions(probe, features[0], fit_labels, features[1], seed=0) == check_labels
+        found[str(probe)] = score_of(right, seed=0).accuracy
+    return {**vars(cell), **found, "wall_seconds": time.perf_counter() - began}
+
+
+def planted_sorts(samples: int, sorts: list[str], *, seed: int) -> npt.NDArray[np.int64]:
+    """What is planted in each sample, (n,): an index of `SORTS`, -1 for nothing."""
+    found = np.full(samples, -1)
+    order, count = permutation(samples, "planted", seed), round(PLANTED * samples)
+    for number, sort in enumerate(SORTS):
+        if sort in sorts:
+            found[order[number * count : (number + 1) * count]] = number
+    return found
+
+
+def plant(batch: Batch, sorts: npt.NDArray[np.int64]) -> Batch:
+    """A batch with its planted samples spoilt, each in the same way in every epoch.
+
+    Noisy: strong noise, the same in all views. Faulty: the second view is another sample's.
+    Outlier: the second view is a few pixels of the sample, enlarged.
+    """
+    views = batch.views[0].copy()  # (B, V, S, S, 3)
+    own = sorts[batch.sample_id]
+    for row in np.flatnonzero(own >= 0):
+        sort, sample = SORTS[own[row]], int(batch.sample_id[row])
+        if sort == "noisy":
+            draws = np.random.default_rng(seed_for("noise", sample))
+            noise = draws.integers(256, size=views.shape[2:])
+            mixed = (1 - _NOISE) * views[row] + _NOISE * noise
+            views[row] = np.rint(mixed).astype(np.uint8)
+        elif views.shape[1] > 1 and sort == "faulty":
+            views[row, 1] = batch.views[0][(row + 1) % len(views), 1]
+        elif views.shape[1] > 1:
+            views[row, 1] = _enlarged(views[row, 1], sample)
+    return replace(batch, views=(views, *batch.views[1:]))
+
+
+def _enlarged(view: Images, sample: int) -> Images:
+    """A few pixels of a view, where depends on the sample."""
+    room = view.shape[0] - _CROP
+    top, left = (int(u * room) for u in uniform("crop", sample, np.arange(2)))
+    places = np.arange(view.shape[0]) * _CROP // view.shape[0]
+    return view[top + places][:, left + places]
+
+
+def _sets(images: Path, stage: str) -> list[tuple[Images, Any]]:
+    """What is trained and fitted on, and what is scored; test images only in the last stage."""
+    with np.load(images) as arrays:
+        pixels, labels = arrays["x_train"], arrays["y_train"].reshape(-1).astype(np.int64)
+        if stage == "seeds":
+            test = arrays["x_test"], arrays["y_test"].reshape(-1).astype(np.int64)
+            return [(pixels, labels), test]
+    order = permutation(len(pixels), "bad pairs' validation part")
+    held_out = round(len(pixels) * _VALIDATION_SHARE)
+    check, fit = np.sort(order[:held_out]), np.sort(order[held_out:])
+    return [(pixels[fit], labels[fit]), (pixels[check], labels[check])]
+
+
+def _recipe(cell: Cell, shards: Path, steps: int | None) -> Recipe:
+    one_view = {"count": 1} if cell.objective == "cmim" else {}
+    return Recipe.model_validate(
+        {
+            "seed": cell.seed,
+            "data": {"shards": str(shards), "streams": 4, "shuffle_window": 4096},
+            "views": one_view,
+            "encoder": {
+                "name": "resnet10t",
+                "args": {"channels": [16, 32, 64, 128], "stem_width": 16},
+            },
+            "objective": OBJECTIVES[cell.objective],
+            "pairs": cell.pairs,
+            "train": {
+                **({"steps": steps} if steps else {"epochs": EPOCHS}),
+                "global_batch": 256,
+                "optimizer": {
+                    "lr": RATES[cell.objective],
+                    "weight_decay": 1e-4,
+                    "clip_norm": 100.0 if cell.objective == "cmim" else None,
+                },
+            },
+        }
+    )
+
+
+def _trained(
+    learner: Learner, recipe: Recipe, sorts: npt.NDArray[np.int64]
+) -> Iterator[dict[str, Any]]:
+    """Train; at the end of each epoch, who has been found."""
+    per_epoch = stream_plan(recipe).steps_per_epoch
+    change: Callable[[Batch], Batch] = lambda batch: plant(batch, sorts)  # noqa: E731
+    for number, result in enumerate(steps_of(recipe, learner, change=change), start=1):
+        if not np.isfinite(float(result.total.detach())):
+            raise FloatingPointError(f"the loss of step {number} is not finite")
+        if number % per_epoch == 0 and learner.pairs.history is not None:
+            yield {"epoch": number // per_epoch, **_detection(learner.pairs.history, sorts)}
+
+
+def _detection(history: SampleHistory, sorts: npt.NDArray[np.int64]) -> dict[str, float]:
+    """How well histories and weights tell planted samples from those that are not."""
+    means = (history.losses / history.seen.clamp(min=1)).numpy()
+    verdicts, clean = history.verdicts.numpy(), sorts < 0
+    scores = {"noisy": -means, "faulty": means, "outlier": -history.weights.numpy()}
+    found: dict[str, float] = {}
+    for number, sort in enumerate(SORTS):
+        own = sorts == number
+        if not own.any():
+            continue
+        either = own | clean
+        found[f"{sort}_auc"] = float(roc_auc_score(own[either], scores[sort][either]))
+        if sort == "outlier":
+            found[f"{sort}_auc_of_loss"] = float(roc_auc_score(own[either], means[either]))
+            continue
+        flagged = verdicts == Verdict[sort]
+        if flagged.any():
+            found[f"{sort}_precision"] = float((flagged & own).sum() / flagged.sum())
+        found[f"{sort}_recall"] = float((flagged & own).sum() / own.sum())
+    return found
