@@ -1,0 +1,164 @@
+"""Write what the study of bad pairs found into docs/bad_pairs.md.
+
+python benchmarks/bad_pairs_page.py bad_pairs.jsonl docs/bad_pairs.md
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import typer
+from bad_pairs import PUBLISHED, SEEDS, WARM_UP, best_of, conditions, tried
+from bad_pairs_cell import EPOCHS, PLANTED, Cell
+from study import Line, finished
+
+_BEGIN, _END = "<!-- bad pairs:begin -->", "<!-- bad pairs:end -->"
+_PROBES = {"knn": "kNN", "linear": "linear"}
+_SHOWN_EPOCHS = (1, 2, 5, 10, 20)
+
+
+class Mean(NamedTuple):
+    """Of seeds, with its standard error; NaN for the error of a single one."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1f}" + ("" if math.isnan(self.error) else f" ± {self.error:.1f}")
+
+
+def main(cells: Path, page: Path) -> None:
+    """Put the tables between the page's two markers."""
+    lines = finished(cells)
+    before, begin, rest = page.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise typer.BadParameter(f"{page} lacks {_BEGIN} or {_END}")
+    text = "\n\n".join([_introduction(), *(part for o in SEEDS for part in _objective(lines, o))])
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
+def _introduction() -> str:
+    return (
+        f"10,000 CIFAR-10 images, {EPOCHS} epochs, resnet10t with channels 16 to 128, batch 256; "
+        f"{PLANTED:.0%} of the samples of each sort: noisy (85 % of both views is the same noise), "
+        "faulty (the second view is another sample's) and outlier (the second view is 5 by 5 "
+        f"pixels of the sample, enlarged). Histories begin to count in epoch {WARM_UP}, counted "
+        "from 0. Accuracies in per cent on the 2,000 test images, mean of seeds and its standard "
+        "error. The miner's bounds and weight are chosen by the accuracy on 2,000 held-out "
+        "training images, with one seed."
+    )
+
+
+def _objective(lines: list[Line], objective: str) -> Iterator[str]:
+    choices = [line for cell in tried(objective) if (line := _line_of(lines, cell))]
+    if not choices:
+        return
+    yield f"## {objective}"
+    best = best_of(choices)
+    yield "Held out: " + "; ".join(
+        f"{'**' if _settings(line) == best else ''}{_text(_settings(line))}: "
+        f"{50 * (line['knn'] + line['linear']):.1f}{'**' if _settings(line) == best else ''}"
+        for line in choices
+    )
+    rows = ["| condition | kNN | linear |", "|---|---|---|"]
+    found = {}
+    for name, (planted, pairs) in conditions(objective, best).items():
+        own = [
+            line
+            for seed in range(SEEDS[objective])
+            if (
+                line := _line_of(
+                    lines,
+                    Cell(
+                        objective=objective,
+                        planted=planted,
+                        pairs=pairs,
+                        seed=seed,
+                        stage="seeds",
+                    ),
+                )
+            )
+        ]
+        if own:
+            found[name] = own
+            figures = " | ".join(str(_mean([100 * x[probe] for x in own])) for probe in _PROBES)
+            rows.append(f"| {name} ({len(own)} seeds) | {figures} |")
+    yield "\n".join(rows)
+    yield from _gains(found)
+    if "planted" in found:
+        yield _detection(found["planted"], "Who is found when nobody is turned down:")
+    if "planted, chosen" in found:
+        yield _detection(found["planted, chosen"], "With the chosen settings:")
+    if "planted, chosen and uota" in found:
+        yield _detection(found["planted, chosen and uota"], "With the arbiter too:")
+
+
+def _gains(found: dict[str, list[Line]]) -> Iterator[str]:
+    """Differences of means with the standard error of the difference."""
+    sentences = []
+    pairs = (
+        ("planted, published", "planted"),
+        ("planted, chosen", "planted"),
+        ("planted, chosen and uota", "planted"),
+        ("clean, chosen", "clean"),
+    )
+    for name, base in pairs:
+        if name not in found or base not in found:
+            continue
+        told = []
+        for probe, title in _PROBES.items():
+            mine, other = (_mean([100 * x[probe] for x in found[key]]) for key in (name, base))
+            error = math.hypot(mine.error, other.error)
+            bound = "" if math.isnan(error) else f" ± {error:.1f}"
+            told.append(f"{title} {mine.value - other.value:+.1f}{bound}")
+        sentences.append(f"- {name}, less {base}: {', '.join(told)}")
+    if sentences:
+        yield "\n".join(sentences)
+
+
+def _detection(lines: list[Line], title: str) -> str:
+    names = list(lines[0]["epochs"][-1]) if lines[0]["epochs"] else []
+    names = [name for name in names if name != "epoch"]
+    rows = [
+        "| after epoch | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "|---" * (len(names) + 1) + "|",
+    ]
+    for epoch in _SHOWN_EPOCHS:
+        of_epoch = [x for line in lines for x in line["epochs"] if x["epoch"] == epoch]
+        if of_epoch:
+            figures = [_average(of_epoch, name) for name in names]
+            rows.append(f"| {epoch} | {' | '.join(figures)} |")
+    return f"{title}\n\n" + "\n".join(rows)
+
+
+def _average(epochs: list[dict[str, float]], name: str) -> str:
+    values = [epoch[name] for epoch in epochs if name in epoch]
+    return f"{np.mean(values):.3f}" if values else ""
+
+
+def _line_of(lines: list[Line], cell: Cell) -> Line | None:
+    wanted = vars(cell)
+    return next((x for x in lines if all(x[name] == wanted[name] for name in wanted)), None)
+
+
+def _settings(line: Line) -> dict[str, Any]:
+    return {name: line["pairs"]["miner"][name] for name in PUBLISHED}
+
+
+def _text(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _mean(figures: list[float]) -> Mean:
+    values = np.array(figures)
+    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return Mean(float(values.mean()), float(error))
+
+
+if __name__ == "__main__":
+    typer.run(main)
