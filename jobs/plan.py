@@ -52,7 +52,7 @@ def plan(
         result = asdict(found)
         rows = [
             ("samples", f"{found.samples} in {found.shards} shards"),
-            *_exclusion_rows(checked.data.exclude, found),
+            *_exclusion_rows(found, told=checked.data.exclude is not None),
             *_source_rows(found.sources),
             ("streams", f"{found.streams}; workers may be {_list(found.allowed_workers)}"),
             ("workers", f"{found.workers}, each with {found.local_batch} samples of a batch"),
@@ -74,10 +74,10 @@ def plan(
         print_result(result, rows, title=f"Plan of {recipe}", as_json=json)
 
 
-def _exclusion_rows(file: str | None, found: Plan) -> Iterator[tuple[str, str]]:
-    if file is not None:
+def _exclusion_rows(found: Plan, *, told: bool) -> Iterator[tuple[str, str]]:
+    if told:
         left = found.samples - found.excluded
-        yield "excluded", f"{found.excluded} samples of {file}; {left} are left"
+        yield "excluded", f"{found.excluded} samples, by data.exclude; {left} are left"
 
 
 def _source_rows(sources: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
