@@ -136,6 +136,7 @@ def test_runs_that_windows_mix_hold_their_samples_and_none_that_is_excluded(
     order = StreamOrder(plan, boundaries_of(sizes), epoch=0, stream=stream)
     at = data.draw(st.integers(0, len(order) - 1))
     runs = order.pieces(at, at + 1)
+    assert (runs[:, 0] < runs[:, 1]).all()
     held = {i for low, high in runs.tolist() for i in range(low, high)}
     window = at // plan.shuffle_window * plan.shuffle_window
     of_window = order.ids(window, min(window + plan.shuffle_window, len(order))).tolist()
