@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs.output import JsonOption, in_bytes, print_result, reporting_errors
+
+if TYPE_CHECKING:
+    from pipeline.training.plan import Plan
 
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 OverridesArgument = Annotated[
@@ -49,6 +52,7 @@ def plan(
         result = asdict(found)
         rows = [
             ("samples", f"{found.samples} in {found.shards} shards"),
+            *_exclusion_rows(found, told=checked.data.exclude is not None),
             *_source_rows(found.sources),
             ("streams", f"{found.streams}; workers may be {_list(found.allowed_workers)}"),
             ("workers", f"{found.workers}, each with {found.local_batch} samples of a batch"),
@@ -70,11 +74,18 @@ def plan(
         print_result(result, rows, title=f"Plan of {recipe}", as_json=json)
 
 
+def _exclusion_rows(found: Plan, *, told: bool) -> Iterator[tuple[str, str]]:
+    if told:
+        left = found.samples - found.excluded
+        yield "excluded", f"{found.excluded} samples, by data.exclude; {left} are left"
+
+
 def _source_rows(sources: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     if len(sources) > 1:
         for source in sources:
             share = f"{source['share']:.1%} of each batch, in {source['streams']} streams"
-            yield source["path"], f"{source['samples']} samples, {share}"
+            excluded = f", {source['excluded']} of them excluded" if source["excluded"] else ""
+            yield source["path"], f"{source['samples']} samples{excluded}, {share}"
 
 
 def _list(numbers: list[int]) -> str:

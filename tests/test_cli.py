@@ -107,6 +107,7 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(
     projector = 32 * 32 + 2 * 32 + 32 * 16
     expected = {
         "samples": 240,
+        "excluded": 0,
         "shards": 4,  # of 70, 70, 70 and 30
         "streams": 4,
         "allowed_workers": [1, 2, 4],
@@ -117,7 +118,13 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(
         "dropped_tail": 16,  # 240 - 7 * 32
         "repeated": 0,
         "sources": [
-            {"path": str(clipart_shards / "train"), "samples": 240, "streams": 4, "share": 1.0}
+            {
+                "path": str(clipart_shards / "train"),
+                "samples": 240,
+                "excluded": 0,
+                "streams": 4,
+                "share": 1.0,
+            }
         ],
         "local_batch": 16,
         "batch_bytes": 16 * 2 * view_bytes,
@@ -143,6 +150,17 @@ def test_plan_takes_overrides_and_prints_a_table_for_people(run: Run, recipe: Pa
     assert "steps 10 = 1.429 epochs of 7" in text
     assert "workers 1, each with 32 samples of a batch" in text
     assert "warning evaluate: no labelled shards given" in text
+    assert "excluded" not in text
+
+
+def test_plan_says_how_many_samples_are_excluded(run: Run, recipe: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_text("0\n7\n8\n")
+    plan = only_line(run("plan", recipe, f"data.exclude={bad}", "--json"))
+    assert (plan["samples"], plan["excluded"]) == (240, 3)
+    assert plan["dropped_tail"] == 240 - 3 - 7 * 32
+    text = " ".join(run("plan", recipe, f"data.exclude={bad}").stdout.split())
+    assert "excluded 3 samples, by data.exclude; 237 are left" in text
 
 
 def test_plan_warns_of_a_test_set_that_was_trained_on(

@@ -405,10 +405,15 @@ def test_absolute_paths_are_spelt_out_and_uris_are_left(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
-    recipe = draft("evaluate={train: ~/a, test: ../b}", "encoder.init=models:/a@candidate").recipe
+    recipe = draft(
+        "evaluate={train: ~/a, test: ../b}",
+        "encoder.init=models:/a@candidate",
+        "data.exclude=bad.txt",
+    ).recipe
     assert recipe is not None
     absolute = recipe.with_absolute_paths()
     assert absolute.data.manifests == (str(tmp_path / "shards"),)
+    assert absolute.data.exclude == str(tmp_path / "bad.txt")
     assert absolute.tracking.storage == str(tmp_path / "runs")
     assert absolute.encoder.init == "models:/a@candidate"
     assert absolute.evaluate is not None

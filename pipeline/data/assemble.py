@@ -263,8 +263,7 @@ class BatchAssembler:
             self._quarantine(cursor, int(run.sample_id[row]), run.error[int(row)].as_py())
 
     def _length(self, name: int) -> int:
-        low, high = self._plan.bounds(name)
-        return high - low
+        return self._plan.length(name)
 
     def _quarantine(self, cursor: Cursor, sample_id: int, error: str) -> None:
         cursor.quarantined.append(sample_id)

@@ -36,6 +36,13 @@ class DataConfig(BaseModel):
             "without weights in proportion to their samples",
         ),
     ]
+    exclude: Annotated[
+        str | None,
+        Field(
+            description="file of samples to leave out: Parquet with a column sample_id, or text "
+            "with one id a line"
+        ),
+    ] = None
     streams: Annotated[
         int, Field(ge=1, description="canonical streams C; divides the batch, workers divide it")
     ] = 8
@@ -60,9 +67,10 @@ class DataConfig(BaseModel):
         return tuple(source.path for source in self.shards)
 
     def with_absolute_paths(self) -> DataConfig:
-        """The section with its folders spelt out, since workers run in other directories."""
+        """The section with its paths spelt out, since workers run in other directories."""
         spelt = (s.model_copy(update={"path": absolute(s.path)}) for s in self.shards)
-        return self.model_copy(update={"shards": tuple(spelt)})
+        exclude = None if self.exclude is None else absolute(self.exclude)
+        return self.model_copy(update={"shards": tuple(spelt), "exclude": exclude})
 
     @model_validator(mode="after")
     def _weighted_alike(self) -> DataConfig:

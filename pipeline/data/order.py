@@ -30,7 +30,7 @@ def write_order(path: Path, plan: StreamPlan, shard_boundaries: Ids, *, epoch: i
     Args:
         path: the file.
         plan: the cut.
-        shard_boundaries: positions at which shards begin, and the end; (shards + 1,) int64.
+        shard_boundaries: ids at which shards begin, and the end; (shards + 1,) int64.
         epoch: counted from 0.
 
     Returns:
@@ -59,7 +59,7 @@ def epoch_order(
 
     Args:
         plan: the cut.
-        shard_boundaries: positions at which shards begin, and the end; (shards + 1,) int64.
+        shard_boundaries: ids at which shards begin, and the end; (shards + 1,) int64.
         epoch: counted from 0.
         rows_at_a_time: of a table, in whole global batches and at least one.
     """

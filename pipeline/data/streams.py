@@ -1,21 +1,22 @@
 """Canonical streams: which sample comes when, as a pure function, with no Ray and no worker in it.
 
-The sample sequence is cut into C contiguous streams, equal to within one sample. In each epoch a
-stream permutes its pieces of shards, then shuffles inside windows that mix several pieces. Global
-batch b is the next G/C samples of every stream. Workers own whole streams, so neither the order nor
-a batch depends on how many workers run.
+The sample sequence, without the samples that are excluded, is cut into C contiguous streams, equal
+to within one sample. In each epoch a stream permutes its pieces of shards, then shuffles inside
+windows that mix several pieces. Global batch b is the next G/C samples of every stream. Workers own
+whole streams, so neither the order nor a batch depends on how many workers run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.corpus import SOURCE_STRIDE
-from pipeline.errors import Problem
+from pipeline.data.exclusion import NOTHING, Exclusion
 from pipeline.randomness import permutation
 
 Ids = npt.NDArray[np.int64]
@@ -33,6 +34,7 @@ class StreamPlan:
     global_batch: int  # G
     shuffle_window: int  # samples
     sources: tuple[tuple[int, int], ...] = ()  # samples and streams of each manifest, if several
+    excluded: Exclusion = NOTHING
 
     @property
     def per_batch(self) -> int:
@@ -41,98 +43,66 @@ class StreamPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Global batches in an epoch: as many as the samples fill.
+        """Global batches in an epoch: as many as the samples left fill.
 
         With one manifest that is what the shortest stream can fill; of several, the streams of one
         with more weight than samples begin anew within the epoch.
         """
-        return self.samples // self.global_batch
+        return self.left // self.global_batch
 
     @property
     def dropped_tail(self) -> int:
         """Samples that an undisturbed epoch does not reach."""
         served = self.steps_per_epoch * self.per_batch
-        lengths = (high - low for low, high in map(self.bounds, range(self.streams)))
+        lengths = map(self.length, range(self.streams))
         return sum(max(0, length - served) for length in lengths)
 
     @property
     def repeated(self) -> int:
         """Samples that an undisturbed epoch serves again."""
-        return self.steps_per_epoch * self.global_batch - self.samples + self.dropped_tail
+        return self.steps_per_epoch * self.global_batch - self.left + self.dropped_tail
 
-    def bounds(self, stream: int) -> tuple[int, int]:
-        """First id of a stream, and the id after its last."""
+    @property
+    def left(self) -> int:
+        """Samples that are not excluded."""
+        return sum(left for left, _ in self.sources_left)
+
+    @property
+    def sources_left(self) -> tuple[tuple[int, int], ...]:
+        """Samples left and streams of each manifest, also of a single one."""
+        return tuple(
+            (samples - self.excluded.count(first_id, first_id + samples), streams)
+            for first_id, (samples, streams) in zip(
+                count(0, SOURCE_STRIDE), self.sources or ((self.samples, self.streams),)
+            )
+        )
+
+    def ranks(self, stream: int) -> tuple[int, int]:
+        """Rank of a stream's first sample among those left, and the rank after its last."""
         first_stream = 0
-        for number, (samples, streams) in enumerate(
-            self.sources or ((self.samples, self.streams),)
-        ):
+        for number, (left, streams) in enumerate(self.sources_left):
             within = stream - first_stream
             if within < streams:
-                first_id = number * SOURCE_STRIDE
-                return (
-                    first_id + samples * within // streams,
-                    first_id + samples * (within + 1) // streams,
-                )
+                first = number * SOURCE_STRIDE
+                return first + left * within // streams, first + left * (within + 1) // streams
             first_stream += streams
         raise IndexError(stream)
+
+    def length(self, stream: int) -> int:
+        """Samples of a stream."""
+        low, high = self.ranks(stream)
+        return high - low
+
+    def bounds(self, stream: int) -> tuple[int, int]:
+        """First id of a stream, and the id after its last; excluded ones may lie between."""
+        low, high = self.ranks(stream)
+        first, last = self.excluded.ids_at(np.array([low, max(low, high - 1)])).tolist()
+        return first, last + (high > low)
 
     def streams_of(self, rank: int, world_size: int) -> range:
         """The streams that a rank serves; consecutive, so rank-major is stream order."""
         share = self.streams // world_size
         return range(rank * share, (rank + 1) * share)
-
-
-def problems(*, samples: int, streams: int, global_batch: int, workers: int) -> list[Problem]:
-    """What forbids this cut, each with what would be allowed."""
-    found = []
-    if global_batch % streams:
-        near = list(range(streams, global_batch + streams + 1, streams))[-2:]
-        found.append(
-            Problem(
-                "train.global_batch",
-                f"{global_batch} is not divisible by data.streams = {streams}; "
-                f"nearest: {' or '.join(str(g) for g in near)}",
-            )
-        )
-    if streams % workers:
-        found.append(
-            Problem(
-                "train.workers",
-                f"{workers} does not divide data.streams = {streams}; "
-                f"allowed: {', '.join(str(w) for w in allowed_workers(streams))}",
-            )
-        )
-    if not global_batch % streams and samples // streams < global_batch // streams:
-        largest = samples // streams * streams
-        remedy = (
-            f"the largest batch that fits is {largest}"
-            if largest
-            else f"use at most {samples} streams"
-        )
-        found.append(
-            Problem(
-                "train.global_batch",
-                f"{global_batch} needs {global_batch // streams} samples of each of {streams} "
-                f"streams, but the {samples} samples give {samples // streams}; {remedy}",
-            )
-        )
-    return found
-
-
-def problems_of_sources(plan: StreamPlan) -> list[Problem]:
-    """Manifests too small for the streams that their weights give them."""
-    found = []
-    for number, (samples, streams) in enumerate(plan.sources):
-        if samples // streams < plan.per_batch:
-            found.append(
-                Problem(
-                    f"data.shards[{number}]",
-                    f"its {samples} samples in {streams} streams are {samples // streams} each, a "
-                    f"batch takes {plan.per_batch} of each; give it a smaller weight, or take a "
-                    "smaller train.global_batch",
-                )
-            )
-    return found
 
 
 def divide_streams(streams: int, weights: Sequence[float]) -> tuple[int, ...]:
@@ -169,14 +139,15 @@ class StreamOrder:
 
         Args:
             plan: the cut.
-            shard_boundaries: positions at which shards begin, and the end; (shards + 1,).
+            shard_boundaries: ids at which shards begin, and the end; (shards + 1,).
             epoch: counted from 0.
             stream: index of the stream.
         """
         self._plan = plan
+        self._stream = stream
         self._name = ("order", plan.seed, epoch, stream)
-        self._low, self._high = plan.bounds(stream)
-        self._pieces = self._cut(shard_boundaries)
+        self._low, self._high = plan.ranks(stream)
+        self._pieces = self._cut(shard_boundaries)  # ranks, as all is until ids are asked for
         # What was worked out last, whole in one attribute: threads share an order.
         self._lap: tuple[int, Ids, Ids] | None = None
         self._window: tuple[tuple[int, int], Ids] | None = None
@@ -224,7 +195,8 @@ class StreamOrder:
         first, last = np.searchsorted(ends, [low, high - 1], side="right")
         lengths = np.diff(ends[first : last + 1], prepend=ends[first - 1] if first else 0)
         begin = starts[first : last + 1]
-        return np.stack([begin, begin + lengths], axis=1)
+        runs = map(self._plan.excluded.runs, begin.tolist(), (begin + lengths).tolist())
+        return np.concatenate([*runs])
 
     def _windows(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
         """Lap, window, and first and last + 1 place in it, of the windows of positions."""
@@ -239,13 +211,13 @@ class StreamOrder:
 
     def _cut(self, shard_boundaries: Ids) -> tuple[Ids, Ids]:
         size = max(1, self._plan.shuffle_window // _PIECES_PER_WINDOW)
-        first, last = np.searchsorted(shard_boundaries, [self._low, self._high])
-        inner = shard_boundaries[first:last]
+        first, last = np.searchsorted(shard_boundaries, self._plan.bounds(self._stream))
+        inner = self._plan.excluded.ranks_of(shard_boundaries[first:last])
         starts = np.union1d(np.arange(self._low, self._high, size), inner)
         return starts, np.append(starts[1:], self._high)
 
     def _pieces_of_lap(self, lap: int) -> tuple[Ids, Ids]:
-        """First ids of the pieces in the lap's order, and the positions at which they end."""
+        """First ranks of the pieces in the lap's order, and the positions at which they end."""
         known = self._lap
         if known is None or known[0] != lap:
             order = permutation(len(self._pieces[0]), *self._name, lap, "pieces")
@@ -263,8 +235,9 @@ class StreamOrder:
         positions = np.arange(low, high)
         piece = np.searchsorted(ends, positions, side="right")
         begin = np.where(piece > 0, ends[piece - 1], 0)
-        ids = starts[piece] + positions - begin
-        shuffled = ids[permutation(len(ids), *self._name, lap, "window", window)]
+        ranks = starts[piece] + positions - begin
+        order = permutation(len(ranks), *self._name, lap, "window", window)
+        shuffled = self._plan.excluded.ids_at(ranks[order])
         self._window = ((lap, window), shuffled)
         return shuffled
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pipeline.data.corpus import load_corpus
 from pipeline.data.decode import BadSample, decode_image
+from pipeline.data.exclusion import NOTHING, Exclusion
 from pipeline.data.manifest import load_manifest, manifest_path
 from pipeline.data.shard_reader import ShardReader, read_labels
 from pipeline.errors import Problem, UserError
@@ -63,7 +64,13 @@ def load_probe_set(folder: str, *, size: int, max_samples: int, share: Share = (
 
 
 def load_panel_set(
-    folder: str, *, views: ImageViews, seed: int, max_samples: int, share: Share = (0, 1)
+    folder: str,
+    *,
+    views: ImageViews,
+    seed: int,
+    max_samples: int,
+    share: Share = (0, 1),
+    excluded: Exclusion = NOTHING,
 ) -> PanelSet:
     """Two augmented views of the first samples of shards, drawn by their ids.
 
@@ -73,6 +80,7 @@ def load_panel_set(
         seed: of the draws.
         max_samples: largest number of samples.
         share: decode only this part of them, as one of so many ranks.
+        excluded: samples of the shards that are passed over.
 
     Raises:
         UserError: no image can be decoded.
@@ -80,7 +88,9 @@ def load_panel_set(
     pair = views.model_copy(update={"count": _PANEL_VIEWS, "local": None, "executor": "cpu"})
     render = partial(_panel_views, views=pair, seed=seed)
     (shape,) = pair.shapes
-    images, labels = _rendered(folder, render, shape=shape, max_samples=max_samples, share=share)
+    images, labels = _rendered(
+        folder, render, shape=shape, max_samples=max_samples, share=share, excluded=excluded
+    )
     return PanelSet(views=images, labels=labels)
 
 
@@ -91,10 +101,12 @@ def _rendered(
     shape: tuple[int, ...],
     max_samples: int,
     share: Share,
+    excluded: Exclusion = NOTHING,
 ) -> tuple[Images, npt.NDArray[np.int64]]:
     """What `render` makes of decoded images and their ids, and their labels, -1 without one."""
     manifest = load_manifest(folder)
-    count = min(max_samples, manifest.samples)
+    count = min(max_samples, manifest.samples - excluded.count(0, manifest.samples))
+    chosen = excluded.ids_at(np.arange(count))
     rank, ranks = share
     first, last = count * rank // ranks, count * (rank + 1) // ranks
     rendered: list[Images | None] = []
@@ -108,11 +120,11 @@ def _rendered(
 
     with ShardReader(corpus) as reader, ThreadPoolExecutor() as pool:
         for start in range(first, last, _READ_TOGETHER):
-            ids = np.arange(start, min(start + _READ_TOGETHER, last))
+            ids = chosen[start : min(start + _READ_TOGETHER, last)]
             rendered += pool.map(make, reader.read(ids), ids)
     labels = np.full(count, -1, dtype=np.int64)
     if manifest.labelled:
-        labels = read_labels(corpus, at_most=count)
+        labels = read_labels(corpus, at_most=int(chosen.max(initial=-1)) + 1)[chosen]
     kept = np.array([image is not None for image in rendered], dtype=bool)
     good = [image for image in rendered if image is not None]
     if not good and ranks == 1:

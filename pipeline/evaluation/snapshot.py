@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pipeline import collectives
 from pipeline.data import storage
+from pipeline.data.exclusion import NOTHING, Exclusion
 from pipeline.encoders.features import FeaturesConfig
 from pipeline.evaluation.config import EvaluateConfig, FeatureKind, Probe
 from pipeline.evaluation.features import encode_images
@@ -47,7 +48,13 @@ class SnapshotImages:
 
 
 def load_snapshot_images(
-    config: EvaluateConfig, *, views: ImageViews, data: str, seed: int, count: int
+    config: EvaluateConfig,
+    *,
+    views: ImageViews,
+    data: str,
+    seed: int,
+    count: int,
+    excluded: Exclusion = NOTHING,
 ) -> SnapshotImages:
     """Decode this rank's share of the images. Every rank calls this, before it trains.
 
@@ -57,10 +64,16 @@ def load_snapshot_images(
         data: shards that the panel looks at if there is no labelled test set.
         seed: of the panel's views.
         count: samples of each set over all ranks.
+        excluded: samples of `data` that nobody looks at; labelled sets are looked at whole.
     """
     share = collectives.rank(), collectives.world_size()
     panel = load_panel_set(
-        config.test or data, views=views, seed=seed, max_samples=count, share=share
+        config.test or data,
+        views=views,
+        seed=seed,
+        max_samples=count,
+        share=share,
+        excluded=NOTHING if config.test else excluded,
     )
     probes = {}
     if config.sets is not None:

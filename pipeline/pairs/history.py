@@ -14,8 +14,8 @@ from pipeline import collectives
 class SampleHistory:
     """Running sums of the samples of some streams, at most 11 bytes for each.
 
-    A stream's samples have consecutive ids. Its part of the state goes wherever the stream does, so
-    that any number of ranks can take it up.
+    A stream's samples lie in a range of ids, some of which may never be served. Its part of the
+    state goes wherever the stream does, so that any number of ranks can take it up.
     """
 
     def __init__(self, ranges: Mapping[int, tuple[int, int]], *, device: torch.device) -> None:

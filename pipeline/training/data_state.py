@@ -38,8 +38,7 @@ class DataState:
         """Counts over all streams."""
         total = Account()
         for stream, cursor in self.own(range(plan.streams)).items():
-            low, high = plan.bounds(stream)
-            total += cursor.account(high - low)
+            total += cursor.account(plan.length(stream))
         return total
 
     def ledger(self) -> list[LedgerEntry]:

@@ -18,6 +18,7 @@ from safetensors.torch import save
 
 from pipeline.data import storage
 from pipeline.data.corpus import load_corpus
+from pipeline.data.exclusion import load_exclusion
 from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.score import scores_from_json
@@ -41,6 +42,7 @@ from pipeline.training.run_folder import (
     read_json,
     run_identity,
     run_name,
+    with_own_exclusion,
     write_json,
 )
 from pipeline.training.summary import summary
@@ -81,10 +83,12 @@ def pretrain_recipe(
     if initial is not None:
         count = len(initial.tensors)
         print(f"encoder.init: {count} tensors matched, 0 missing, 0 unexpected", file=sys.stderr)
+    excluded = load_exclusion(recipe.data.exclude)
     identity = run_identity(
         recipe,
         fingerprint=load_corpus(recipe.data.manifests).fingerprint,
         init_sha256=initial.sha256 if initial else None,
+        excluded=excluded,
     )
     runs = storage.join(recipe.tracking.storage, recipe.tracking.experiment)
     name = run_name(recipe, identity)
@@ -95,6 +99,8 @@ def pretrain_recipe(
             return Pretrained(result=done, already_finished=True)
         if initial is not None:
             storage.write_file(folder.initial_weights, save(initial.tensors))
+        if recipe.data.exclude is not None:
+            storage.write_file(folder.excluded, excluded.to_parquet())
         return Pretrained(result=_run(recipe, folder, identity, verbose), already_finished=False)
 
 
@@ -212,7 +218,10 @@ def _train(recipe: Recipe, folder: RunFolder, verbose: bool) -> dict[str, Any]:
     ray_store, ray_path = storage.resolve(folder.ray)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"recipe": recipe.resolved(), "run": folder.location},
+        train_loop_config={
+            "recipe": with_own_exclusion(recipe, folder).resolved(),
+            "run": folder.location,
+        },
         scaling_config=ScalingConfig(
             num_workers=_workers(recipe),
             use_gpu=gpu,

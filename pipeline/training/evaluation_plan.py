@@ -7,7 +7,7 @@ import math
 from pipeline.data.manifest import load_manifest
 from pipeline.data.verify import verify
 from pipeline.encoders.embeddings import problems_of_embedding
-from pipeline.errors import Problem
+from pipeline.errors import Problem, UserError
 from pipeline.evaluation.features import problems_of_kinds
 from pipeline.recipe import Recipe
 from pipeline.training.learner import Learner
@@ -59,7 +59,10 @@ def _problems_of_snapshots(recipe: Recipe) -> list[Problem]:
     config = recipe.evaluate
     if config.every is None or any(verify(path) for path in recipe.data.manifests):
         return []
-    plan = stream_plan(recipe)
+    try:
+        plan = stream_plan(recipe)
+    except UserError:
+        return []  # which is another problem
     if not plan.steps_per_epoch:
         return []  # which is another problem
     wanted = min(config.snapshot_samples, _FEWEST_SAMPLES)

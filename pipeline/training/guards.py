@@ -37,7 +37,7 @@ class Guards:
         Args:
             recipe: of the run.
             folder: of the run.
-            samples: of the run's data.
+            samples: of the run's data that are not excluded.
             finite: sees every step.
             alarm: sees every journal line.
             journal: rank 0's.

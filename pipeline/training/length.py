@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.data.corpus import load_corpus
+from pipeline.data.corpus import SOURCE_STRIDE, load_corpus
+from pipeline.data.exclusion import Exclusion, load_exclusion
 from pipeline.data.streams import StreamPlan, divide_streams
 from pipeline.recipe import Recipe
 
@@ -11,23 +12,32 @@ SNAPSHOT_SHARE = 0.02
 
 
 def stream_plan(recipe: Recipe) -> StreamPlan:
-    """The cut of the recipe's data."""
+    """The cut of the recipe's data.
+
+    Raises:
+        UserError: a manifest, or the file of excluded samples, cannot be read.
+    """
     samples = load_corpus(recipe.data.manifests).samples
+    excluded = load_exclusion(recipe.data.exclude)
     return StreamPlan(
         seed=recipe.seed,
         samples=sum(samples),
-        sources=_sources(recipe, samples) if len(samples) > 1 else (),
+        sources=_sources(recipe, samples, excluded) if len(samples) > 1 else (),
         streams=recipe.data.streams,
         global_batch=recipe.train.global_batch,
         shuffle_window=recipe.data.shuffle_window,
+        excluded=excluded,
     )
 
 
-def _sources(recipe: Recipe, samples: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    given = [source.weight for source in recipe.data.shards]
-    weights = [
-        count if weight is None else weight for weight, count in zip(given, samples, strict=True)
-    ]
+def _sources(
+    recipe: Recipe, samples: tuple[int, ...], excluded: Exclusion
+) -> tuple[tuple[int, int], ...]:
+    weights: list[float] = []
+    for number, (source, count) in enumerate(zip(recipe.data.shards, samples, strict=True)):
+        first_id = number * SOURCE_STRIDE
+        left = count - excluded.count(first_id, first_id + count)
+        weights.append(max(1, left) if source.weight is None else source.weight)
     return tuple(zip(samples, divide_streams(recipe.data.streams, weights), strict=True))
 
 

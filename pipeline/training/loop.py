@@ -99,7 +99,7 @@ class TrainingLoop:
         self._guards = Guards(
             recipe,
             folder,
-            samples=self._plan.samples,
+            samples=self._plan.left,
             finite=FiniteGuard(device),
             alarm=alarm,
             journal=self._journal,

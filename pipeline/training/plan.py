@@ -16,15 +16,13 @@ from pipeline.data.corpus import load_corpus
 from pipeline.data.manifest import Ids
 from pipeline.data.order import write_order
 from pipeline.data.shard_reader import read_labels
-from pipeline.data.streams import StreamPlan
-from pipeline.data.verify import verify
 from pipeline.data.whole_file import cannot_hold
 from pipeline.encoders.embeddings import embedding_width
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import draft_recipe
 from pipeline.registry import tracking
-from pipeline.training import evaluation_plan, micro_batch, pairs_plan, views_plan
+from pipeline.training import data_plan, evaluation_plan, micro_batch, pairs_plan, views_plan
 from pipeline.training.initial_weights import initial_weights
 from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan, total_steps
@@ -37,7 +35,8 @@ _LABELS_LOOKED_AT = 100_000
 class Plan:
     """Figures of a recipe; bytes are of one worker."""
 
-    samples: int
+    samples: int  # in all manifests
+    excluded: int  # of them
     shards: int
     streams: int
     allowed_workers: list[int]
@@ -109,6 +108,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
     row_bytes = recipe.views.row_bytes
     return Plan(
         samples=cut.samples,
+        excluded=cut.samples - cut.left,
         shards=sum(len(m.shards) for m in load_corpus(recipe.data.manifests).manifests),
         streams=cut.streams,
         allowed_workers=streams.allowed_workers(cut.streams),
@@ -118,7 +118,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
         epochs=round(steps / cut.steps_per_epoch, 3),
         dropped_tail=cut.dropped_tail,
         repeated=cut.repeated,
-        sources=_sources(recipe, cut),
+        sources=data_plan.sources(recipe, cut),
         local_batch=local_batch,
         batch_bytes=local_batch * row_bytes,
         in_flight_bytes=ingest.bytes_in_flight(local_batch=local_batch, row_bytes=row_bytes),
@@ -134,16 +134,6 @@ def plan_recipe(recipe: Recipe) -> Plan:
         memory_bytes=training_bytes(learner, recipe, local_batch=local_batch),
         warnings=list(_warnings(recipe, learner)),
     )
-
-
-def _sources(recipe: Recipe, cut: StreamPlan) -> list[dict[str, Any]]:
-    """What each of several manifests gives to a batch."""
-    return [
-        {"path": path, "samples": samples, "streams": count, "share": count / cut.streams}
-        for path, (samples, count) in zip(
-            recipe.data.manifests, cut.sources or ((cut.samples, cut.streams),), strict=True
-        )
-    ]
 
 
 def write_epoch_order(recipe: Recipe, path: Path, *, epoch: int) -> int:
@@ -185,18 +175,9 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
 
 
 def _data_problems(recipe: Recipe) -> list[Problem]:
-    found = [problem for path in recipe.data.manifests for problem in verify(path)]
-    if found:
-        return found
-    cut = stream_plan(recipe)
-    found += streams.problems(
-        samples=cut.samples,
-        streams=cut.streams,
-        global_batch=cut.global_batch,
-        workers=1 if _is_elastic(recipe) else recipe.train.most_workers,
-    )
-    found = found or streams.problems_of_sources(cut)
-    if cut.steps_per_epoch:
+    workers = 1 if _is_elastic(recipe) else recipe.train.most_workers
+    cut, found = data_plan.checked_cut(recipe, workers=workers)
+    if cut is not None and cut.steps_per_epoch:
         found += pairs_plan.start_problems(recipe, last_epoch=_last_epoch(recipe))
     return found
 

@@ -24,7 +24,7 @@ from pipeline.training.autoencoder_facts import AutoencoderFacts, autoencoder_fa
 from pipeline.training.length import stream_plan
 from pipeline.training.patch_facts import PatchFacts, patch_facts
 from pipeline.training.picture_facts import FirstSamples
-from pipeline.training.run_folder import RunFolder, read_json
+from pipeline.training.run_folder import RunFolder, read_json, with_own_exclusion
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,8 @@ def write_report(
 def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] | None) -> RunFacts:
     if result is None and storage.exists(folder.result):
         result = read_json(folder.result)
+    if recipe is not None:
+        recipe = with_own_exclusion(recipe, folder)
     identity = read_json(folder.identity)["identity"]
     failures = read_json(folder.failure) if storage.exists(folder.failure) else []
     first = _first_samples(recipe, fingerprint=identity["data fingerprint"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data import storage
+from pipeline.data.exclusion import NOTHING, Exclusion
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 
@@ -21,6 +22,7 @@ from pipeline.recipe import Recipe
 _FREE = (
     "data.shards",  # fingerprint and weights stand for the data, wherever it lies
     "data.cache_bytes",
+    "data.exclude",  # the sha256 of its ids stands for it
     "data.ingest",
     "data.ingest_cpus",
     "data.max_bad_fraction",
@@ -38,6 +40,7 @@ _FREE = (
 )
 _GROWING = ("train.epochs", "train.steps")
 _FINGERPRINT = "data fingerprint"
+_EXCLUDED = "data.exclude sha256"
 
 
 class RunFolder:
@@ -56,6 +59,7 @@ class RunFolder:
         self.journal = storage.join(location, "journal.jsonl")
         self.checkpoints = storage.join(location, "checkpoints")
         self.initial_weights = storage.join(location, "init.safetensors")
+        self.excluded = storage.join(location, "excluded.parquet")
         self.package = storage.join(location, "encoder")
         self.trace = storage.join(location, "trace")
         self.snapshots = storage.join(location, "snapshots")
@@ -106,13 +110,20 @@ def run_name(recipe: Recipe, identity: Mapping[str, Any]) -> str:
     return f"{recipe.objective.kind}-{recipe.encoder.name}-{digest[:8]}"
 
 
-def run_identity(recipe: Recipe, *, fingerprint: str, init_sha256: str | None) -> dict[str, Any]:
+def run_identity(
+    recipe: Recipe,
+    *,
+    fingerprint: str,
+    init_sha256: str | None,
+    excluded: Exclusion = NOTHING,
+) -> dict[str, Any]:
     """What makes a run the run it is: the settings that change what it computes, and the data.
 
     Args:
         recipe: the recipe.
         fingerprint: of the data's manifest.
         init_sha256: of the weights it starts from, if any.
+        excluded: samples that it leaves out; a run that leaves out none is what it always was.
     """
     settings = {
         key: value
@@ -124,6 +135,7 @@ def run_identity(recipe: Recipe, *, fingerprint: str, init_sha256: str | None) -
         _FINGERPRINT: fingerprint,
         "data weights": [source.weight for source in recipe.data.shards],
         "encoder.init sha256": init_sha256,
+        **({_EXCLUDED: excluded.sha256} if excluded else {}),
     }
 
 
@@ -147,7 +159,25 @@ def _difference(key: str, old: Any, new: Any) -> Problem:
             f"the data has grown or changed: its fingerprint was {old} when the run began and is "
             f"{new} now; a run cannot change",
         )
+    if key == _EXCLUDED:
+        before, after = (f"those of sha256 {sha}" if sha else "none" for sha in (old, new))
+        return Problem(
+            "data.exclude",
+            f"the run leaves out other samples: {before} when it began, {after} now; a run cannot "
+            "change",
+        )
     return Problem(key, f"the run has {old!r}, the recipe says {new!r}; a run cannot change")
+
+
+def with_own_exclusion(recipe: Recipe, folder: RunFolder) -> Recipe:
+    """The recipe with the run's own copy of the excluded ids, where it has one.
+
+    The user's file may change, vanish, or lie where workers do not see it.
+    """
+    if recipe.data.exclude is None or not storage.exists(folder.excluded):
+        return recipe
+    data = recipe.data.model_copy(update={"exclude": folder.excluded})
+    return recipe.model_copy(update={"data": data})
 
 
 def fresh_name(runs: str, name: str) -> str:

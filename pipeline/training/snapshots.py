@@ -67,6 +67,7 @@ class Snapshots:
             data=recipe.data.with_absolute_paths().manifests[0],
             seed=recipe.seed,
             count=count,
+            excluded=plan.excluded,
         )
         if journal is not None:
             self._evaluator = Evaluator(

@@ -17,7 +17,8 @@ from pipeline.data.manifest import load_manifest
 from pipeline.data.sharding import append_shards, write_shards
 from pipeline.data.slice_reader import SliceReader
 from pipeline.data.sources import open_source
-from pipeline.data.streams import StreamPlan, divide_streams, problems_of_sources, slices
+from pipeline.data.stream_problems import problems_of_sources
+from pipeline.data.streams import StreamPlan, divide_streams, slices
 from pipeline.data.verify import verify
 from pipeline.views.parameters import ImageViews
 

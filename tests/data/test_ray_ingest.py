@@ -13,6 +13,7 @@ from ray.data._internal.execution.operators.map_operator import MapOperator
 
 from pipeline.data import ray_ingest
 from pipeline.data.assemble import Batch, BatchAssembler, Cursor
+from pipeline.data.exclusion import NOTHING, Exclusion, load_exclusion
 from pipeline.data.ingest import SLICES_IN_FLIGHT, Ingest, inline
 from pipeline.data.manifest import load_manifest
 from pipeline.data.read_ahead import ReadAhead
@@ -23,13 +24,16 @@ from pipeline.views.parameters import ImageViews, LocalViews
 VIEWS = ImageViews(size=16, local=LocalViews(count=2, size=8))
 
 
-def reader_and_slices(shards: Path, *, total_steps: int) -> tuple[SliceReader, Iterator[Slice]]:
+def reader_and_slices(
+    shards: Path, *, total_steps: int, excluded: Exclusion = NOTHING
+) -> tuple[SliceReader, Iterator[Slice]]:
     plan = StreamPlan(
         seed=3,
         samples=load_manifest(shards).samples,
         streams=4,
         global_batch=24,
         shuffle_window=64,
+        excluded=excluded,
     )
     reader = SliceReader(manifests=(str(shards),), plan=plan, views=VIEWS)
     pieces = slices(
@@ -42,8 +46,10 @@ def reader_and_slices(shards: Path, *, total_steps: int) -> tuple[SliceReader, I
     return reader, pieces
 
 
-def batches(shards: Path, read: Ingest, *, total_steps: int) -> list[Batch]:
-    reader, pieces = reader_and_slices(shards, total_steps=total_steps)
+def batches(
+    shards: Path, read: Ingest, *, total_steps: int, excluded: Exclusion = NOTHING
+) -> list[Batch]:
+    reader, pieces = reader_and_slices(shards, total_steps=total_steps, excluded=excluded)
     cursors = {stream: Cursor() for stream in range(4)}
     assembler = BatchAssembler(reader, cursors=cursors, step=0, total_steps=total_steps)
     return list(assembler.batches(read(reader, pieces, cpus=2)))
@@ -61,6 +67,24 @@ def test_both_ingests_give_bitwise_the_same_batches(
     for one, other in zip(by_ray, by_threads, strict=True):
         assert np.array_equal(one.sample_id, other.sample_id)
         assert len(one.views) == len(other.views) == 2
+        for block, same in zip(one.views, other.views, strict=True):
+            assert np.array_equal(block, same)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_both_ingests_leave_out_the_same_samples(clipart_shards: Path, tmp_path: Path) -> None:
+    """Read tasks get no ids, but where to read them."""
+    bad = tmp_path / "bad.txt"
+    bad.write_text("\n".join(map(str, [0, 3, *range(65, 75), 239])))
+    excluded = load_exclusion(str(bad))
+    by_ray, by_threads = (
+        batches(clipart_shards / "train", read, total_steps=12, excluded=excluded)
+        for read in (ray_ingest.ray_data, inline)
+    )
+    assert len(by_ray) == len(by_threads) == 12
+    for one, other in zip(by_ray, by_threads, strict=True):
+        assert np.array_equal(one.sample_id, other.sample_id)
+        assert not np.isin(one.sample_id, excluded.ids).any()
         for block, same in zip(one.views, other.views, strict=True):
             assert np.array_equal(block, same)
 

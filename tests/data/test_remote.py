@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.data import shard_cache, storage
 from pipeline.data.assemble import Batch, BatchAssembler, Cursor
+from pipeline.data.exclusion import NOTHING, Exclusion
 from pipeline.data.foreign_shards import Fields
 from pipeline.data.indexing import index_shards
 from pipeline.data.ingest import Ingest, inline
@@ -80,8 +81,17 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def batches(location: str, read: Ingest, *, steps: int, cache_bytes: int = 1 << 30) -> list[Batch]:
-    plan = StreamPlan(seed=1, samples=300, streams=2, global_batch=50, shuffle_window=64)
+def batches(
+    location: str,
+    read: Ingest,
+    *,
+    steps: int,
+    cache_bytes: int = 1 << 30,
+    excluded: Exclusion = NOTHING,
+) -> list[Batch]:
+    plan = StreamPlan(
+        seed=1, samples=300, streams=2, global_batch=50, shuffle_window=64, excluded=excluded
+    )
     reader = SliceReader(
         manifests=(location,), plan=plan, views=ImageViews(size=8), cache_bytes=cache_bytes
     )
@@ -104,6 +114,27 @@ def test_remote_shards_give_the_local_batches(remote: tuple[Path, str]) -> None:
     assert verify(location) == []
     assert load_manifest(location) == load_manifest(folder)
     assert same(batches(location, inline, steps=8), batches(str(folder), inline, steps=8))
+
+
+def test_excluded_shards_are_not_fetched_and_the_others_give_the_local_batches(
+    remote: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, location = remote
+    first, second, *_ = load_manifest(folder).shards
+    excluded = Exclusion([*range(second.first_id), 150, 151, 299])
+    asked: list[str] = []
+    read_range = storage.read_range
+
+    def noted(location: str, start: int, stop: int) -> bytes:
+        asked.append(location.partition("?")[0])
+        return read_range(location, start, stop)
+
+    monkeypatch.setattr(storage, "read_range", noted)
+    found = batches(location, inline, steps=6, excluded=excluded)
+    assert any(name.endswith(second.path) for name in asked)
+    assert not any(name.endswith(first.path) for name in asked)
+    assert same(found, batches(str(folder), inline, steps=6, excluded=excluded))
+    assert not any(np.isin(batch.sample_id, excluded.ids).any() for batch in found)
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.streams import Ids, StreamOrder, StreamPlan, allowed_workers, problems, slices
+from pipeline.data.stream_problems import problems
+from pipeline.data.streams import Ids, StreamOrder, StreamPlan, allowed_workers, slices
 
 pytestmark = pytest.mark.fast
 

@@ -74,6 +74,7 @@ FREE = {
     "evaluate.max_samples": 99,
     "tracking": {"experiment": "other", "register": "encoder", "uri": "http://a", "storage": "x"},
     "data.shards": "/moved",
+    "data.exclude": "/bad_pairs.parquet",
     "data.ingest": "inline",
     "data.ingest_cpus": 3,
     "data.cache_bytes": 1 << 30,

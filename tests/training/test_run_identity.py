@@ -108,6 +108,24 @@ def test_a_longer_run_goes_on_in_the_same_mlflow_run_and_cannot_shrink_again(
     assert told == "train.steps: the run has 9, the recipe says 6; a run cannot change"
 
 
+def test_other_excluded_samples_are_refused_and_the_file_may_go(
+    folder: Path, pretrain: Pretrain
+) -> None:
+    bad = folder / "bad.txt"
+    bad.write_text("1\n2\n3")
+    settings = ("name=without", f"data.exclude={bad}", "train.steps=2")
+    first = pretrain(*settings).result
+    bad.write_text("1\n2")
+    told = refused(pretrain, *settings)
+    assert told[0].startswith("data.exclude: the run leaves out other samples: those of sha256")
+    assert refused(pretrain, "name=without", "train.steps=2")[0].endswith("a run cannot change")
+    bad.unlink()
+    own = f"data.exclude={first['folder']}/excluded.parquet"
+    again = pretrain("name=without", own, "train.steps=2")
+    assert again.already_finished
+    assert again.result == first
+
+
 def test_fresh_starts_another_run_and_leaves_the_first(
     finished: dict[str, Any], pretrain: Pretrain
 ) -> None:
