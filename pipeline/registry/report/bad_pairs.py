@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from pipeline.pairs.worst import OUTLYING
 from pipeline.registry.report.facts import BadPairs, BadSort, ListedSample, Pixels, RunFacts
 from pipeline.registry.report.pictures import png_text, tile
 from pipeline.registry.report.section import Section, rendered
@@ -18,8 +19,8 @@ _ABOUT = {
     "such as noise or a pattern that both views share.",
     "faulty": "Their losses were far above those of all others: pairs that cannot agree, as what "
     "matters in the image is lost, or that are like none of the rest.",
-    "outlier": "The arbiter weighed them least: at least 3 deviations below the mean of all "
-    "samples' weights. Their views lie further apart than other samples' do.",
+    "outlier": f"The arbiter weighed them least: {OUTLYING:g} deviations or more below the mean of "
+    "all samples' weights. Their views lie further apart than other samples' do.",
 }
 
 
