@@ -14,6 +14,7 @@ from jobs.output import (
     rows_of_scores,
 )
 from jobs.plan import OverridesArgument, RecipeArgument
+from jobs.report import rows_of_bad_pairs
 
 _PANEL = ("rankme", "lidar", "alpha_req", "uniformity", "alignment")
 
@@ -79,5 +80,6 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
     rows.append(("encoder", f"{result['folder']}/encoder  sha256 {result['encoder_sha256'][:12]}…"))
     if result.get("report"):
         rows.append(("report", result["report"]))
+    rows += rows_of_bad_pairs(result.get("bad_pairs"))
     rows.append(("MLflow page", f"mlflow ui --backend-store-uri {result['tracking_uri']}"))
     return rows

@@ -15,7 +15,7 @@ from pipeline.views.opencv import render_views
 
 @dataclass(frozen=True, kw_only=True)
 class FirstImages:
-    """Samples that epoch 0 begins with."""
+    """Decoded samples: those that epoch 0 begins with, or others that were asked for."""
 
     sample_ids: Ids  # (n,)
     images: list[Pixels]  # (H, W, 3) uint8 each, whole
@@ -34,7 +34,16 @@ def first_images(reader: SliceReader, *, count: int) -> FirstImages:
         UserError: a manifest cannot be read.
         UnreadableShardError: a shard cannot be read.
     """
-    ids = _first_ids(reader, count)
+    return images_of(reader, _first_ids(reader, count))
+
+
+def images_of(reader: SliceReader, ids: Ids) -> FirstImages:
+    """Samples (n,) int64 by their ids; what cannot be decoded is left out.
+
+    Raises:
+        UserError: a manifest cannot be read.
+        UnreadableShardError: a shard cannot be read.
+    """
     try:
         with reader.open_shards() as shards:
             encoded = shards.read(ids)

@@ -121,6 +121,24 @@ class ShardReader:
         shard, index = self._corpus.shard(entry)[2], self._index(entry)
         return shard, index.key(row), int(index.offset[row])
 
+    def keys(self, sample_ids: Ids) -> list[tuple[str, str]]:
+        """Paths of shards, as their manifests have them, and keys of samples (n,) int64.
+
+        Raises:
+            OSError: an index cannot be read.
+        """
+        entries, rows = self._corpus.locate(sample_ids)
+        found = [("", "")] * len(sample_ids)
+
+        def fill(entry: int) -> None:
+            shard, index = self._corpus.shard(entry)[2], self._index(entry)
+            for place in np.flatnonzero(entries == entry).tolist():
+                found[place] = shard.path, index.key(int(rows[place]))
+
+        with ThreadPoolExecutor(_SHARDS_AT_A_TIME) as pool:
+            list(pool.map(fill, np.unique(entries).tolist()))
+        return found
+
     def _index(self, entry: int) -> ShardIndex:
         _, root, shard = self._corpus.shard(entry)
         return load_index(storage.join(root, shard.index_path))

@@ -12,8 +12,6 @@ from torch import Tensor
 from pipeline.pairs.base import Miner, MinerConfig, Verdict
 from pipeline.pairs.history import SampleHistory
 
-_SAME = 1e-6  # of the mean: histories that differ by no more are equal but for rounding
-
 
 class DBPMConfig(MinerConfig):
     """DBPM (Lan et al., Towards Enhancing Time Series Contrastive Learning, ICLR 2024)."""
@@ -87,10 +85,8 @@ class DBPM(Miner):
 
     def judge(self, means: Tensor, known: Tensor, history: SampleHistory) -> Tensor:
         """Noisy and faulty ones by mean and deviation over all samples."""
-        count, total, squares = history.sums_over_streams(known.double(), means, means.square())
-        self._mean = total / max(count, 1.0)
-        deviation = math.sqrt(max(0.0, squares / max(count, 1.0) - self._mean**2))
-        self._deviation = deviation if deviation > _SAME * abs(self._mean) else 0.0
+        moments = history.moments(means)
+        self._mean, self._deviation = moments.mean, moments.deviation
         verdicts = torch.zeros_like(history.verdicts)
         if self._deviation:
             low = self._mean - self._config.noisy * self._deviation

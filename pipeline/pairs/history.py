@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline import collectives
+
+_SAME = 1e-6  # of the mean: values that differ by no more are equal but for rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Of values of all samples that were seen, over all ranks' streams."""
+
+    mean: float
+    deviation: float  # 0 where values differ by rounding alone
+
+    def deviations(self, values: Tensor) -> Tensor:
+        """How many deviations values (n,) lie above the mean; 0 where values do not differ."""
+        if not self.deviation:
+            return torch.zeros_like(values)
+        return (values - self.mean) / self.deviation
 
 
 class SampleHistory:
@@ -31,6 +49,8 @@ class SampleHistory:
         lengths = [high - low for low, high in ranges.values()]
         starts = [sum(lengths[:number]) for number in range(len(lengths))]
         self._places = dict(zip(ranges, zip(starts, lengths, strict=True), strict=True))
+        self._starts = torch.tensor(starts, device=device)
+        self._first_ids = torch.tensor(lows, device=device)
         by_id = sorted(range(len(lows)), key=lambda number: lows[number])
         self._lows = torch.tensor([lows[n] for n in by_id], device=device)
         self._shifts = torch.tensor([starts[n] - lows[n] for n in by_id], device=device)
@@ -48,6 +68,41 @@ class SampleHistory:
         """Where samples (B,) int64 of these streams are in the sums; (B,) int64."""
         source = torch.bucketize(sample_id, self._lows, right=True) - 1
         return sample_id + self._shifts[source]
+
+    def sample_ids(self, places: Tensor) -> Tensor:
+        """Of samples at places (k,) int64 of the sums; (k,) int64."""
+        source = torch.bucketize(places, self._starts, right=True) - 1
+        return places - self._starts[source] + self._first_ids[source]
+
+    @property
+    def known(self) -> Tensor:
+        """Which samples were seen, (n,) bool."""
+        return self.seen > 0
+
+    def mean_losses(self) -> Tensor:
+        """Means (n,) float64 of what the miner has seen of each sample; 0 of those not seen."""
+        means = self.losses.double() / self.seen.clamp(min=1)
+        return means.masked_fill_(~self.known, 0.0)
+
+    def mean_weights(self) -> Tensor:
+        """Means (n,) float64 of the arbiter's weights of each sample; 1 of those not seen."""
+        return 1 + self.weights.double() / self.seen.clamp(min=1)
+
+    def moments(self, values: Tensor) -> Moments:
+        """Mean and deviation over all samples that were seen. Every rank calls this.
+
+        Args:
+            values: (n,) float64 of this rank's places.
+        """
+        own = []
+        for start, length in self._places.values():  # one by one: there may be very many samples
+            place = slice(start, start + length)
+            known = values[place][self.seen[place] > 0]
+            own.append([float(len(known)), float(known.sum()), float(known.square().sum())])
+        count, total, squares = _sum_in_order(own)
+        mean = total / max(count, 1.0)
+        deviation = math.sqrt(max(0.0, squares / max(count, 1.0) - mean**2))
+        return Moments(mean=mean, deviation=deviation if deviation > _SAME * abs(mean) else 0.0)
 
     def add(self, places: Tensor, *, losses: Tensor, weights: Tensor | None) -> None:
         """Remember a step; all (B,), a place may come twice."""
@@ -68,8 +123,7 @@ class SampleHistory:
             [float(value[start : start + length].sum()) for value in values]
             for start, length in self._places.values()
         ]
-        streams = [sums for of_rank in collectives.gather_json(own) for sums in of_rank]
-        return [sum(column) for column in zip(*streams, strict=True)]
+        return _sum_in_order(own)
 
     def stream_state(self, stream: int) -> dict[str, Tensor]:
         """All that is known of a stream's samples."""
@@ -94,3 +148,9 @@ class SampleHistory:
             "verdicts": self.verdicts,
             "weights": self.weights,
         }
+
+
+def _sum_in_order(own: list[list[float]]) -> list[float]:
+    """Sums over the streams of all ranks, of figures of each of this rank's."""
+    streams = [sums for of_rank in collectives.gather_json(own) for sums in of_rank]
+    return [sum(column) for column in zip(*streams, strict=True)]

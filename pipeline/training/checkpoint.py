@@ -186,12 +186,16 @@ class CheckpointStore:
             for name, part in self._parts.items():
                 part.load_state_dict(load_state(folder / name))
         if self._of_streams is not None:
-            self._stream_files.load(self._of_streams, _listing(self._folder(step)).streams)
+            self.load_streams(step, self._of_streams)
 
     def read(self, step: int, name: str) -> Any:
         """The state of one part in a checkpoint."""
         with folder_to_read(self._folder(step)) as folder:
             return load_state(folder / name)
+
+    def load_streams(self, step: int, part: OfStreams) -> None:
+        """Give a part what a checkpoint knows of its streams, one at a time."""
+        self._stream_files.load(part, _listing(self._folder(step)).streams)
 
     def read_streams(self, step: int) -> dict[int, dict[str, Tensor]]:
         """What a checkpoint knows of all streams."""

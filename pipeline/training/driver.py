@@ -173,7 +173,10 @@ def _deliver(
         "tracking_uri": run.uri,
         "folder": folder.location,
     }
-    result["report"] = report_or_warning(recipe, folder, result)
+    report = report_or_warning(recipe, folder, result)
+    listed = report.bad_pairs if report else None
+    result["report"] = report.page if report else None
+    result["bad_pairs"] = listed.as_json() if listed else None
     _finish_run(run, folder, result)
     return result
 
@@ -285,6 +288,8 @@ def _finish_run(run: TrackedRun, folder: RunFolder, result: dict[str, Any]) -> N
     run.log_summary(result["probes"], step=last)
     run.tag({"encoder_sha256": result["encoder_sha256"]})
     drawn = [folder.report] if result["report"] else []
+    if result["bad_pairs"]:
+        drawn += [folder.bad_pairs, folder.contact_sheet]
     for file in (folder.recipe, folder.ledger, *drawn):
         run.log_file(storage.file_name(file), storage.read_file(file))
     run.finish(failed=False)

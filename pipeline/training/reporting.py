@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import yaml
@@ -18,9 +18,10 @@ from pipeline.data.slice_reader import SliceReader, UnreadableShardError
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.registry.journal import records
-from pipeline.registry.report.facts import FirstViews, Ledger, RunFacts
+from pipeline.registry.report.facts import BadPairs, FirstViews, Ledger, RunFacts
 from pipeline.registry.report.page import render_page
 from pipeline.training.autoencoder_facts import AutoencoderFacts, autoencoder_facts
+from pipeline.training.bad_pairs import BadPairFiles, bad_pairs, write_bad_pairs
 from pipeline.training.length import stream_plan
 from pipeline.training.patch_facts import PatchFacts, patch_facts
 from pipeline.training.picture_facts import FirstSamples
@@ -30,16 +31,25 @@ log = logging.getLogger(__name__)
 
 _LEDGER_ROWS = 50
 _SAMPLES_SHOWN = 12
+_GONE = "the shards cannot be read any more."
 
 
-def report_of_folder(location: str) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Where a report's files are."""
+
+    page: str
+    bad_pairs: BadPairFiles | None  # None: nothing weighs the run's pairs, or none can be listed
+
+
+def report_of_folder(location: str) -> Report:
     """Write the report of any run that has begun, whatever became of it.
 
     Args:
         location: folder or URI of the run.
 
     Returns:
-        Where the report is.
+        Where it is.
 
     Raises:
         UserError: there is no run, or its folder cannot be read or written.
@@ -57,7 +67,9 @@ def report_of_folder(location: str) -> str:
         raise UserError(Problem(location, f"cannot be read or written: {reason}")) from error
 
 
-def report_or_warning(recipe: Recipe, folder: RunFolder, result: Mapping[str, Any]) -> str | None:
+def report_or_warning(
+    recipe: Recipe, folder: RunFolder, result: Mapping[str, Any]
+) -> Report | None:
     """Write the report of a run that has just ended; None, and a warning, if that fails.
 
     Whatever goes wrong with a picture, a run that has trained is not lost for it.
@@ -67,7 +79,7 @@ def report_or_warning(recipe: Recipe, folder: RunFolder, result: Mapping[str, An
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         log.warning(
-            "report.html could not be written (%s); `python -m jobs report %s` tries again",
+            "the report could not be written (%s); `python -m jobs report %s` tries again",
             reason,
             folder.location,
         )
@@ -76,8 +88,8 @@ def report_or_warning(recipe: Recipe, folder: RunFolder, result: Mapping[str, An
 
 def write_report(
     recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] | None = None
-) -> str:
-    """Write a run's report into its folder.
+) -> Report:
+    """Write a run's report into its folder: the page, and the list of bad pairs if there is one.
 
     Args:
         recipe: of the run; None if this version cannot read it.
@@ -85,14 +97,18 @@ def write_report(
         result: of the run, if it has ended and its folder does not have it yet.
 
     Returns:
-        Where the report is.
+        Where it is.
 
     Raises:
         OSError: a file of the run cannot be read, or the report not be written.
     """
-    page = render_page(_facts(recipe, folder, result))
+    facts = _facts(recipe, folder, result)
+    page = render_page(facts)
+    listed = None
+    if isinstance(facts.bad_pairs, BadPairs):
+        listed = write_bad_pairs(facts.bad_pairs, folder)
     storage.write_file(folder.report, page.encode())
-    return folder.report
+    return Report(page=folder.report, bad_pairs=listed)
 
 
 def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] | None) -> RunFacts:
@@ -102,12 +118,14 @@ def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] |
         recipe = with_own_exclusion(recipe, folder)
     identity = read_json(folder.identity)["identity"]
     failures = read_json(folder.failure) if storage.exists(folder.failure) else []
-    first = _first_samples(recipe, fingerprint=identity["data fingerprint"])
+    reader = _reader(recipe, fingerprint=identity["data fingerprint"])
+    first = _first_samples(reader)
     finished = result is not None
-    patches, autoencoder = PatchFacts(), AutoencoderFacts()
+    patches, autoencoder, bad = PatchFacts(), AutoencoderFacts(), None
     if recipe is not None:
         patches = patch_facts(recipe, first, folder, finished=finished)
         autoencoder = autoencoder_facts(recipe, first, folder, finished=finished)
+        bad = bad_pairs(recipe, reader, folder)
     return RunFacts(
         name=folder.name,
         identity=identity,
@@ -119,6 +137,7 @@ def _facts(recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] |
         reconstructions=autoencoder.reconstructions,
         prior_samples=autoencoder.prior_samples,
         interpolations=autoencoder.interpolations,
+        bad_pairs=bad,
         result=result,
         ledger=_ledger(folder),
         failures=[str(Problem(**problem)) for problem in failures],
@@ -139,33 +158,42 @@ def _ledger(folder: RunFolder) -> Ledger | None:
     return Ledger(entries=[asdict(entry) for entry in entries], total=total)
 
 
-def _first_samples(recipe: Recipe | None, *, fingerprint: str) -> FirstSamples | str:
-    """The first samples and their views as a step of training gets them, or why there are none."""
+def _reader(recipe: Recipe | None, *, fingerprint: str) -> SliceReader | str:
+    """What reads the run's samples by their ids, or why that cannot be."""
     if recipe is None:
         return "this version of the pipeline does not understand the recipe."
     manifests = recipe.data.with_absolute_paths().manifests
     try:
         if load_corpus(manifests).fingerprint != fingerprint:
             return "the data has changed since the run began, and its order with it."
-        reader = SliceReader(
+        return SliceReader(
             manifests=manifests,
             plan=stream_plan(recipe),
             views=recipe.views,
             cache_bytes=recipe.data.cache_bytes,
         )
+    except UserError as error:
+        return f"{_GONE} {error}"
+
+
+def _first_samples(reader: SliceReader | str) -> FirstSamples | str:
+    """The first samples and their views as a step of training gets them, or why there are none."""
+    if isinstance(reader, str):
+        return reader
+    try:
         images = first_images(reader, count=_SAMPLES_SHOWN)
     except (UserError, UnreadableShardError) as error:
-        return f"the shards cannot be read any more. {error}"
+        return f"{_GONE} {error}"
     if not images.images:
         return "none of the first samples can be decoded."
     blocks = first_views(reader, images)
-    if recipe.views.executor == "device":
-        blocks = _finished(recipe, images.sample_ids, blocks)
+    if reader.views.executor == "device":
+        blocks = _finished(reader, images.sample_ids, blocks)
     views = FirstViews(sample_ids=images.sample_ids.tolist(), blocks=blocks)
     return FirstSamples(reader=reader, images=images, views=views)
 
 
-def _finished(recipe: Recipe, sample_ids: Any, blocks: tuple[Any, ...]) -> tuple[Any, ...]:
+def _finished(reader: SliceReader, sample_ids: Any, blocks: tuple[Any, ...]) -> tuple[Any, ...]:
     """What the training device would make of blocks, on the CPU."""
     import torch
 
@@ -173,8 +201,8 @@ def _finished(recipe: Recipe, sample_ids: Any, blocks: tuple[Any, ...]) -> tuple
 
     finished = finish_views(
         tuple(torch.from_numpy(block) for block in blocks),
-        config=recipe.views,
-        seed=recipe.seed,
+        config=reader.views,
+        seed=reader.plan.seed,
         epoch=0,
         sample_ids=sample_ids,
     )

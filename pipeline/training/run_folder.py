@@ -64,6 +64,8 @@ class RunFolder:
         self.trace = storage.join(location, "trace")
         self.snapshots = storage.join(location, "snapshots")
         self.ledger = storage.join(location, "ledger.parquet")
+        self.bad_pairs = storage.join(location, "bad_pairs.parquet")
+        self.contact_sheet = storage.join(location, "bad_pairs.png")
         self.failure = storage.join(location, "failure.json")
         self.report = storage.join(location, "report.html")
         self.result = storage.join(location, "result.json")

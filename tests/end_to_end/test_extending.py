@@ -9,8 +9,10 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from pipeline.errors import UserError
 from pipeline.pairs.base import Verdict
@@ -74,7 +76,22 @@ def test_both_train_on_two_workers_and_make_a_report(
     assert newest is not None
     verdicts = {int(v) for state in store.read_streams(newest).values() for v in state["verdicts"]}
     assert verdicts == {Verdict.clean, Verdict.faulty}
-    assert "align_uniform" in Path(result["report"]).read_text()
+    page = Path(result["report"]).read_text()
+    assert "align_uniform" in page
+    listed = result["bad_pairs"]
+    rows = pq.read_table(listed["list"])
+    assert listed["counts"] == {"noisy": 0, "faulty": len(rows)}
+    assert 0 < len(rows) < 240
+    assert f"Faulty: {len(rows)} of 240 samples" in page
+    client = MlflowClient(tracking_uri=result["tracking_uri"])
+    artifacts = {file.path for file in client.list_artifacts(result["run_id"])}
+    assert {"report.html", "bad_pairs.parquet", "bad_pairs.png"} <= artifacts
+    stored = client.download_artifacts(result["run_id"], "bad_pairs.parquet", str(folder))
+    assert Path(stored).read_bytes() == Path(listed["list"]).read_bytes()
+    again = jobs("report", run.location, "--json", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    told = json.loads(again.stdout)
+    assert (told["report"], told["bad_pairs"]) == (result["report"], listed)
 
 
 @pytest.mark.fast

@@ -165,8 +165,8 @@ def test_paths_lead_from_one_reconstruction_to_another(any_run: Run, drawn: list
 
 def test_a_page_shows_them_and_is_the_same_at_each_writing(any_run: Run) -> None:
     recipe, folder = any_run
-    page = Path(write_report(recipe, folder, RESULT)).read_text()
-    assert Path(write_report(recipe, folder, RESULT)).read_text() == page
+    page = Path(write_report(recipe, folder, RESULT).page).read_text()
+    assert Path(write_report(recipe, folder, RESULT).page).read_text() == page
     read = Page(page)
     anchors = ["reconstructions", "prior-samples", "interpolations"]
     assert [anchor for anchor in read.text if anchor in anchors] == anchors

@@ -48,7 +48,7 @@ def test_a_run_of_another_objective_tells_of_no_autoencoder(
         "two": {"kind": "composite", "parts": [{"objective": simclr}] * 2},
     }.items():
         recipe = recipe_for(clipart_shards / "train", objective, views={"size": 32})
-        page = Path(write_report(recipe, begun(recipe, tmp_path / name), RESULT)).read_text()
+        page = Path(write_report(recipe, begun(recipe, tmp_path / name), RESULT).page).read_text()
         assert reasons(drawn.pop()) == [None] * 3
         for anchor in ("reconstructions", "prior-samples", "interpolations"):
             assert f'id="{anchor}"' not in page
@@ -61,7 +61,7 @@ def reasons(facts: RunFacts) -> list[Any]:
 def test_a_run_that_is_not_finished_says_that_it_has_no_encoder(
     finished: Run, drawn: list[RunFacts]
 ) -> None:
-    page = Path(write_report(*finished)).read_text()  # it has checkpoints, but no result
+    page = Path(write_report(*finished).page).read_text()  # it has checkpoints, but no result
     for reason in reasons(drawn[0]):
         assert "the run has no encoder yet" in reason
     assert "The samples cannot be drawn: the run has no encoder yet" in page
@@ -84,7 +84,7 @@ def test_weights_that_are_damaged_cost_only_the_pictures(
     shutil.copytree(folder.location, tmp_path / "run")
     for file in (tmp_path / "run" / "checkpoints").rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-1])
-    page = Path(write_report(recipe, RunFolder(str(tmp_path / "run")), RESULT)).read_text()
+    page = Path(write_report(recipe, RunFolder(str(tmp_path / "run")), RESULT).page).read_text()
     for reason in reasons(drawn[0]):
         assert "the run's weights cannot be read. CheckpointError: no checkpoint can be" in reason
     assert page.count("the run&#39;s weights cannot be read") == 3

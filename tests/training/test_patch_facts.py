@@ -106,7 +106,7 @@ def test_the_report_of_a_masked_run_shows_masks_and_similar_patches(
     finished: tuple[Recipe, RunFolder], drawn: list[RunFacts]
 ) -> None:
     recipe, folder = finished
-    page = Path(write_report(recipe, folder, RESULT)).read_text()
+    page = Path(write_report(recipe, folder, RESULT).page).read_text()
     assert '<section id="masks">' in page
     assert '<section id="similarity">' in page
     (facts,) = drawn
@@ -204,7 +204,7 @@ def test_a_package_that_is_gone_costs_only_the_similarities(
     clipart_shards: Path, tmp_path: Path, drawn: list[RunFacts]
 ) -> None:
     recipe = recipe_for(clipart_shards / "train")
-    page = Path(write_report(recipe, begun(recipe, tmp_path / "run"), RESULT)).read_text()
+    page = Path(write_report(recipe, begun(recipe, tmp_path / "run"), RESULT).page).read_text()
     assert isinstance(drawn[0].masks, FirstMasks)
     assert isinstance(drawn[0].similarity, str)
     assert "the run's encoder cannot be read or run. FileNotFoundError: " in drawn[0].similarity
@@ -223,7 +223,7 @@ def test_a_run_that_masks_nothing_tells_of_no_patches(
     clipart_shards: Path, tmp_path: Path, drawn: list[RunFacts]
 ) -> None:
     recipe = recipe_for(clipart_shards / "train", views={"size": 32}, objective={"kind": "simclr"})
-    page = Path(write_report(recipe, begun(recipe, tmp_path / "run"), RESULT)).read_text()
+    page = Path(write_report(recipe, begun(recipe, tmp_path / "run"), RESULT).page).read_text()
     assert (drawn[0].masks, drawn[0].similarity) == (None, None)
     assert 'id="masks"' not in page
     assert 'id="similarity"' not in page

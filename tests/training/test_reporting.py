@@ -84,7 +84,7 @@ def folder(tmp_path: Path, clipart_shards: Path) -> RunFolder:
 
 
 def test_an_unfinished_run_has_a_report_in_its_folder(folder: RunFolder) -> None:
-    location = report_of_folder(folder.location)
+    location = report_of_folder(folder.location).page
     assert location == folder.report == f"{folder.location}/report.html"
     page = Path(location).read_text()
     assert "not finished: 2 of 3 steps" in page
@@ -124,7 +124,7 @@ def test_a_run_in_a_store_has_its_report_there(
 ) -> None:
     recipe = recipe_for(clipart_shards / "train")
     folder = begun(RunFolder(f"s3://runs/reports/one?{object_store}"), recipe)
-    location = report_of_folder(folder.location)
+    location = report_of_folder(folder.location).page
     assert location == folder.report == f"s3://runs/reports/one/report.html?{object_store}"
     assert storage.read_file(location) == b"<p>one</p>"
     assert drawn[0].last_step == 2

@@ -24,6 +24,7 @@ class _Chart:
 
 
 _OF_BOTH = ("features", "projections")
+_ENDS = ("least", "most")
 _CHARTS = (
     _Chart(title="Loss", ylabel="loss", names=("loss",)),
     _Chart(title="Learning rate", ylabel="learning rate", names=("learning_rate",)),
@@ -85,6 +86,40 @@ _CHARTS = (
         from_zero=True,
         about="Entropy of 100 %: all negatives of a sample are pushed alike, near 0: one of them. "
         "Those as near as the sample's own other view may be of the same sort.",
+    ),
+    _Chart(
+        title="Samples turned down",
+        ylabel="% of a batch",
+        names=("miner_bad_share",),
+        percent=True,
+        from_zero=True,
+        about="Samples that the miner finds noisy or faulty: none until its warm-up is over.",
+    ),
+    _Chart(
+        title="Weights by the miner",
+        ylabel="weight",
+        names=("miner_weight_least", "miner_weight_most"),
+        labels=_ENDS,
+        from_zero=True,
+        about="Of a batch's samples; 1 is that of a clean one.",
+    ),
+    _Chart(
+        title="Weights by the arbiter",
+        ylabel="weight",
+        names=("arbiter_weight_least", "arbiter_weight_most"),
+        labels=_ENDS,
+        from_zero=True,
+        about="Of a batch's views; they are 1 on average, and all 1 until the arbiter begins.",
+    ),
+    _Chart(
+        title="Effective share of pairs",
+        ylabel="%",
+        names=("miner_effective_share", "arbiter_effective_share"),
+        labels=("miner", "arbiter"),
+        percent=True,
+        from_zero=True,
+        about="As how large a share of the batch, all weighed alike, weighted pairs count, "
+        "(Σw)² / (n Σw²): 100 % where weights are equal.",
     ),
 )
 _OWN_CHARTS = (

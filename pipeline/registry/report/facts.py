@@ -110,6 +110,41 @@ class Interpolations:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListedSample:
+    """A bad sample, where it lies, and what is remembered of it."""
+
+    sample_id: int
+    shard: str
+    key: str
+    mean_loss: float  # of what the miner saw
+    deviations: float  # of that mean, above the mean of all samples'
+    seen: int
+    arbiter_weight: float | None  # its mean; None: the run has no arbiter
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadSort:
+    """Samples that are bad in one way."""
+
+    name: str  # noisy, faulty or outlier
+    total: int
+    listed: Sequence[ListedSample]  # the worst first; may be fewer than there are
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadPairs:
+    """The samples that a run's miner and arbiter find bad."""
+
+    location: str  # of the list
+    step: int  # of the checkpoint that it is made of
+    known: int  # samples that were seen
+    samples: int  # all
+    sorts: Sequence[BadSort]
+    images: Mapping[int, Pixels] | str  # (S, S, 3) of the worst by id, or why there are none
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """Everything that a report tells of one run."""
 
@@ -123,6 +158,7 @@ class RunFacts:
     reconstructions: Reconstructions | str | None = None  # None: the run has no autoencoder
     prior_samples: PriorSamples | str | None = None  # None: the run has no autoencoder
     interpolations: Interpolations | str | None = None  # None: the run has no autoencoder
+    bad_pairs: BadPairs | str | None = None  # None: the run has no miner and no arbiter
     result: Mapping[str, Any] | None = None  # of a finished run
     ledger: Ledger | None = None
     failures: Sequence[str] = field(default=())  # what stopped the run, if it was a mistake

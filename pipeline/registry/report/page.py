@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipeline.registry.report.bad_pairs import bad_pairs_section
 from pipeline.registry.report.curves import curves_section
 from pipeline.registry.report.facts import RunFacts
 from pipeline.registry.report.heading import heading
@@ -23,6 +24,7 @@ SECTIONS: tuple[Callable[[RunFacts], Section | None], ...] = (
     curves_section,
     probes_section,
     panel_section,
+    bad_pairs_section,
     views_section,
     masks_section,
     similarity_section,

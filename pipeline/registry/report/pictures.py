@@ -13,10 +13,15 @@ from pipeline.registry.report.facts import Pixels
 
 def png_text(picture: Pixels) -> str:
     """A picture as PNG in base64."""
+    return base64.b64encode(png_bytes(picture)).decode()
+
+
+def png_bytes(picture: Pixels) -> bytes:
+    """A picture as PNG."""
     written = io.BytesIO()
     # Least bytes would take seconds of a run's end, and save a twentieth.
     Image.fromarray(picture).save(written, format="PNG", compress_level=4)
-    return base64.b64encode(written.getvalue()).decode()
+    return written.getvalue()
 
 
 def tile(picture: Pixels, side: int) -> Pixels:
