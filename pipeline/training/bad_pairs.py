@@ -126,7 +126,7 @@ def _bad_pairs(recipe: Recipe, reader: SliceReader, folder: RunFolder) -> BadPai
         location=folder.bad_pairs,
         step=step,
         known=int(history.known.sum()),
-        samples=len(history.seen),
+        samples=plan.left,
         sorts=_described(worst, reader),
         images=or_reason(
             lambda: _images(reader, shown, recipe.views.size), "the shards cannot be read"
