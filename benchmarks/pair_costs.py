@@ -1,0 +1,94 @@
+"""What a miner and an arbiter take of a training step, by the same steps with and without them.
+
+python benchmarks/pair_costs.py [--batch 256] [--samples 1000000]
+
+Prints a JSON line for each objective: seconds of a step without them, of what they do in a step, of
+the verdicts at an epoch's beginning, and the share of the step that the two of them take.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from pipeline.recipe import Recipe
+from pipeline.training.learner import LearnerBatch, build_learner
+from pipeline.training.optimization import Optimization
+
+_ROUNDS = 5
+_OBJECTIVES: dict[str, dict[str, Any]] = {
+    "simclr": {"kind": "simclr", "projector": [2048, 128]},
+    "lejepa": {"kind": "lejepa", "projector": [2048, 2048, 64]},
+}
+_PAIRS = {
+    "miner": {"kind": "dbpm", "warm_up": 1},
+    "arbiter": {"kind": "uota", "start_epoch": 0},
+}
+_CPU = torch.device("cpu")
+
+
+def main(
+    batch: Annotated[int, typer.Option(help="Samples in a step.")] = 256,
+    samples: Annotated[int, typer.Option(help="Of the data, all on this worker.")] = 1_000_000,
+) -> None:
+    """Measure on this machine."""
+    for name, objective in _OBJECTIVES.items():
+        print(json.dumps({"objective": name, **_measure(objective, batch, samples)}), flush=True)
+
+
+def _measure(objective: dict[str, Any], batch: int, samples: int) -> dict[str, float]:
+    recipe = Recipe.model_validate(
+        {
+            "data": {"shards": "unused"},
+            "views": {"size": 32},
+            "encoder": {"name": "resnet18"},
+            "objective": objective,
+            "pairs": _PAIRS,
+            "train": {"epochs": 2, "global_batch": batch},
+        }
+    )
+    learner = build_learner(recipe)
+    learner.pairs.own({0: (0, samples)}, epochs=2, device=_CPU)
+    optimization = Optimization(learner, config=recipe.train, seed=0, total_steps=100, device=_CPU)
+    draws = torch.Generator().manual_seed(0)
+    views = torch.randint(256, (batch, 2, 32, 32, 3), dtype=torch.uint8, generator=draws)
+    ids = torch.randperm(samples, generator=draws)[:batch]
+    step = LearnerBatch(sample_id=ids, views=(views,), epoch=1)
+    result = optimization.step(step)
+    assert learner.pairs.miner is not None
+    assert learner.pairs.history is not None
+    pairs, miner, history = learner.pairs, learner.pairs.miner, learner.pairs.history
+
+    def weigh() -> None:
+        weights = pairs.weights(result.losses, global_views=2, epoch=1, sample_id=ids)
+        pairs.remember(result.losses, weights, epoch=1, sample_id=ids)
+
+    of_pairs = _seconds(weigh)
+    of_step = _seconds(lambda: optimization.step(step)) - of_pairs
+    return {
+        "step_seconds": round(of_step, 4),
+        "pairs_seconds": round(of_pairs, 5),
+        "verdicts_seconds": round(_seconds(lambda: miner.verdicts(history)), 4),
+        "share": round(of_pairs / of_step, 5),
+    }
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """The median of some rounds, after one that does not count."""
+    run()
+    found = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+if __name__ == "__main__":
+    typer.run(main)
