@@ -113,15 +113,16 @@ def test_other_excluded_samples_are_refused_and_the_file_may_go(
 ) -> None:
     bad = folder / "bad.txt"
     bad.write_text("1\n2\n3")
-    settings = ("name=without", f"data.exclude={bad}", "train.steps=2")
+    run = ("name=without", "train.steps=2", "tracking.experiment=excluding")
+    settings = (*run, f"data.exclude={bad}")
     first = pretrain(*settings).result
     bad.write_text("1\n2")
     told = refused(pretrain, *settings)
     assert told[0].startswith("data.exclude: the run leaves out other samples: those of sha256")
-    assert refused(pretrain, "name=without", "train.steps=2")[0].endswith("a run cannot change")
+    assert refused(pretrain, *run)[0].endswith("a run cannot change")
     bad.unlink()
     own = f"data.exclude={first['folder']}/excluded.parquet"
-    again = pretrain("name=without", own, "train.steps=2")
+    again = pretrain(*run, own)
     assert again.already_finished
     assert again.result == first
 
