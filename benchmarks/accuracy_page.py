@@ -8,26 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import typer
 from accuracy import best_settings
 from accuracy_methods import FLOORS, GOALS, LIBRARIES, LIGHTLY, OURS, RESNET, SEEDS, VIT, Budget
-from study import Line, finished
+from study import Line, Mean, finished, mean_of
 
 _BEGIN, _END = "<!-- accuracy:begin -->", "<!-- accuracy:end -->"
 _PROBES = {"knn": "kNN", "linear": "linear"}
-
-
-class Mean(NamedTuple):
-    """Of seeds, with its standard error; NaN for the error of a single one."""
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.1f}" + ("" if math.isnan(self.error) else f" ± {self.error:.1f}")
 
 
 def main(cells: Path, page: Path) -> None:
@@ -170,9 +160,7 @@ def _of(lines: list[Line], library: str, method: str, stage: str) -> list[Line]:
 
 
 def _mean(lines: list[Line], probe: str) -> Mean:
-    values = np.array([100 * line[probe] for line in lines])
-    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else math.nan
-    return Mean(float(values.mean()), float(error))
+    return mean_of([100 * line[probe] for line in lines])
 
 
 def _rate(lines: list[Line]) -> float:

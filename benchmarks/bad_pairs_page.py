@@ -8,27 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import typer
 from bad_pairs import PUBLISHED, SEEDS, WARM_UP, best_of, conditions, tried
 from bad_pairs_cell import EPOCHS, PLANTED, Cell
-from study import Line, finished
+from study import Line, finished, mean_of
 
 _BEGIN, _END = "<!-- bad pairs:begin -->", "<!-- bad pairs:end -->"
 _PROBES = {"knn": "kNN", "linear": "linear"}
 _SHOWN_EPOCHS = (1, 2, 5, 10, 20)
-
-
-class Mean(NamedTuple):
-    """Of seeds, with its standard error; NaN for the error of a single one."""
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.1f}" + ("" if math.isnan(self.error) else f" ± {self.error:.1f}")
 
 
 def main(cells: Path, page: Path) -> None:
@@ -86,7 +76,7 @@ def _objective(lines: list[Line], objective: str) -> Iterator[str]:
         ]
         if own:
             found[name] = own
-            figures = " | ".join(str(_mean([100 * x[probe] for x in own])) for probe in _PROBES)
+            figures = " | ".join(str(mean_of([100 * x[probe] for x in own])) for probe in _PROBES)
             rows.append(f"| {name} ({len(own)} seeds) | {figures} |")
     yield "\n".join(rows)
     yield from _gains(found)
@@ -112,7 +102,7 @@ def _gains(found: dict[str, list[Line]]) -> Iterator[str]:
             continue
         told = []
         for probe, title in _PROBES.items():
-            mine, other = (_mean([100 * x[probe] for x in found[key]]) for key in (name, base))
+            mine, other = (mean_of([100 * x[probe] for x in found[key]]) for key in (name, base))
             error = math.hypot(mine.error, other.error)
             bound = "" if math.isnan(error) else f" ± {error:.1f}"
             told.append(f"{title} {mine.value - other.value:+.1f}{bound}")
@@ -152,12 +142,6 @@ def _settings(line: Line) -> dict[str, Any]:
 
 def _text(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
-
-
-def _mean(figures: list[float]) -> Mean:
-    values = np.array(figures)
-    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else math.nan
-    return Mean(float(values.mean()), float(error))
 
 
 if __name__ == "__main__":

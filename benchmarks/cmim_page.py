@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import typer
@@ -17,7 +16,7 @@ from cmim_cell import CHANNELS, CODE, EPOCHS, OBJECTIVES, TRAINED_ON
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from study import Line, finished
+from study import Line, Mean, finished, mean_of
 
 _BEGIN, _END = "<!-- cmim:begin -->", "<!-- cmim:end -->"
 _PROBES = {"knn": "kNN", "linear": "linear", "naive_bayes": "naive Bayes"}
@@ -30,17 +29,6 @@ _COLOURS = {  # Okabe and Ito's
 }
 _GRADIENTS = {"reconstruction": "#009e73", "latent": "#e69f00", "contrast": "#d55e00"}
 _RECONSTRUCTION_SLACK = 1.05
-
-
-class Mean(NamedTuple):
-    """Of seeds, with its standard error; NaN for the error of a single one."""
-
-    value: float
-    error: float
-
-    def __format__(self, places: str) -> str:
-        error = "" if math.isnan(self.error) else f" ± {self.error:{places}}"
-        return f"{self.value:{places}}{error}"
 
 
 def main(cells: Path, page: Path) -> None:
@@ -86,10 +74,10 @@ def _table(lines: list[Line]) -> str:
 
 
 def _row(own: list[Line], method: str, batch: int) -> str:
-    accuracies = " | ".join(f"{_accuracy(own, probe):.1f}" for probe in _PROBES)
+    accuracies = " | ".join(str(_accuracy(own, probe)) for probe in _PROBES)
     nll = units = ""
     if "nll" in own[0]:
-        nll = f"{_mean([line['nll'] for line in own]):.1f}"
+        nll = str(mean_of([line["nll"] for line in own]))
         units = f"{np.mean([line['active_units'] for line in own]):.0f}"
     seeds = "" if len(own) == SEEDS else f" ({len(own)} seeds)"
     rate = own[0]["settings"]["lr"]
@@ -135,9 +123,9 @@ def _features(lines: list[Line]) -> str:
         kinds = own[0]["probes"] if own else []
         for kind in kinds if len(kinds) > 1 else []:
             figures = [
-                _mean([100 * line["probes"][kind][probe] for line in own]) for probe in _PROBES
+                mean_of([100 * line["probes"][kind][probe] for line in own]) for probe in _PROBES
             ]
-            cells = " | ".join(f"{figure:.1f}" for figure in figures)
+            cells = " | ".join(str(figure) for figure in figures)
             rows.append(f"| {method} | {kind} | {cells} |")
     told = (
         "Other features of the same encoders, at a batch of 128. `hidden` are the decoder's layers "
@@ -203,13 +191,7 @@ def _of(lines: list[Line], method: str, batch: int) -> list[Line]:
 
 
 def _accuracy(lines: list[Line], probe: str) -> Mean:
-    return _mean([100 * next(iter(line["probes"].values()))[probe] for line in lines])
-
-
-def _mean(figures: list[float]) -> Mean:
-    values = np.array(figures)
-    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else math.nan
-    return Mean(float(values.mean()), float(error))
+    return mean_of([100 * next(iter(line["probes"].values()))[probe] for line in lines])
 
 
 def _spread(lines: list[Line], method: str, probe: str) -> float | None:

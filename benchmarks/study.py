@@ -6,16 +6,36 @@ A cell that is in the file is not run again; beside a cell that failed the other
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Any, Generic, Protocol, TypeVar
+from typing import IO, Any, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
 
 Line = dict[str, Any]
+
+
+class Mean(NamedTuple):
+    """Of seeds, with its standard error; NaN for the error of a single one."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1f}" + ("" if math.isnan(self.error) else f" ± {self.error:.1f}")
+
+
+def mean_of(figures: Sequence[float]) -> Mean:
+    """The mean of some figures, one for each seed."""
+    values = np.array(figures)
+    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return Mean(float(values.mean()), float(error))
 
 
 class Cell(Protocol):

@@ -62,7 +62,7 @@ class SampleHistory:
         self.verdicts = torch.zeros(count, dtype=torch.uint8, device=device)
         """The miner's of this epoch."""
         self.weights = torch.zeros(count, device=device)
-        """Sums of the arbiter's weights, float32."""
+        """Sums of the arbiter's weights less 1, float32."""
 
     def places(self, sample_id: Tensor) -> Tensor:
         """Where samples (B,) int64 of these streams are in the sums; (B,) int64."""
