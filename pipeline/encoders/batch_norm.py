@@ -108,6 +108,11 @@ def _per_channel(values: Tensor, like: Tensor) -> Tensor:
     return values.view(1, -1, *[1] * (like.ndim - 2))
 
 
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether any part of the module normalises by its batch."""
+    return any(isinstance(part, _BatchNorm) for part in module.modules())
+
+
 def globalise_batch_norm(module: nn.Module) -> nn.Module:
     """Replace every batch normalisation in the module by the global one, keeping weights and names.
 

@@ -77,6 +77,12 @@ class MultiHead(nn.Module):
         )
 
 
-def by_view(head: Callable[[Tensor], Tensor], views_VBD: Tensor) -> Tensor:
-    """A head's output for all views (V, B, ...), which it sees as one batch: (V, B, ...)."""
+def by_view(head: Callable[[Tensor], Tensor], views_VBD: Tensor, *, apart: bool = False) -> Tensor:
+    """A head's output for views (V, B, ...), which it sees as one batch, or each as one of its own.
+
+    Returns:
+        (V, B, ...).
+    """
+    if apart:
+        return torch.stack([head(view) for view in views_VBD])
     return head(views_VBD.flatten(0, 1)).unflatten(0, views_VBD.shape[:2])

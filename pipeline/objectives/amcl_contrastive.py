@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.encoders.heads import by_view
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
@@ -84,7 +83,7 @@ class AMCLSimCLR(AdaptiveContrast):
 
     def forward(self, views: EncodedViews) -> PairLosses:
         """The loss of all views; `evidence` is their mean."""
-        z_VBCD = unit(by_view(self.projector, views.features))
+        z_VBCD = unit(self.of_views(self.projector, views.features))
         keys_GNCD = torch.stack([collectives.gather(z) for z in z_VBCD[:GLOBAL_VIEWS]])
         losses, positive, negative = [], [], []
         for z_VBD, keys_GND in zip(z_VBCD.unbind(2), keys_GNCD.unbind(2), strict=True):
@@ -124,8 +123,8 @@ class AMCLMoCo(AdaptiveContrast):
     def forward(self, views: EncodedViews) -> PairLosses:
         """The loss of all views; `evidence` is their mean."""
         assert views.targets is not None
-        q_VBCD = unit(by_view(self.projector, views.features))
-        k_GBCD = unit(by_view(self.target_projector, views.targets))
+        q_VBCD = unit(self.of_views(self.projector, views.features))
+        k_GBCD = unit(self.of_views(self.target_projector, views.targets))
         queue_GKCD = self.queue.keys.unflatten(2, q_VBCD.shape[2:]).to(q_VBCD.dtype)
         losses, positive, negative = [], [], []
         for q_VBD, k_GBD, queue_GKD in zip(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.encoders.heads import MultiHead, by_view, mlp
+from pipeline.encoders.heads import MultiHead, mlp
 from pipeline.objectives.amcl_contrastive import unit
 from pipeline.objectives.barlow import standardise
 from pipeline.objectives.base import (
@@ -37,6 +37,7 @@ class AMCLSimSiam(AdaptiveObjective):
     capabilities = Capabilities(
         views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
     )
+    views_apart = True
 
     def __init__(self, parts: AdaptiveParts, *, predictor: Sequence[int]) -> None:
         super().__init__(parts)
@@ -45,8 +46,8 @@ class AMCLSimSiam(AdaptiveObjective):
 
     def forward(self, views: EncodedViews) -> PairLosses:
         """The loss of all views; `evidence` is their mean."""
-        z_VBCD = at_least_float32(by_view(self.projector, views.features))
-        p_VBCD = unit(by_view(self.predictor, z_VBCD))
+        z_VBCD = at_least_float32(self.of_views(self.projector, views.features))
+        p_VBCD = unit(self.of_views(self.predictor, z_VBCD))
         targets_GBCD = unit(z_VBCD[:GLOBAL_VIEWS].detach())
         cosines_VGBC = (p_VBCD[:, None] * targets_GBCD).sum(dim=-1)
         embed = self.pair_temperature.embed
@@ -76,6 +77,7 @@ class AMCLBarlow(AdaptiveObjective):
     """
 
     capabilities = Capabilities(views=2, mining="none", arbitration="none")
+    views_apart = True
 
     def __init__(self, parts: AdaptiveParts, *, redundancy: float, global_batch: int) -> None:
         super().__init__(parts)
@@ -84,7 +86,7 @@ class AMCLBarlow(AdaptiveObjective):
 
     def forward(self, views: EncodedViews) -> PairLosses:
         """All parts as terms, since no pair owns them; every pair's loss is 0. Every rank."""
-        z_VBCD = at_least_float32(by_view(self.projector, views.features))
+        z_VBCD = at_least_float32(self.of_views(self.projector, views.features))
         found = [self._of_head(z_VBD) for z_VBD in z_VBCD.unbind(2)]
         names = ("invariance", "redundancy", "temperatures")
         terms = {name: torch.stack([head[name] for head in found]).sum() for name in names}

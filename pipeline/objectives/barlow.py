@@ -43,6 +43,7 @@ class Barlow(Objective):
     """The cross-correlation of two views' projections over the global batch."""
 
     capabilities = Capabilities(views=2, mining="none", arbitration="none")
+    views_apart = True
 
     def __init__(self, *, config: BarlowConfig, feature_width: int) -> None:
         super().__init__(

@@ -128,6 +128,8 @@ class Objective(nn.Module):
     """Of the patches that it masks and predicts; None: it looks at whole views."""
     reconstructs: bool = False
     """Whether it is given the views themselves and the encoder, beside features."""
+    views_apart: bool = False
+    """Whether batch normalisation, of encoder and heads, sees each view as a batch of its own."""
 
     def __init__(self, *, feature_width: int, projector: nn.Module) -> None:
         """Keep the head.
@@ -150,8 +152,12 @@ class Objective(nn.Module):
         return projected
 
     def project_views(self, features: Tensor) -> Tensor:
-        """The same for features (V, B, D), all views one batch: (V, B, P), at least float32."""
-        return at_least_float32(by_view(self.project, features))
+        """The same for features (V, B, D): (V, B, P), at least float32."""
+        return at_least_float32(self.of_views(self.project, features))
+
+    def of_views(self, head: Callable[[Tensor], Tensor], views_VBD: Tensor) -> Tensor:
+        """A head's output for views (V, B, ...), of which each is a batch or all are one."""
+        return by_view(head, views_VBD, apart=self.views_apart)
 
     @property
     def sole_autoencoder(self) -> Autoencoder | None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.encoders.heads import HiddenWidths, Widths, by_view, mlp
+from pipeline.encoders.heads import HiddenWidths, Widths, mlp
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
@@ -41,6 +41,7 @@ class BYOL(Objective):
         views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
     )
     ema: EMAConfig
+    views_apart = True
 
     def __init__(self, *, config: BYOLConfig, feature_width: int) -> None:
         super().__init__(
@@ -55,8 +56,8 @@ class BYOL(Objective):
         """Each view's distance from the targets of the global views other than itself."""
         assert views.targets is not None
         z_VBD = self.project_views(views.features)
-        predictions = at_least_float32(by_view(self.predictor, z_VBD))
-        targets = at_least_float32(by_view(self.target_projector, views.targets))
+        predictions = at_least_float32(self.of_views(self.predictor, z_VBD))
+        targets = at_least_float32(self.of_views(self.target_projector, views.targets))
         loss = 2 + 2 * negative_cosine(predictions, targets)
         return PairLosses(
             loss=loss,

@@ -117,6 +117,7 @@ class Composite(Objective):
         self.capabilities = _common([part.capabilities for part in objectives])
         self.ema = next((part.ema for part in objectives if part.ema), None)
         self.reconstructs = any(part.reconstructs for part in objectives)
+        self.views_apart = any(part.views_apart for part in objectives)
 
     @property
     def parts(self) -> Sequence[Objective]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.encoders.heads import Widths, by_view, mlp
+from pipeline.encoders.heads import Widths, mlp
 from pipeline.encoders.shape import EncoderShape
 from pipeline.errors import Problem
 from pipeline.objectives.base import (
@@ -80,7 +80,7 @@ class MoCo(ContrastiveObjective):
         """Each view's cross entropy with the keys of the global views other than itself."""
         assert views.targets is not None
         q_VBD = F.normalize(self.project_views(views.features), dim=-1)
-        keys = at_least_float32(by_view(self.target_projector, views.targets))
+        keys = at_least_float32(self.of_views(self.target_projector, views.targets))
         k_GBD = F.normalize(keys, dim=-1)
         temperature = self.temperature(views.progress)
         loss = queue_cross_entropy(q_VBD, k_GBD, self.queue.keys, temperature=temperature)

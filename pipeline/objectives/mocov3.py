@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.encoders.heads import HiddenWidths, Widths, by_view, mlp
+from pipeline.encoders.heads import HiddenWidths, Widths, mlp
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
@@ -58,6 +58,7 @@ class MoCoV3(ContrastiveObjective):
         views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
     )
     ema: EMAConfig
+    views_apart = True
 
     def __init__(self, *, config: MoCoV3Config, feature_width: int) -> None:
         super().__init__(
@@ -74,8 +75,8 @@ class MoCoV3(ContrastiveObjective):
         """Each view's cross entropy with the keys of the global views other than itself."""
         assert views.targets is not None
         z_VBD = self.project_views(views.features)
-        q_VBD = F.normalize(at_least_float32(by_view(self.predictor, z_VBD)), dim=-1)
-        keys = at_least_float32(by_view(self.target_projector, views.targets))
+        q_VBD = F.normalize(at_least_float32(self.of_views(self.predictor, z_VBD)), dim=-1)
+        keys = at_least_float32(self.of_views(self.target_projector, views.targets))
         temperature = self.temperature(views.progress)
         loss = batch_cross_entropy(q_VBD, F.normalize(keys, dim=-1), temperature=temperature)
         return self.pair_losses(loss, F.normalize(z_VBD, dim=-1), temperature=temperature)

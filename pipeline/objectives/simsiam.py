@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.encoders.heads import HiddenWidths, Widths, by_view, mlp
+from pipeline.encoders.heads import HiddenWidths, Widths, mlp
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
@@ -54,6 +54,7 @@ class SimSiam(Objective):
     capabilities = Capabilities(
         views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
     )
+    views_apart = True
 
     def __init__(self, *, config: SimSiamConfig, feature_width: int) -> None:
         super().__init__(
@@ -67,7 +68,7 @@ class SimSiam(Objective):
     def forward(self, views: EncodedViews) -> PairLosses:
         """Each view's -cos with the projections of the global views other than itself."""
         z_VBD = self.project_views(views.features)
-        predictions = at_least_float32(by_view(self.predictor, z_VBD))
+        predictions = at_least_float32(self.of_views(self.predictor, z_VBD))
         loss = negative_cosine(predictions, z_VBD[:GLOBAL_VIEWS])
         return PairLosses(
             loss=loss,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.encoders.heads import Widths, by_view, mlp
+from pipeline.encoders.heads import Widths, mlp
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
@@ -52,6 +52,7 @@ class UniGrad(Objective):
     capabilities = Capabilities(views=2, mining="per_sample", arbitration="per_sample")
     correlation: Tensor
     steps: Tensor
+    views_apart = True
 
     def __init__(self, *, config: UniGradConfig, feature_width: int) -> None:
         super().__init__(
@@ -83,7 +84,7 @@ class UniGrad(Objective):
         if self.target_projector is None:
             return z_VBD.detach()
         assert views.targets is not None
-        targets = at_least_float32(by_view(self.target_projector, views.targets))
+        targets = at_least_float32(self.of_views(self.target_projector, views.targets))
         return F.normalize(targets, dim=-1)
 
     def _average(self, correlation: Tensor) -> Tensor:

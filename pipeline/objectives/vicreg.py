@@ -51,6 +51,7 @@ class VICReg(Objective):
     """The three terms over an expander, variance and covariance of the global batch."""
 
     capabilities = Capabilities(views=2, mining="per_sample", arbitration="per_sample")
+    views_apart = True
 
     def __init__(self, *, config: VICRegConfig, feature_width: int) -> None:
         super().__init__(

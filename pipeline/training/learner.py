@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.encoders.backbone import build_backbone, load_weights
-from pipeline.encoders.batch_norm import globalise_batch_norm
+from pipeline.encoders.batch_norm import globalise_batch_norm, has_batch_norm
 from pipeline.encoders.ema import EMATwin
 from pipeline.encoders.patches import encode_patches
 from pipeline.encoders.shape import encoder_shape
@@ -76,6 +76,7 @@ class Learner(nn.Module):
         self.objective = objective
         self.pairs = pairs or PairWeighting()
         self.twin = EMATwin(encoder) if objective.ema else None
+        self._views_apart = objective.views_apart and has_batch_norm(encoder)
         self._micro_batch = micro_batch
         self.register_buffer("mean", torch.tensor(views.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(views.std).view(1, 3, 1, 1), persistent=False)
@@ -158,20 +159,31 @@ class Learner(nn.Module):
         )
 
     def _encode_block(self, views: Tensor) -> Tensor:
-        return encode_in_parts(
-            partial(self._features, self.encoder),
-            views,
-            at_once=self._micro_batch,
-            encoder=self.encoder,
-            dim=1,
+        encoded = (
+            encode_in_parts(
+                partial(self._features, self.encoder),
+                together,
+                at_once=self._micro_batch,
+                encoder=self.encoder,
+                dim=1,
+            )
+            for together in self._batches(views)
         )
+        return torch.cat(list(encoded))
 
     def _encode_targets(self, views: Tensor) -> Tensor | None:
         """The twin's features (G, B, D) of the global views."""
         if self.twin is None:
             return None
         parts = views.split(self._micro_batch or len(views))
-        return torch.cat([self._features(self.twin, part) for part in parts], dim=1)
+        return torch.cat([self._targets(self.twin, part) for part in parts], dim=1)
+
+    def _targets(self, twin: EMATwin, views: Tensor) -> Tensor:
+        return torch.cat([self._features(twin, together) for together in self._batches(views)])
+
+    def _batches(self, views: Tensor) -> tuple[Tensor, ...]:
+        """Views (B, V, ...) as batch normalisation is to see them."""
+        return views.split(1, dim=1) if self._views_apart else (views,)
 
     def _features(self, encoder: nn.Module, views: Tensor) -> Tensor:
         batch, count = views.shape[:2]

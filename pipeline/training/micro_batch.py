@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.data import streams
+from pipeline.encoders.batch_norm import has_batch_norm
 from pipeline.errors import Problem
 from pipeline.recipe import Recipe
 
@@ -39,7 +39,7 @@ def warnings(recipe: Recipe, encoder: nn.Module) -> Iterator[str]:
     workers = _workers_that_may_train(recipe)
     if size is None or size == recipe.train.global_batch // workers[0]:
         return
-    if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
+    if has_batch_norm(encoder):
         varies = "; results depend on how many workers train" if len(workers) > 1 else ""
         yield (
             f"train.micro_batch: batch normalisation in the encoder sees {size} samples of each "
