@@ -108,15 +108,14 @@ def _cells(
     if not (found := progress.lines(tried)):
         return
     close = contenders(found)
-    again = cells("settings", close, range(1, SEEDS["settings"])) if len(close) > 1 else []
+    again = cells("settings", close, range(1, SEEDS)) if len(close) > 1 else []
     if "settings" in stages:
         yield from again
         if not all(map(progress.over, again)):
             return
     if "seeds" in stages:
-        seeds = 1 if method.name == "raw pixels" else SEEDS["seeds"]
         best = best_settings(found + progress.lines(again))
-        yield from cells("seeds", [best], range(seeds))
+        yield from cells("seeds", [best], range(method.seeds))
 
 
 def _told(line: Line) -> str:

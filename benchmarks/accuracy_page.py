@@ -33,7 +33,7 @@ def main(cells: Path, page: Path) -> None:
 
 def _introduction() -> str:
     return (
-        f"Accuracy in per cent, mean of the seeds and its standard error ({SEEDS['seeds']} seeds "
+        f"Accuracy in per cent, mean of the seeds and its standard error ({SEEDS} seeds "
         "unless the table says otherwise), after a training on 10,000 CIFAR-10 images, probed on "
         "2,000 test images. Settings were chosen on 2,000 other images, after half as many epochs "
         f"of the remaining 8,000. {_budget(RESNET)} {_budget(VIT)} Images/s are of CPU time of one "
@@ -64,7 +64,7 @@ def _row(lines: list[Line], library: str, name: str, title: str) -> list[str]:
     own = _of(lines, library, name, "seeds")
     if not own:
         return []
-    seeds = "" if len(own) == SEEDS["seeds"] or library == "floor" else f" ({len(own)} seeds)"
+    seeds = "" if len(own) == SEEDS or library == "floor" else f" ({len(own)} seeds)"
     rank = f"{np.mean([line['rankme'] for line in own]):.0f}"
     rate = "" if library == "floor" else f"{_rate(own):,.0f}"
     figures = [_mean(own, probe) for probe in _PROBES]

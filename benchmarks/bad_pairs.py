@@ -1,11 +1,11 @@
 """Whether planted bad pairs are found, and whether turning them down makes a better encoder.
 
-    python benchmarks/bad_pairs.py CIFAR10_10K.npz --out docs/bad_pairs.jsonl
+    python benchmarks/bad_pairs.py CIFAR10_10K.npz ELECTRIC_DEVICES.npz --out docs/bad_pairs.jsonl
     python benchmarks/bad_pairs_page.py docs/bad_pairs.jsonl docs/bad_pairs.md
 
-The miner's bounds and weight are chosen by probes on a part of the training images that is held
-out, for each objective; then all conditions are trained with three seeds and probed on the test
-images.
+The miner's bounds and weight are chosen by probes on a part of the training samples that is held
+out, for each objective; then all conditions are trained with several seeds and probed on the test
+samples.
 """
 
 from __future__ import annotations
@@ -16,10 +16,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from bad_pairs_cell import EPOCHS, SORTS, Cell, run_cell
+from bad_pairs_cell import EPOCHS, SERIES, Cell, run_cell
+from bad_pairs_series import SORTS_OF_SERIES
+from planted_pairs import SORTS
 from study import Line, Progress, finished, run_study
 
-SEEDS = {"simclr": 3, "lejepa": 3, "vicreg": 1, "cmim": 1}
+SEEDS = {"simclr": 3, "lejepa": 3, "vicreg": 1, "cmim": 1, SERIES: 3}
+SORTS_OF: dict[str, tuple[str, ...]] = {
+    "simclr": SORTS,
+    "lejepa": SORTS,
+    "vicreg": ("noisy",),
+    "cmim": ("noisy",),
+    SERIES: SORTS_OF_SERIES,
+}
 WARM_UP = EPOCHS // 4
 PUBLISHED: dict[str, Any] = {"noisy": 2.0, "faulty": 3.0, "weight": "gaussian"}
 GRID: list[dict[str, Any]] = [
@@ -33,6 +42,7 @@ _UOTA = {"kind": "uota", "start_epoch": WARM_UP}
 
 def main(
     images: Annotated[Path, typer.Argument(help=".npz: x_train, y_train, x_test, y_test")],
+    series: Annotated[Path, typer.Argument(help="The same of time series (n, channels, length).")],
     out: Annotated[Path, typer.Option(help="JSON lines of finished cells.")] = Path(
         "bad_pairs.jsonl"
     ),
@@ -49,7 +59,7 @@ def main(
 
     complete = run_study(
         cells,
-        partial(run_cell, images=images, steps=steps or None),
+        partial(run_cell, images=images, series=series, steps=steps or None),
         _told,
         progress=Progress(done={cell_of(line).key: line for line in finished(out)}),
         out=out,
@@ -64,11 +74,6 @@ def cell_of(line: Line) -> Cell:
     return Cell(**{name: line[name] for name in Cell.__dataclass_fields__})
 
 
-def sorts_for(objective: str) -> list[str]:
-    """What is planted: faulty and outlying pairs need two views that are compared."""
-    return list(SORTS) if SEEDS[objective] > 1 else ["noisy"]
-
-
 def miner(settings: dict[str, Any]) -> dict[str, Any]:
     """A recipe's miner."""
     return {"kind": "dbpm", "warm_up": WARM_UP, **settings}
@@ -81,7 +86,7 @@ def remembering() -> dict[str, Any]:
 
 def conditions(objective: str, best: dict[str, Any]) -> dict[str, tuple[list[str], dict[str, Any]]]:
     """What is trained with all seeds, by name: the sorts planted, and the section on pairs."""
-    sorts = sorts_for(objective)
+    sorts = list(SORTS_OF[objective])
     found = {
         "planted": (sorts, remembering()),
         "planted, published": (sorts, {"miner": miner(PUBLISHED)}),
@@ -89,7 +94,7 @@ def conditions(objective: str, best: dict[str, Any]) -> dict[str, tuple[list[str
         "clean": ([], remembering()),
         "clean, chosen": ([], {"miner": miner(best)}),
     }
-    if len(sorts) > 1:
+    if "outlier" in sorts:
         found["planted, chosen and uota"] = (sorts, {"miner": miner(best), "arbiter": _UOTA})
     return found
 
@@ -105,7 +110,7 @@ def tried(objective: str) -> list[Cell]:
     return [
         Cell(
             objective=objective,
-            planted=sorts_for(objective),
+            planted=list(SORTS_OF[objective]),
             pairs={"miner": miner(settings)},
             seed=0,
             stage="settings",

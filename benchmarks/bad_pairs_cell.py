@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from bad_pairs_series import run_series_cell
 from plain_training import steps_of, write_images
-from sklearn.metrics import roc_auc_score
+from planted_pairs import SORTS, Sorts, detection, planted_sorts
 from study import Line
 
 from pipeline.data.assemble import Batch
@@ -21,16 +21,13 @@ from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images, encode_images
 from pipeline.evaluation.probes import predictions
 from pipeline.evaluation.score import score_of
-from pipeline.pairs.base import Verdict
-from pipeline.pairs.history import SampleHistory
 from pipeline.randomness import permutation, seed_for, uniform
 from pipeline.recipe import Recipe
 from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan
 
 EPOCHS = 20
-PLANTED = 0.05  # of the samples, of each sort
-SORTS = ("noisy", "faulty", "outlier")
+SERIES = "simclr, time series"
 
 _VALIDATION_SHARE = 0.2
 _NOISE = 0.85  # share of the noise in a view
@@ -53,7 +50,7 @@ RATES = {"simclr": 1e-2, "lejepa": 1e-2, "vicreg": 3e-3, "cmim": 3e-3}
 class Cell:
     """What is run: its name in the file of finished cells."""
 
-    objective: str
+    objective: str  # of `OBJECTIVES`, or `SERIES`
     planted: list[str]  # sorts
     pairs: dict[str, Any]  # the recipe's section
     seed: int
@@ -65,16 +62,33 @@ class Cell:
         return repr((self.objective, self.planted, self.pairs, self.seed, self.stage))
 
 
-def run_cell(cell: Cell, images: Path, steps: int | None) -> Line:
+def run_cell(cell: Cell, images: Path, series: Path, steps: int | None) -> Line:
     """Train with planted pairs and measure; what there is to record.
 
     Args:
         cell: which.
         images: an `.npz` with x_train, y_train, x_test, y_test.
+        series: the same of time series.
         steps: of training, to try the script out; None: all.
     """
     torch.set_num_threads(1)
     began = time.perf_counter()
+    if cell.objective == SERIES:
+        found = run_series_cell(
+            series=series,
+            planted=cell.planted,
+            pairs=cell.pairs,
+            seed=cell.seed,
+            held_out=cell.stage != "seeds",
+            epochs=EPOCHS,
+            steps=steps,
+        )
+    else:
+        found = _run_on_images(cell, images, steps)
+    return {**vars(cell), **found, "wall_seconds": time.perf_counter() - began}
+
+
+def _run_on_images(cell: Cell, images: Path, steps: int | None) -> Line:
     (fit, fit_labels), (check, check_labels) = _sets(images, cell.stage)
     with TemporaryDirectory() as folder:
         np.savez(Path(folder) / "images.npz", x=fit, y=fit_labels)
@@ -91,20 +105,10 @@ def run_cell(cell: Cell, images: Path, steps: int | None) -> Line:
     for probe in _PROBES:
         right = predictions(probe, features[0], fit_labels, features[1], seed=0) == check_labels
         found[str(probe)] = score_of(right, seed=0).accuracy
-    return {**vars(cell), **found, "wall_seconds": time.perf_counter() - began}
-
-
-def planted_sorts(samples: int, sorts: list[str], *, seed: int) -> npt.NDArray[np.int64]:
-    """What is planted in each sample, (n,): an index of `SORTS`, -1 for nothing."""
-    found = np.full(samples, -1)
-    order, count = permutation(samples, "planted", seed), round(PLANTED * samples)
-    for number, sort in enumerate(SORTS):
-        if sort in sorts:
-            found[order[number * count : (number + 1) * count]] = number
     return found
 
 
-def plant(batch: Batch, sorts: npt.NDArray[np.int64]) -> Batch:
+def plant(batch: Batch, sorts: Sorts) -> Batch:
     """A batch with its planted samples spoilt, each in the same way in every epoch.
 
     Noisy: strong noise, the same in all views. Faulty: the second view is another sample's.
@@ -173,9 +177,7 @@ def _recipe(cell: Cell, shards: Path, steps: int | None) -> Recipe:
     )
 
 
-def _trained(
-    learner: Learner, recipe: Recipe, sorts: npt.NDArray[np.int64]
-) -> Iterator[dict[str, Any]]:
+def _trained(learner: Learner, recipe: Recipe, sorts: Sorts) -> Iterator[dict[str, Any]]:
     """Train; at the end of each epoch, who has been found."""
     per_epoch = stream_plan(recipe).steps_per_epoch
     change: Callable[[Batch], Batch] = lambda batch: plant(batch, sorts)  # noqa: E731
@@ -183,26 +185,4 @@ def _trained(
         if not np.isfinite(float(result.total.detach())):
             raise FloatingPointError(f"the loss of step {number} is not finite")
         if number % per_epoch == 0 and learner.pairs.history is not None:
-            yield {"epoch": number // per_epoch, **_detection(learner.pairs.history, sorts)}
-
-
-def _detection(history: SampleHistory, sorts: npt.NDArray[np.int64]) -> dict[str, float]:
-    """How well histories and weights tell planted samples from those that are not."""
-    means = (history.losses / history.seen.clamp(min=1)).numpy()
-    verdicts, clean = history.verdicts.numpy(), sorts < 0
-    scores = {"noisy": -means, "faulty": means, "outlier": -history.weights.numpy()}
-    found: dict[str, float] = {}
-    for number, sort in enumerate(SORTS):
-        own = sorts == number
-        if not own.any():
-            continue
-        either = own | clean
-        found[f"{sort}_auc"] = float(roc_auc_score(own[either], scores[sort][either]))
-        if sort == "outlier":
-            found[f"{sort}_auc_of_loss"] = float(roc_auc_score(own[either], means[either]))
-            continue
-        flagged = verdicts == Verdict[sort]
-        if flagged.any():
-            found[f"{sort}_precision"] = float((flagged & own).sum() / flagged.sum())
-        found[f"{sort}_recall"] = float((flagged & own).sum() / own.sum())
-    return found
+            yield {"epoch": number // per_epoch, **detection(learner.pairs.history, sorts)}

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import typer
 from bad_pairs import PUBLISHED, SEEDS, WARM_UP, best_of, conditions, tried
-from bad_pairs_cell import EPOCHS, PLANTED, Cell
+from bad_pairs_cell import EPOCHS, SERIES, Cell
+from planted_pairs import PLANTED
 from study import Line, finished, mean_of
 
 _BEGIN, _END = "<!-- bad pairs:begin -->", "<!-- bad pairs:end -->"
@@ -34,13 +35,15 @@ def main(cells: Path, page: Path) -> None:
 
 def _introduction() -> str:
     return (
-        f"10,000 CIFAR-10 images, {EPOCHS} epochs, resnet10t with channels 16 to 128, batch 256; "
-        f"{PLANTED:.0%} of the samples of each sort: noisy (85 % of both views is the same noise), "
-        "faulty (the second view is another sample's) and outlier (the second view is 5 by 5 "
-        f"pixels of the sample, enlarged). Histories begin to count in epoch {WARM_UP}, counted "
-        "from 0. Accuracies in per cent on the 2,000 test images, mean of seeds and its standard "
-        "error. The miner's bounds and weight are chosen by the accuracy on 2,000 held-out "
-        "training images, with one seed."
+        f"Images: 10,000 of CIFAR-10, resnet10t with channels 16 to 128. {SERIES.capitalize()}: "
+        "8,926 of ElectricDevices (UCR), three layers of convolutions. Both for "
+        f"{EPOCHS} epochs with batches of 256; {PLANTED:.0%} of the samples are of each sort: "
+        "noisy (85 % of both views is the same noise), faulty (the second view is another "
+        "sample's) and, of images, outlier (the second view is 5 by 5 pixels of the sample, "
+        f"enlarged). Histories begin to count in epoch {WARM_UP}, counted from 0. Accuracies in "
+        "per cent on the test samples, mean of seeds and its standard error. The miner's bounds "
+        "and weight are chosen by the accuracy on a held-out fifth of the training samples, with "
+        "one seed."
     )
 
 
