@@ -9,7 +9,6 @@ from typing import Annotated, Any, Union, get_args
 import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     create_model,
     field_validator,
@@ -29,14 +28,13 @@ from pipeline.pairs.config import PairsConfig
 from pipeline.pairs.dbpm import DBPMConfig
 from pipeline.pairs.uota import UOTAConfig
 from pipeline.registry.config import TrackingConfig
+from pipeline.section import Section
 from pipeline.training.config import TrainConfig
 from pipeline.views.parameters import ImageViews
 
 
-class Recipe(BaseModel):
+class Recipe(Section):
     """Everything that makes a run; the resolved recipe is enough to repeat it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[
         str | None,

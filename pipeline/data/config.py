@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.data.shard_reader import DEFAULT_CACHE_BYTES
 from pipeline.data.storage import absolute
+from pipeline.section import Section
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(Section):
     """One of several sets of shards that feed a run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Annotated[str, Field(description="folder or URI of a manifest")]
     weight: Annotated[
@@ -22,10 +21,8 @@ class SourceConfig(BaseModel):
     ] = None
 
 
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """Which shards are read, and how."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     shards: Annotated[
         tuple[SourceConfig, ...],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from pipeline.encoders.conv_decoder import ConvDecoderConfig
@@ -12,14 +12,13 @@ from pipeline.encoders.decoder import Decoded, Decoder
 from pipeline.encoders.latent import LatentHead, Posterior
 from pipeline.encoders.likelihood import Bernoulli, ImageLikelihood, Likelihood
 from pipeline.encoders.patch_decoder import PatchDecoderConfig
+from pipeline.section import Section
 
 DecoderConfig = Annotated[ConvDecoderConfig | PatchDecoderConfig, Field(discriminator="kind")]
 
 
-class AutoencoderConfig(BaseModel):
+class AutoencoderConfig(Section):
     """Of everything behind the encoder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: Annotated[int, Field(ge=1, description="D, dimensions of a code")] = 64
     log_scale_least: Annotated[

@@ -6,23 +6,23 @@ from typing import Annotated, Any, Literal
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.encoders.features import FeaturesConfig
 from pipeline.encoders.patches import fix_positions
 from pipeline.errors import Problem, UserError
+from pipeline.section import Section
 
 
-class EncoderConfig(BaseModel):
+class EncoderConfig(Section):
     """Which timm model is trained."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(description="a timm model, e.g. resnet18, vit_small_patch16_224")]
     args: Annotated[
-        dict[str, Any], Field(description="further arguments of timm.create_model")
-    ] = {}
+        dict[str, Any],
+        Field(default_factory=dict, description="further arguments of timm.create_model"),
+    ]
     positions: Annotated[
         Literal["timm", "sincos"],
         Field(

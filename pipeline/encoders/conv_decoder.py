@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.encoders.decoder import Decoded, Decoder
 from pipeline.errors import Problem, UserError
+from pipeline.section import Section
 
 _GROUPS = 8
 
 
-class ConvDecoderConfig(BaseModel):
+class ConvDecoderConfig(Section):
     """Nearest-neighbour doublings, and a convolution after each (Odena et al., 2016).
 
     Group normalisation, so that an image's reconstruction does not depend on its batch.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["conv"] = "conv"
     channels: Annotated[

@@ -8,18 +8,18 @@ from copy import deepcopy
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pipeline.section import Section
 
-class EMAConfig(BaseModel):
+
+class EMAConfig(Section):
     """How a twin follows: w_twin <- m * w_twin + (1 - m) * w, after every step.
 
     A plain number in the recipe is an m that stays.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     start: Annotated[float, Field(ge=0, le=1, description="m of the first step")] = 0.99
     end: Annotated[

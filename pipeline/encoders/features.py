@@ -7,13 +7,13 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
+
+from pipeline.section import Section
 
 _Kind = Literal["pooled", "mean", "sample", "decoder_hidden"]
 _OF_HIDDEN = ("layer", "pool")
@@ -27,15 +27,13 @@ class Pool(StrEnum):
     none = "none"
 
 
-class FeaturesConfig(BaseModel):
+class FeaturesConfig(Section):
     """What an encoder gives. A plain string in the recipe is the kind, with its defaults.
 
     `pooled` is the encoder's own output, `mean` that of the posterior of codes, `sample` a draw of
     it. `decoder_hidden` is a layer of the decoder for the mean, and the sample itself where the
     decoder is told it: the "informative embeddings" of Livne, cMIM, 2025.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: _Kind
     layer: Annotated[

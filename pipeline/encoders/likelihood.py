@@ -6,9 +6,11 @@ import math
 from typing import Annotated, Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
+
+from pipeline.section import Section
 
 Reduction = Annotated[
     Literal["sum", "mean"],
@@ -33,10 +35,8 @@ class Likelihood(Protocol):
         """Whether gradients pass through a sample."""
 
 
-class Bernoulli(BaseModel):
+class Bernoulli(Section):
     """Values in [0, 1] as probabilities of being 1, the output as their logits."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["bernoulli"] = "bernoulli"
     reduction: Reduction = "sum"
@@ -69,10 +69,8 @@ class Bernoulli(BaseModel):
         return False
 
 
-class Gaussian(BaseModel):
+class Gaussian(Section):
     """Values around the output with one deviation, which is given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["gaussian"]
     scale: Annotated[float, Field(gt=0, description="deviation; pixels are from 0 to 1")] = 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,12 +13,11 @@ from pipeline.encoders.decoder import Decoded, Decoder
 from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.transformer import LAYER_NORM, blocks, initialise, mask_token
 from pipeline.errors import Problem, UserError
+from pipeline.section import Section
 
 
-class PatchDecoderConfig(BaseModel):
+class PatchDecoderConfig(Section):
     """Narrow and shallow, as for masked autoencoders (He et al., 2022, section 3)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["patches"]
     patch: Annotated[int, Field(ge=1, description="side of a patch in pixels")] = 4

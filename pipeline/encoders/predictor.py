@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,12 +13,11 @@ from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.shape import PatchShape
 from pipeline.encoders.transformer import LAYER_NORM, blocks, initialise, mask_token
 from pipeline.errors import Problem, UserError
+from pipeline.section import Section
 
 
-class PredictorConfig(BaseModel):
+class PredictorConfig(Section):
     """A narrow transformer; the defaults are I-JEPA's for ViT-B."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: Annotated[int, Field(ge=4, multiple_of=4, description="of its tokens")] = 384
     depth: Annotated[int, Field(ge=1, description="blocks")] = 6

@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from pipeline.section import Section
 
 _FEWEST_SAMPLES = 10
 
@@ -47,10 +49,8 @@ class OnCollapse(StrEnum):
     stop = "stop"
 
 
-class EvaluateConfig(BaseModel):
+class EvaluateConfig(Section):
     """What is found out about the encoder, while it is trained and at the end."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: Annotated[
         str | None, Field(description="labelled shards that probes are fitted on; null: no probes")
@@ -78,7 +78,6 @@ class EvaluateConfig(BaseModel):
         float | None,
         Field(
             gt=0,
-            allow_inf_nan=False,
             description="epochs between snapshots that are evaluated aside while training "
             "goes on; null: one at the end",
         ),

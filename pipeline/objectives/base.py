@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 from torch import Tensor, nn
 
 from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig
@@ -15,6 +15,7 @@ from pipeline.encoders.ema import EMAConfig
 from pipeline.encoders.heads import by_view
 from pipeline.encoders.shape import EncoderShape
 from pipeline.errors import Problem
+from pipeline.section import Section
 
 
 class PatchIndices(NamedTuple):
@@ -83,10 +84,8 @@ class Capabilities:
     arbitration: Literal["per_view", "per_sample", "none"]
 
 
-class ObjectiveConfig(BaseModel):
+class ObjectiveConfig(Section):
     """An objective's section of the recipe; subclasses add `kind` and settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,14 +24,13 @@ from pipeline.objectives.base import (
 )
 from pipeline.objectives.ijepa import PatchPredictionConfig
 from pipeline.objectives.single import SingleObjectiveConfig
+from pipeline.section import Section
 
 _T = TypeVar("_T")
 
 
-class PartConfig(BaseModel):
+class PartConfig(Section):
     """One of the objectives, with its weight."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: Annotated[float, Field(gt=0, description="of all its losses and terms")] = 1.0
     objective: SingleObjectiveConfig

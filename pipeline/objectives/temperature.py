@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     model_serializer,
     model_validator,
@@ -17,13 +15,13 @@ from pydantic import (
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 from torch import Tensor, nn
 
+from pipeline.section import Section
+
 _LEAST, _MOST = 0.01, 1.0
 
 
-class TemperatureConfig(BaseModel):
+class TemperatureConfig(Section):
     """A temperature tau; a plain number in the recipe is a fixed one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     start: Annotated[float, Field(gt=0, description="tau of the first step")]
     end: Annotated[

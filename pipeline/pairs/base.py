@@ -6,10 +6,11 @@ from enum import IntEnum
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.pairs.history import SampleHistory
+from pipeline.section import Section
 
 
 class Verdict(IntEnum):
@@ -20,10 +21,8 @@ class Verdict(IntEnum):
     faulty = 2  # hopelessly hard
 
 
-class MinerConfig(BaseModel):
+class MinerConfig(Section):
     """A miner's section of the recipe; subclasses add `kind` and settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str
     warm_up: Annotated[
@@ -104,10 +103,8 @@ class Miner:
         self._epoch = state["epoch"]
 
 
-class ArbiterConfig(BaseModel):
+class ArbiterConfig(Section):
     """An arbiter's section of the recipe; subclasses add `kind` and settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str
     start_epoch: Annotated[

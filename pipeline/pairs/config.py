@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.objectives.base import Capabilities
 from pipeline.pairs.dbpm import DBPMConfig
 from pipeline.pairs.uota import UOTAConfig
 from pipeline.pairs.weighting import PairWeighting
+from pipeline.section import Section
 
 
-class PairsConfig(BaseModel):
+class PairsConfig(Section):
     """What weighs pairs; without it every pair weighs 1."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     miner: Annotated[
         DBPMConfig | None,

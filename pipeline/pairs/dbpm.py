@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, FiniteFloat
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.pairs.base import Miner, MinerConfig, Verdict
@@ -18,11 +18,11 @@ class DBPMConfig(MinerConfig):
 
     kind: Literal["dbpm"]
     noisy: Annotated[
-        FiniteFloat,
+        float,
         Field(gt=0, description="beta_np: deviations below the mean from which a pair is noisy"),
     ] = 2.0
     faulty: Annotated[
-        FiniteFloat,
+        float,
         Field(gt=0, description="beta_fp: deviations above the mean from which one is faulty"),
     ] = 3.0
     history: Annotated[

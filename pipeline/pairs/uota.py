@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, FiniteFloat
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,7 +25,7 @@ class UOTAConfig(ArbiterConfig):
 
     kind: Literal["uota"]
     temperature: Annotated[
-        FiniteFloat,
+        float,
         Field(
             gt=0,
             description="tau over the projections' dimensions; the official code has 350 for 128. "
@@ -33,7 +33,7 @@ class UOTAConfig(ArbiterConfig):
         ),
     ] = 350 / 128
     shrinkage: Annotated[
-        FiniteFloat,
+        float,
         Field(
             ge=0,
             description="added to the variance in every direction, in parts of their mean; 0: as "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.section import Section
 
 
-class TrackingConfig(BaseModel):
+class TrackingConfig(Section):
     """Where runs are kept and where the encoder is registered."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     experiment: Annotated[str, Field(pattern=r"^\w[\w. -]*$", description="MLflow experiment")] = (
         "pretrain"

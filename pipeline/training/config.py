@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     field_serializer,
     field_validator,
     model_validator,
 )
 
+from pipeline.section import Section
 
-class OptimizerConfig(BaseModel):
+
+class OptimizerConfig(Section):
     """How weights are updated; biases and normalisation weights are never decayed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Annotated[Literal["adamw", "sgd", "lars", "lamb"], Field(description="update rule")] = (
         "adamw"
@@ -49,19 +47,15 @@ class OptimizerConfig(BaseModel):
         return self
 
 
-class BestConfig(BaseModel):
+class BestConfig(Section):
     """Which checkpoint is the best."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric: Annotated[str, Field(description="one of the journal's, such as loss")]
     mode: Annotated[Literal["min", "max"], Field(description="which value of it is best")]
 
 
-class CheckpointConfig(BaseModel):
+class CheckpointConfig(Section):
     """When the run can be taken up again: at the end of each epoch, unless told otherwise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     every_steps: Annotated[int | None, Field(ge=1, description="steps between checkpoints")] = None
     every_minutes: Annotated[
@@ -75,10 +69,8 @@ class CheckpointConfig(BaseModel):
     ] = None
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Section):
     """How long, how large, on how many workers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: Annotated[int | None, Field(ge=1, description="passes over the data")] = None
     steps: Annotated[int | None, Field(ge=1, description="global batches, in place of epochs")] = (

@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import Field, model_validator
 
+from pipeline.section import Section
 from pipeline.views.arrays import Ints
 from pipeline.views.blocks import (
     Grid,
@@ -29,7 +30,7 @@ from pipeline.views.blocks import (
 
 Block = Literal["target", "context"]
 Run = tuple[int, int, int | Ints]  # seed, epoch, step
-Range = tuple[FiniteFloat, FiniteFloat]
+Range = tuple[float, float]
 Shortest = Callable[[int, int], tuple[int, int]]
 
 _POPULATION = 4096  # samples whose contexts tell how long contexts are
@@ -37,10 +38,8 @@ _SHORT = 128  # one context of so many may be too short: a batch of this size wo
 _TRIES = 20
 
 
-class MultiBlockConfig(BaseModel):
+class MultiBlockConfig(Section):
     """Masks of I-JEPA; scales and ratios are the paper's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["multiblock"] = "multiblock"
     mode: Annotated[

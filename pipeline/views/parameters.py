@@ -12,9 +12,10 @@ from itertools import permutations
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.randomness import uniform
+from pipeline.section import Section
 from pipeline.views.arrays import Bools, Floats, Ints, Pixels
 from pipeline.views.masks import MultiBlockConfig
 
@@ -39,10 +40,8 @@ CropScale = Annotated[
 ]
 
 
-class LocalViews(BaseModel):
+class LocalViews(Section):
     """Further, small views of small crops (SwAV, DINO); the defaults are DINO's for 224 pixels."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     count: Annotated[int, Field(ge=1, le=16, description="local views of each sample")] = 6
     size: Annotated[
@@ -51,10 +50,8 @@ class LocalViews(BaseModel):
     crop_scale: CropScale = (0.05, 0.4)
 
 
-class ImageViews(BaseModel):
+class ImageViews(Section):
     """Augmentations of an image; the defaults are SimCLR's for small images (no blur)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["image"] = "image"
     size: Annotated[int, Field(ge=4, description="side of a view in pixels")] = 32
