@@ -19,21 +19,19 @@ from typing import Annotated
 import typer
 from accuracy_cell import Cell, run_cell
 from accuracy_methods import LIBRARIES, SEEDS, Method, Settings
-from study import Line, Progress, finished, run_study
+from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
 
 _CLOSE = 0.01  # to the best mean of both probes, which one seed cannot tell apart
 
 
 def main(
-    images: Annotated[Path, typer.Argument(help=".npz: x_train, y_train, x_test, y_test")],
-    out: Annotated[Path, typer.Option(help="JSON lines of finished cells.")] = Path(
-        "accuracy.jsonl"
-    ),
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
-    only: Annotated[str, typer.Option(help="Methods, separated by commas; empty: all.")] = "",
+    images: Images,
+    out: Out = Path("accuracy.jsonl"),
+    jobs: Jobs = 1,
+    only: Only = "",
     library: Annotated[str, typer.Option(help="floor, ours or lightly; empty: all.")] = "",
     stage: Annotated[str, typer.Option(help="settings, seeds or all.")] = "all",
-    steps: Annotated[int, typer.Option(help="Of each cell, to try it out; 0: all.")] = 0,
+    steps: Steps = 0,
 ) -> None:
     """Run the cells that are missing, one line on stderr for each."""
     methods = list(_methods(library, [name for name in only.split(",") if name]))
@@ -43,21 +41,14 @@ def main(
         for name, method in methods:
             yield from _cells(name, method, stages, progress)
 
-    complete = run_study(
+    run_study(
+        Cell,
         cells,
         partial(run_cell, images=images, steps=steps or None),
         _told,
-        progress=Progress(done={cell_of(line).key: line for line in finished(out)}),
         out=out,
         jobs=jobs,
     )
-    if not complete:
-        raise typer.Exit(1)
-
-
-def cell_of(line: Line) -> Cell:
-    """The cell that a line is of."""
-    return Cell(**{name: line[name] for name in Cell.__dataclass_fields__})
 
 
 def best_settings(lines: list[Line]) -> Settings:

@@ -19,7 +19,7 @@ import typer
 from bad_pairs_cell import EPOCHS, SERIES, Cell, run_cell
 from bad_pairs_series import SORTS_OF_SERIES
 from planted_pairs import SORTS
-from study import Line, Progress, finished, run_study
+from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
 
 SEEDS = {"simclr": 3, "lejepa": 3, "vicreg": 1, "cmim": 1, SERIES: 3}
 SORTS_OF: dict[str, tuple[str, ...]] = {
@@ -41,14 +41,12 @@ _UOTA = {"kind": "uota", "start_epoch": WARM_UP}
 
 
 def main(
-    images: Annotated[Path, typer.Argument(help=".npz: x_train, y_train, x_test, y_test")],
+    images: Images,
     series: Annotated[Path, typer.Argument(help="The same of time series (n, channels, length).")],
-    out: Annotated[Path, typer.Option(help="JSON lines of finished cells.")] = Path(
-        "bad_pairs.jsonl"
-    ),
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
-    only: Annotated[str, typer.Option(help="Objectives, separated by commas; empty: all.")] = "",
-    steps: Annotated[int, typer.Option(help="Of each cell, to try it out; 0: all.")] = 0,
+    out: Out = Path("bad_pairs.jsonl"),
+    jobs: Jobs = 1,
+    only: Only = "",
+    steps: Steps = 0,
 ) -> None:
     """Run the cells that are missing, one line on stderr for each."""
     objectives = [name for name in SEEDS if not only or name in only.split(",")]
@@ -57,21 +55,14 @@ def main(
         for objective in objectives:
             yield from _cells(objective, progress)
 
-    complete = run_study(
+    run_study(
+        Cell,
         cells,
         partial(run_cell, images=images, series=series, steps=steps or None),
         _told,
-        progress=Progress(done={cell_of(line).key: line for line in finished(out)}),
         out=out,
         jobs=jobs,
     )
-    if not complete:
-        raise typer.Exit(1)
-
-
-def cell_of(line: Line) -> Cell:
-    """The cell that a line is of."""
-    return Cell(**{name: line[name] for name in Cell.__dataclass_fields__})
 
 
 def miner(settings: dict[str, Any]) -> dict[str, Any]:

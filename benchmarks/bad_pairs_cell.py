@@ -27,7 +27,7 @@ from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan
 
 EPOCHS = 20
-SERIES = "simclr, time series"
+SERIES = "simclr on series"
 
 _VALIDATION_SHARE = 0.2
 _NOISE = 0.85  # share of the noise in a view

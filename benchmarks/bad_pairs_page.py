@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import typer
 from bad_pairs import PUBLISHED, SEEDS, WARM_UP, best_of, conditions, tried
-from bad_pairs_cell import EPOCHS, SERIES, Cell
+from bad_pairs_cell import EPOCHS, Cell
 from planted_pairs import PLANTED
 from study import Line, finished, mean_of
 
@@ -35,7 +35,7 @@ def main(cells: Path, page: Path) -> None:
 
 def _introduction() -> str:
     return (
-        f"Images: 10,000 of CIFAR-10, resnet10t with channels 16 to 128. {SERIES.capitalize()}: "
+        "Images: 10,000 of CIFAR-10, resnet10t with channels 16 to 128. Series: "
         "8,926 of ElectricDevices (UCR), three layers of convolutions. Both for "
         f"{EPOCHS} epochs with batches of 256; {PLANTED:.0%} of the samples are of each sort: "
         "noisy (85 % of both views is the same noise), faulty (the second view is another "

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from cmim_cell import OBJECTIVES, Cell, run_cell
-from study import Line, Progress, finished, run_study
+from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
 
 BATCHES = (16, 128, 1024)
 RATES = (3e-4, 1e-3, 3e-3)  # at a batch of 128; others by the root of their size
@@ -25,11 +24,11 @@ SEEDS = 3
 
 
 def main(
-    images: Annotated[Path, typer.Argument(help=".npz: x_train, y_train, x_test, y_test")],
-    out: Annotated[Path, typer.Option(help="JSON lines of finished cells.")] = Path("cmim.jsonl"),
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
-    only: Annotated[str, typer.Option(help="Methods, separated by commas; empty: all.")] = "",
-    steps: Annotated[int, typer.Option(help="Of each cell, to try it out; 0: all.")] = 0,
+    images: Images,
+    out: Out = Path("cmim.jsonl"),
+    jobs: Jobs = 1,
+    only: Only = "",
+    steps: Steps = 0,
 ) -> None:
     """Run the cells that are missing, one line on stderr for each."""
     methods = [name for name in OBJECTIVES if not only or name in only.split(",")]
@@ -39,21 +38,14 @@ def main(
             for method in methods:
                 yield from _cells(method, batch, progress)
 
-    complete = run_study(
+    run_study(
+        Cell,
         cells,
         partial(run_cell, images=images, steps=steps or None),
         _told,
-        progress=Progress(done={cell_of(line).key: line for line in finished(out)}),
         out=out,
         jobs=jobs,
     )
-    if not complete:
-        raise typer.Exit(1)
-
-
-def cell_of(line: Line) -> Cell:
-    """The cell that a line is of."""
-    return Cell(**{name: line[name] for name in Cell.__dataclass_fields__})
 
 
 def score(line: Line) -> float:

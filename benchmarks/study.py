@@ -11,12 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import IO, Annotated, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import typer
 
 Line = dict[str, Any]
 
@@ -38,8 +39,18 @@ def mean_of(figures: Sequence[float]) -> Mean:
     return Mean(float(values.mean()), float(error))
 
 
+Images = Annotated[Path, typer.Argument(help=".npz: x_train, y_train, x_test, y_test")]
+Out = Annotated[Path, typer.Option(help="JSON lines of finished cells.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")]
+Only = Annotated[str, typer.Option(help="Methods, separated by commas; empty: all.")]
+Steps = Annotated[int, typer.Option(help="Of each cell, to try it out; 0: all.")]
+"""What every study asks for."""
+
+
 class Cell(Protocol):
-    """One training with its probes."""
+    """One training with its probes, a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def key(self) -> str:
@@ -71,27 +82,31 @@ def finished(out: Path) -> list[Line]:
 
 
 def run_study(
+    kind: type[C],
     cells: Callable[[Progress[C]], Iterator[C]],
     work: Callable[[C], Line],
     told: Callable[[Line], str],
     *,
-    progress: Progress[C],
     out: Path,
     jobs: int,
-) -> bool:
+) -> None:
     """Run the cells that are missing, with one line on stderr for each.
 
     Args:
+        kind: of the cells; a line has its fields.
         cells: those that are known to be wanted, given what is finished; the first ones first.
         work: runs one, in a process of one thread, and gives its line.
         told: a line's figures for stderr.
-        progress: of earlier calls.
-        out: gets a line for each cell that is finished.
+        out: has a line for each finished cell, and gets one for each that this call finishes.
         jobs: processes.
 
-    Returns:
-        Whether none failed.
+    Raises:
+        typer.Exit: a cell failed.
     """
+    names = [field.name for field in fields(kind)]
+    progress: Progress[C] = Progress(
+        done={kind(**{name: line[name] for name in names}).key: line for line in finished(out)}
+    )
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # before a process starts; torch is told by each cell
     with (
@@ -105,10 +120,12 @@ def run_study(
             while len(running) < jobs and (cell := next(free, None)) is not None:
                 running[pool.submit(work, cell)] = cell
             if not running:
-                return not progress.failed
+                break
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 _note(running.pop(future), future, progress, told, file)
+    if progress.failed:
+        raise typer.Exit(1)
 
 
 def _note(
