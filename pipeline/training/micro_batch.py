@@ -11,6 +11,7 @@ from pipeline.data import streams
 from pipeline.encoders.batch_norm import has_batch_norm
 from pipeline.errors import Problem
 from pipeline.recipe import Recipe
+from pipeline.training.learner import Learner
 
 
 def problems(recipe: Recipe) -> list[Problem]:
@@ -29,6 +30,22 @@ def problems(recipe: Recipe) -> list[Problem]:
             f"{train.micro_batch} does not divide a worker's share of train.global_batch = "
             f"{train.global_batch} among {' or '.join(map(str, workers))} of train.workers (as "
             f"data.streams = {recipe.data.streams} allows); allowed: null, {divisors}",
+        )
+    ]
+
+
+def problems_of_encoder(recipe: Recipe, learner: Learner) -> list[Problem]:
+    """A micro-batch of which batch normalisation would see one image at once."""
+    views = recipe.views
+    counts = [views.count] + ([views.local.count] if views.local else [])
+    together = 1 if learner.objective.views_apart else min(counts)
+    if recipe.train.micro_batch != 1 or together > 1 or not has_batch_norm(learner.encoder):
+        return []
+    return [
+        Problem(
+            "train.micro_batch",
+            "1 leaves batch normalisation in the encoder a single view to normalise by; "
+            "allowed: null, or 2 and more",
         )
     ]
 

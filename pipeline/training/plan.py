@@ -209,6 +209,7 @@ def _model_problems(recipe: Recipe) -> list[Problem]:
     else:
         objective = learner.objective
         found += evaluation_plan.problems_of_features(recipe, learner)
+        found += micro_batch.problems_of_encoder(recipe, learner)
         found += views_plan.problems(recipe, learner)
         found += pairs_plan.problems(recipe, objective)
         found += _initial_weights_problems(recipe)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.errors import UserError
 from pipeline.registry.report.facts import RunFacts
@@ -13,6 +14,21 @@ from pipeline.training import reporting
 from pipeline.training.plan import checked_recipe
 
 Checker = Callable[..., dict[str, str]]
+SMALL = {
+    "encoder": {"name": "resnet10t", "args": {"channels": [16, 16, 32, 32], "stem_width": 8}},
+    "views": {"size": 16},
+    "objective": {"projector": [32, 16]},
+    "train": {"epochs": 3, "global_batch": 32},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, clipart_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of the pictures' shards, without a mistake; a module may have its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(SMALL | {"data": {"shards": f"{clipart_shards}/train"}}))
+    return path
 
 
 @pytest.fixture

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pipeline.data.sharding import write_shards
 from pipeline.data.sources import open_source
 from pipeline.training.plan import checked_recipe, plan_recipe
-from tests.objectives.cases import BATCH, OBJECTIVES
 from tests.training.conftest import Checker
 
 pytestmark = pytest.mark.fast
-
-SMALL = {
-    "encoder": {"name": "resnet10t", "args": {"channels": [16, 16, 32, 32], "stem_width": 8}},
-    "views": {"size": 16},
-    "objective": {"projector": [32, 16]},
-    "train": {"epochs": 3, "global_batch": 32},
-}
-
-
-@pytest.fixture
-def recipe(tmp_path: Path, clipart_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(SMALL | {"data": {"shards": f"{clipart_shards}/train"}}))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -156,134 +138,10 @@ def test_what_does_not_go_with_the_global_batch_is_named(
     assert part in found[where]
 
 
-CODED = "objective={kind: cmim, width: 5, decoder: {kind: conv, channels: [8, 8]}}"
-TWICE = (
-    "objective={kind: composite, parts: [{objective: {kind: a_mim}}, {objective: {kind: cmim}}]}"
-)
-
-
-@pytest.mark.parametrize("objective", ["objective.temperature=0.2", TWICE], ids=["simclr", "two"])
-@pytest.mark.parametrize("kind", ["mean", "sample", "decoder_hidden"])
-def test_features_of_codes_need_an_objective_with_codes(
-    problems: Checker, objective: str, kind: str
-) -> None:
-    needs = f"{kind}: needs one autoencoder behind the encoder, as mim, a_mim and cmim train it"
-    found = problems(
-        objective,
-        f"encoder.features={kind}",
-        f"evaluate={{features: [pooled, {kind}]}}",
-    )
-    assert found == {
-        "encoder.features": f"{needs}; allowed: pooled",
-        "evaluate.features": f"{needs}; allowed: pooled, patch_average, last_layers, projector",
-    }
-    assert list(problems(objective, f"encoder.features={kind}")) == ["encoder.features"]
-
-
-def test_a_layer_that_the_decoder_has_not_is_refused_with_the_range(problems: Checker) -> None:
-    found = problems(CODED, "encoder.features={kind: decoder_hidden, layer: 2}")
-    told = "2 is wrong: the decoder has 2 hidden layers; allowed: -2 to 1"
-    assert found == {"encoder.features.layer": told}
-
-
-@pytest.mark.parametrize(
-    ("objective", "features", "given", "width"),
-    [
-        ("objective.temperature=0.2", "null", "pooled", 32),
-        (CODED, "null", "mean", 5),
-        (CODED, "pooled", "pooled", 32),
-        (CODED, "sample", "sample", 5),
-        (CODED, "decoder_hidden", "decoder_hidden", 8),
-        (CODED, "{kind: decoder_hidden, layer: 0, pool: none}", "decoder_hidden", 8 * 8 * 8),
-    ],
-)
-def test_a_plan_says_what_the_encoder_will_give(
-    recipe: Path, objective: str, features: str, given: str, width: int
-) -> None:
-    settings = [objective, f"encoder.features={features}", "evaluate.features=[pooled]"]
-    plan = plan_recipe(checked_recipe(recipe, settings))
-    assert (plan.features, plan.feature_width) == (given, width)
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_objective_has_a_plan(recipe: Path, name: str) -> None:
-    objective = json.dumps(OBJECTIVES[name])
-    checked = checked_recipe(recipe, [f"objective={objective}", f"train.global_batch={BATCH}"])
-    planned = plan_recipe(checked)
-    assert planned.memory_bytes > planned.parameters * 4
-    assert planned.encoder_parameters < planned.parameters
-
-
-@pytest.mark.parametrize(
-    "objective",
-    ["{kind: amcl}", "{kind: amcl, base: moco, queue: 128}", "{kind: barlow, projector: [512]}"],
-)
-@pytest.mark.parametrize("micro_batch", ["null", "1"])
-def test_a_plan_does_not_depend_on_the_size_that_it_measures(
-    recipe: Path, objective: str, micro_batch: str
-) -> None:
-    settings = [f"objective={objective}", f"train.micro_batch={micro_batch}"]
-    assert plan_recipe(checked_recipe(recipe, settings)).memory_bytes > 0
-
-
-def test_matrices_of_dimensions_are_counted_once(recipe: Path) -> None:
-    """A correlation of 1024 x 1024 takes 4 MB whatever the batch."""
-    bytes_of = [
-        plan_recipe(
-            checked_recipe(
-                recipe,
-                ["objective={kind: barlow, projector: [1024]}", f"train.global_batch={batch}"],
-            )
-        ).memory_bytes
-        for batch in (32, 64)
-    ]
-    assert bytes_of[1] - bytes_of[0] < 32 * 2**20
-
-
-def test_a_twin_is_counted(recipe: Path) -> None:
-    with_twin, without = (
-        plan_recipe(checked_recipe(recipe, [f"objective={{kind: {kind}, projector: [32]}}"]))
-        for kind in ("byol", "simsiam")
-    )
-    assert with_twin.parameters > without.parameters + with_twin.encoder_parameters
-
-
-def test_local_views_are_refused_where_only_whole_ones_are_compared(problems: Checker) -> None:
-    local = "views.local={count: 2, size: 8}"
-    found = problems("objective={kind: barlow, projector: [16]}", local)
-    assert list(found) == ["views.local"]
-    assert "barlow uses no local views" in found["views.local"]
-
-
 def test_a_micro_batch_is_not_blamed_for_a_wrong_cut(problems: Checker) -> None:
     assert list(problems("train.micro_batch=3", "train.global_batch=36")) == ["train.global_batch"]
     assert list(problems("train.micro_batch=3", "train.workers=two")) == ["train.workers"]
     assert list(problems("train.micro_batch=0")) == ["train.micro_batch"]
-
-
-def test_memory_is_planned_for_the_micro_batch(recipe: Path) -> None:
-    def memory(micro_batch: int | None) -> int:
-        setting = f"train.micro_batch={micro_batch or 'null'}"
-        return plan_recipe(checked_recipe(recipe, [setting])).memory_bytes
-
-    assert memory(32) == memory(None)  # all of the one worker's samples
-    assert memory(32) - memory(16) == 2 * (memory(16) - memory(8))
-    assert memory(4) < memory(None) / 2  # weights and their moments stay
-
-
-def test_a_plan_says_what_batch_normalisation_makes_of_micro_batches(recipe: Path) -> None:
-    def warnings(*overrides: str) -> list[str]:
-        found = plan_recipe(checked_recipe(recipe, [*overrides, "data.ingest=inline"])).warnings
-        return [warning for warning in found if warning.startswith("train.micro_batch: ")]
-
-    (fixed,) = warnings("train.micro_batch=8")
-    assert "sees 8 samples of each worker at once, not the whole batch" in fixed
-    (elastic,) = warnings("train.micro_batch=8", "train.workers=[1, 4]")
-    assert elastic == f"{fixed}; results depend on how many workers train"
-    assert warnings("train.micro_batch=32") == []
-    assert warnings("train.workers=[1, 4]") == []
-    vit = "encoder.args={img_size: 16, patch_size: 8, embed_dim: 16, depth: 1, num_heads: 1}"
-    assert warnings("train.micro_batch=8", "encoder.name=vit_tiny_patch16_224", vit) == []
 
 
 def test_a_cut_that_does_not_divide_is_told_with_the_mistakes_in_every_other_section(
@@ -315,21 +173,6 @@ def test_a_set_that_is_too_small_is_refused_with_the_largest_batch(problems: Che
     found = problems("train.global_batch=256")
     assert list(found) == ["train.global_batch"]
     assert "the largest batch that fits is 240" in found["train.global_batch"]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "where"),
-    [
-        (["views.count=3"], "views.count"),
-        (["encoder.args.num_classes=10"], "encoder.args.num_classes"),
-        (["encoder.args.pretrained=true"], "encoder.args"),
-        (["encoder.name=vit_tiny_patch16_224", "encoder.args={}"], "views.size"),
-    ],
-)
-def test_a_model_that_does_not_fit_is_refused(
-    problems: Checker, overrides: list[str], where: str
-) -> None:
-    assert list(problems(*overrides)) == [where]
 
 
 def test_probe_sets_of_other_classes_are_refused(
