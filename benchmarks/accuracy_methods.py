@@ -84,11 +84,7 @@ _FRESH: list[Settings] = [  # a correlation that follows the batch, as short run
 ]
 _NARROW = {"temperature_least": 0.2, "temperature_most": 0.5}
 _RANGES: list[Settings] = [{"lr": 3e-3}, {"lr": 3e-3, **_NARROW}, {"lr": 1e-2, **_NARROW}]
-_TWINS_OF_PATCHES: list[Settings] = [
-    {"lr": 1e-3, "ema": 0.99},
-    {"lr": 3e-3, "ema": 0.99},
-    {"lr": 1e-3, "ema": 0.9},
-]
+_TWINS_OF_PATCHES: list[Settings] = [{"lr": 1e-3, "ema": 0.999}, {"lr": 3e-3, "ema": 0.999}]
 _MASKED_VIEWS: dict[str, Any] = {
     "count": 1,
     "crop_scale": [0.3, 1.0],
