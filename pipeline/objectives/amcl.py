@@ -108,7 +108,7 @@ class AMCLConfig(ObjectiveConfig):
                 encoder.width,
                 self.widths,
                 hidden_norm=self.base != "moco",
-                output_norm=self.base == "simsiam",
+                output_norm=self.base in ("simclr", "simsiam"),  # as its own head
             )
             for _ in range(self.heads)
         )
