@@ -12,8 +12,8 @@ SEEDS = 3  # of the best settings, and before of those that one seed cannot tell
 CLIP_NORM = 1.0  # of AMCL
 QUEUE = 4096
 
-Settings = dict[str, float | bool]
-"""Values of `lr`, `ema` (its start) and `batch`, in place of the budget's, or of the objective."""
+Settings = dict[str, float | None]
+"""Values of `lr`, `ema` (its start, or no twin) and `batch`, or of the objective's own settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,8 @@ _PREDICTOR: list[Settings] = [{"lr": 1e-3}, {"lr": 3e-3}, {"lr": 3e-3, "batch": 
 _HARD: list[Settings] = [*_TEMPERATURES, {"lr": 1e-2, "temperature": 0.2, "hardest": 0.5}]
 _FRESH: list[Settings] = [  # a correlation that follows the batch, as short runs need
     {"lr": 3e-3, "ema": 0.5, "memory": 0.0},
-    {"lr": 3e-3, "ema": 0.5, "memory": 0.0, "batch": 64},
-    {"lr": 3e-3, "ema": 0.9, "memory": 0.5},
+    {"lr": 3e-3, "ema": 0.5, "memory": 0.0, "decorrelation": 30.0},
+    {"lr": 3e-3, "ema": None, "memory": 0.0, "decorrelation": 30.0},
 ]
 _NARROW = {"temperature_least": 0.2, "temperature_most": 0.5}
 _RANGES: list[Settings] = [{"lr": 3e-3}, {"lr": 3e-3, **_NARROW}, {"lr": 1e-2, **_NARROW}]
@@ -228,7 +228,7 @@ def sections(method: Method, settings: Settings) -> dict[str, Any]:
         elif name == "batch":
             train["global_batch"] = value
         elif name == "ema":
-            objective["ema"] = {"start": value, "end": method.ema_end}
+            objective["ema"] = value and {"start": value, "end": method.ema_end}
         else:
             objective[name] = value
     return {"objective": objective, "train": train, "views": method.views}
