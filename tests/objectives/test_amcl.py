@@ -173,3 +173,12 @@ def test_temperatures_are_logged_for_both_signs_of_pairs() -> None:
             float(logs[f"temperature_{sign}{end}"]) for end in ("_least", "", "_most")
         )
         assert 0.05 <= least <= mean <= most <= 2
+
+
+@pytest.mark.parametrize("base", ["simclr", "moco", "simsiam", "barlow"])
+def test_a_head_is_that_of_what_it_is_built_over(base: str) -> None:
+    """Over SimCLR without its normalised output, all projections fall into a cone."""
+    widths = {"projector": [16, 8]}
+    (head, *_) = build({"kind": "amcl", "base": base, **widths}).projector.heads
+    own = build({"kind": base, **widths}).projector
+    assert [str(layer) for layer in head] == [str(layer) for layer in own]
