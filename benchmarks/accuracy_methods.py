@@ -84,6 +84,11 @@ _FRESH: list[Settings] = [  # a correlation that follows the batch, as short run
 ]
 _NARROW = {"temperature_least": 0.2, "temperature_most": 0.5}
 _RANGES: list[Settings] = [{"lr": 3e-3}, {"lr": 3e-3, **_NARROW}, {"lr": 1e-2, **_NARROW}]
+_AROUND_ONE: list[Settings] = [  # with other temperatures views need not correlate fully
+    *_RATES,
+    {"lr": 3e-3, "batch": 64},
+    {"lr": 3e-3, "temperature_least": 0.8, "temperature_most": 1.25},
+]
 _TWINS_OF_PATCHES: list[Settings] = [{"lr": 1e-3, "ema": 0.999}, {"lr": 3e-3, "ema": 0.999}]
 _MASKED_VIEWS: dict[str, Any] = {
     "count": 1,
@@ -153,7 +158,7 @@ OURS = [
     _amcl("simclr", _RANGES, projector=_TWO_LAYERS),
     _amcl("moco", _RANGES, projector=_TWO_LAYERS, queue=QUEUE),
     _amcl("simsiam", _PREDICTOR, projector=_THREE_LAYERS, predictor=[128]),
-    _amcl("barlow", _RATES, projector=_THREE_LAYERS),
+    _amcl("barlow", _AROUND_ONE, projector=_THREE_LAYERS),
     _simple("lejepa", _SIGREGS, projector=[512, 512, 64], slices=256),
     Method(
         name="composite",
