@@ -97,11 +97,11 @@ def test_unigrad_remembers_the_correlation_of_targets() -> None:
     expected = None
     for number in range(3):
         views = encoded(noise(2, 8, 6, seed=number))
-        targets = unit(objective.target_projector(views.targets.flatten(0, 1)))
+        targets = unit(torch.cat([objective.target_projector(view) for view in views.targets]))
         batch = targets.T @ targets / 16
         expected = batch if expected is None else 0.5 * expected + 0.5 * batch
         losses = objective(views)
-        z = unit(objective.project(views.features.flatten(0, 1)))
+        z = unit(torch.cat([objective.project(view) for view in views.features]))
         term = 100 * torch.einsum("nd,de,ne->n", z, expected, z).mean() / 2
         torch.testing.assert_close(losses.terms["decorrelation"], term)
         objective.after_step(0.0)

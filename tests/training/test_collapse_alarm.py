@@ -52,5 +52,6 @@ def test_the_alarm_is_raised_by_collapse_alone(
     assert metrics[-1]["loss"] < metrics[0]["loss"]
     if objective is HEALTHY:
         assert alarms == []
-    else:
-        assert "complete collapse: projection_deviation" in alarms[0]["message"]
+    else:  # features may have lost rank before, and that is told too
+        messages = [alarm["message"] for alarm in alarms]
+        assert any("complete collapse: projection_deviation" in message for message in messages)
