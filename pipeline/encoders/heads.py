@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -75,14 +75,3 @@ class MultiHead(nn.Module):
         return torch.stack(
             [head(part) for head, part in zip(self.heads, parts, strict=True)], dim=1
         )
-
-
-def by_view(head: Callable[[Tensor], Tensor], views_VBD: Tensor, *, apart: bool = False) -> Tensor:
-    """A head's output for views (V, B, ...), which it sees as one batch, or each as one of its own.
-
-    Returns:
-        (V, B, ...).
-    """
-    if apart:
-        return torch.stack([head(view) for view in views_VBD])
-    return head(views_VBD.flatten(0, 1)).unflatten(0, views_VBD.shape[:2])

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig
 from pipeline.encoders.ema import EMAConfig
-from pipeline.encoders.heads import by_view
 from pipeline.encoders.shape import EncoderShape
 from pipeline.errors import Problem
 from pipeline.section import Section
@@ -155,8 +154,10 @@ class Objective(nn.Module):
         return at_least_float32(self.of_views(self.project, features))
 
     def of_views(self, head: Callable[[Tensor], Tensor], views_VBD: Tensor) -> Tensor:
-        """A head's output for views (V, B, ...), of which each is a batch or all are one."""
-        return by_view(head, views_VBD, apart=self.views_apart)
+        """A head's output for views (V, B, ...), each a batch or all one: (V, B, ...)."""
+        if self.views_apart:
+            return torch.stack([head(view) for view in views_VBD])
+        return head(views_VBD.flatten(0, 1)).unflatten(0, views_VBD.shape[:2])
 
     @property
     def sole_autoencoder(self) -> Autoencoder | None:
