@@ -21,16 +21,24 @@ def report(
     """Write a run's report.html: curves, probes, bad pairs, views; also while it trains.
 
     Where pairs are mined or arbitrated it lists the bad ones too, in bad_pairs.parquet, and shows
-    the worst in bad_pairs.png.
+    the worst in bad_pairs.png. MLflow gets all of them.
 
     Example: python -m jobs report runs/images/simclr-resnet18-1f0c9a2b
     """
     from pipeline.training.reporting import report_of_folder
+    from pipeline.training.run_folder import RunFolder
+    from pipeline.training.tracked_report import track_report
 
     with reporting_errors(json):
         report = report_of_folder(folder)
+        tracked = track_report(report, RunFolder(folder))
         bad_pairs = report.bad_pairs.as_json() if report.bad_pairs else None
-        result = {"run": folder, "report": report.page, "bad_pairs": bad_pairs}
+        result = {
+            "run": folder,
+            "report": report.page,
+            "bad_pairs": bad_pairs,
+            "tracked": tracked,
+        }
         rows = [("report", report.page), *rows_of_bad_pairs(bad_pairs)]
         print_result(result, rows, title=f"Report of {folder}", as_json=json)
 

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_STORAGE = "runs"
 
+SQLITE = "sqlite:///"
+"""What the URI of a store in a local file begins with."""
+
 TrackingError = MlflowException
 """What MLflow raises, for rooms that do not import it."""
 
@@ -43,7 +46,6 @@ MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(3)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
-_SQLITE = "sqlite:///"
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
 _PARAM_LENGTH = 6000
@@ -66,9 +68,9 @@ def tracking_uri(uri: str | None, runs: str) -> str:
                 "set MLFLOW_TRACKING_URI",
             )
         )
-    chosen = chosen or f"{_SQLITE}{Path(runs) / 'mlflow.db'}"
-    if chosen.startswith(_SQLITE):
-        return f"{_SQLITE}{Path(chosen.removeprefix(_SQLITE)).resolve()}"
+    chosen = chosen or f"{SQLITE}{Path(runs) / 'mlflow.db'}"
+    if chosen.startswith(SQLITE):
+        return f"{SQLITE}{Path(chosen.removeprefix(SQLITE)).resolve()}"
     return chosen
 
 
@@ -92,8 +94,8 @@ def open_experiment(uri: str, name: str) -> str:
     Artifacts of a local SQLite store go beside it; a server decides for itself.
     """
     artifacts = None
-    if uri.startswith(_SQLITE):
-        folder = Path(uri.removeprefix(_SQLITE)).resolve().parent
+    if uri.startswith(SQLITE):
+        folder = Path(uri.removeprefix(SQLITE)).resolve().parent
         folder.mkdir(parents=True, exist_ok=True)
         artifacts = (folder / "artifacts" / name).as_uri()
     client = MlflowClient(tracking_uri=uri)
@@ -163,12 +165,13 @@ class TrackedRun:
         new = {name: v for name, v in values.items() if max(known.get(name, {-1})) < step}
         self.send([Metric(name, value, now, step) for name, value in new.items()])
 
-    def log_file(self, name: str, data: bytes) -> None:
-        """Store a file with the run."""
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_bytes(data)
-            self._client.log_artifact(self.run_id, str(path))
+    def log_files(self, locations: Iterable[str]) -> None:
+        """Store files, paths or URIs, with the run; each takes the place of one of its name."""
+        for location in locations:
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / storage.file_name(location)
+                path.write_bytes(storage.read_file(location))
+                self._client.log_artifact(self.run_id, str(path))
 
     def steps(self) -> dict[str, set[int]]:
         """For each metric the steps that MLflow has."""

@@ -177,7 +177,7 @@ def _deliver(
     listed = report.bad_pairs if report else None
     result["report"] = report.page if report else None
     result["bad_pairs"] = listed.as_json() if listed else None
-    _finish_run(run, folder, result)
+    _finish_run(run, folder, result, drawn=report.files if report else [])
     return result
 
 
@@ -283,13 +283,11 @@ def _register(
     return registered.model_dump()
 
 
-def _finish_run(run: TrackedRun, folder: RunFolder, result: dict[str, Any]) -> None:
+def _finish_run(
+    run: TrackedRun, folder: RunFolder, result: dict[str, Any], *, drawn: list[str]
+) -> None:
     last = max(r["step"] for r in records(folder.journal) if r["kind"] == "metrics")
     run.log_summary(result["probes"], step=last)
     run.tag({"encoder_sha256": result["encoder_sha256"]})
-    drawn = [folder.report] if result["report"] else []
-    if result["bad_pairs"]:
-        drawn += [folder.bad_pairs, folder.contact_sheet]
-    for file in (folder.recipe, folder.ledger, *drawn):
-        run.log_file(storage.file_name(file), storage.read_file(file))
+    run.log_files([folder.recipe, folder.ledger, *drawn])
     run.finish(failed=False)

@@ -41,6 +41,12 @@ class Report:
     page: str
     bad_pairs: BadPairFiles | None  # None: nothing weighs the run's pairs, or none can be listed
 
+    @property
+    def files(self) -> list[str]:
+        """All of them."""
+        listed = self.bad_pairs
+        return [self.page, *([listed.list, listed.sheet] if listed else [])]
+
 
 def report_of_folder(location: str) -> Report:
     """Write the report of any run that has begun, whatever became of it.

@@ -92,6 +92,9 @@ def test_both_train_on_two_workers_and_make_a_report(
     assert again.returncode == 0, again.stderr
     told = json.loads(again.stdout)
     assert (told["report"], told["bad_pairs"]) == (result["report"], listed)
+    assert told["tracked"] is True
+    stored = client.download_artifacts(result["run_id"], "report.html", str(folder))
+    assert Path(stored).read_bytes() == Path(result["report"]).read_bytes()
 
 
 @pytest.mark.fast

@@ -253,15 +253,19 @@ def test_final_figures_are_logged_once_for_each_end(server: Server) -> None:
     assert server.history(run, "knn") == [(9, 0.5), (20, 0.625)]
 
 
-def test_tags_and_files_are_kept_with_the_run(server: Server) -> None:
+def test_tags_and_files_are_kept_with_the_run(server: Server, tmp_path: Path) -> None:
     run = server.run()
     run.tag({"data.fingerprint": "abc"})
     run.tag({"data.fingerprint": "abd"})
-    run.log_file("recipe.yaml", b"seed: 0")
+    recipe = tmp_path / "recipe.yaml"
+    for text in ("seed: 0", "seed: 1"):
+        recipe.write_text(text)
+        run.log_files([str(recipe)])
     assert server.client.get_run(run.run_id).data.tags["data.fingerprint"] == "abd"
     (stored,) = server.client.list_artifacts(run.run_id)
     assert stored.path == "recipe.yaml"
-    assert len(list((server.storage / "artifacts" / "tests").rglob("recipe.yaml"))) == 1
+    (kept,) = (server.storage / "artifacts" / "tests").rglob("recipe.yaml")
+    assert kept.read_text() == "seed: 1"
 
 
 def test_where_mlflow_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
