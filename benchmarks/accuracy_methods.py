@@ -192,6 +192,7 @@ OURS += [
             views=_MASKED_VIEWS,
             weight_decay=0.05,
             ema_end=1.0,
+            seeds=6,
         )
         for kind in ("ijepa", "dmt_jepa")
     ),
@@ -208,7 +209,7 @@ LIGHTLY = [
 FLOORS = [
     Method(name="raw pixels", grid=[{}], seeds=1),
     Method(name="untrained", grid=[{}]),
-    Method(name="untrained ViT", grid=[{}], budget=VIT),
+    Method(name="untrained ViT", grid=[{}], budget=VIT, seeds=6),
 ]
 LIBRARIES = {"floor": FLOORS, "ours": OURS, "lightly": LIGHTLY}
 

@@ -59,7 +59,7 @@ def _row(lines: list[Line], library: str, name: str, title: str) -> list[str]:
     own = _of(lines, library, name, "seeds")
     if not own:
         return []
-    seeds = "" if len(own) == SEEDS or library == "floor" else f" ({len(own)} seeds)"
+    seeds = "" if len(own) == SEEDS or name == "raw pixels" else f" ({len(own)} seeds)"
     rank = f"{np.mean([line['rankme'] for line in own]):.0f}"
     rate = "" if library == "floor" else f"{_rate(own):,.0f}"
     figures = [_mean(own, probe) for probe in _PROBES]
