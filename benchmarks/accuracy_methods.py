@@ -159,7 +159,7 @@ OURS = [
     _amcl("moco", _RANGES, projector=_TWO_LAYERS, queue=QUEUE),
     _amcl("simsiam", _PREDICTOR, projector=_THREE_LAYERS, predictor=[128]),
     _amcl("barlow", _AROUND_ONE, projector=_THREE_LAYERS),
-    _simple("lejepa", _SIGREGS, projector=[512, 512, 64], slices=256),
+    _simple("lejepa", _SIGREGS, seeds=6, projector=[512, 512, 64], slices=256),
     Method(
         name="composite",
         grid=_RATES,
@@ -204,7 +204,7 @@ LIGHTLY = [
     Method(name="simsiam", grid=_PREDICTOR),
     Method(name="barlow", grid=_RATES),
     Method(name="vicreg", grid=_RATES),
-    Method(name="lejepa", grid=_SIGREGS),
+    Method(name="lejepa", grid=_SIGREGS, seeds=6),
 ]
 FLOORS = [
     Method(name="raw pixels", grid=[{}], seeds=1),
