@@ -109,13 +109,18 @@ def _run_on_images(cell: Cell, images: Path, steps: int | None) -> Line:
 
 
 def plant(batch: Batch, sorts: Sorts) -> Batch:
-    """A batch with its planted samples spoilt, each in the same way in every epoch.
+    """A batch with its planted samples spoilt.
 
-    Noisy: strong noise, the same in all views. Faulty: the second view is another sample's.
-    Outlier: the second view is a few pixels of the sample, enlarged.
+    Noisy: strong noise, the same in all views and epochs. Faulty: the second view is that of
+    another faulty sample of the batch, so that no sound one meets its own view as a negative.
+    Outlier: the second view is a few pixels of the sample, from the same place in every epoch,
+    enlarged.
     """
     views = batch.views[0].copy()  # (B, V, S, S, 3)
     own = sorts[batch.sample_id]
+    if views.shape[1] > 1:
+        faulty = np.flatnonzero(own == SORTS.index("faulty"))
+        views[faulty, 1] = batch.views[0][np.roll(faulty, 1), 1]
     for row in np.flatnonzero(own >= 0):
         sort, sample = SORTS[own[row]], int(batch.sample_id[row])
         if sort == "noisy":
@@ -123,9 +128,7 @@ def plant(batch: Batch, sorts: Sorts) -> Batch:
             noise = draws.integers(256, size=views.shape[2:])
             mixed = (1 - _NOISE) * views[row] + _NOISE * noise
             views[row] = np.rint(mixed).astype(np.uint8)
-        elif views.shape[1] > 1 and sort == "faulty":
-            views[row, 1] = batch.views[0][(row + 1) % len(views), 1]
-        elif views.shape[1] > 1:
+        elif sort == "outlier" and views.shape[1] > 1:
             views[row, 1] = _enlarged(views[row, 1], sample)
     return replace(batch, views=(views, *batch.views[1:]))
 
@@ -180,9 +183,11 @@ def _recipe(cell: Cell, shards: Path, steps: int | None) -> Recipe:
 def _trained(learner: Learner, recipe: Recipe, sorts: Sorts) -> Iterator[dict[str, Any]]:
     """Train; at the end of each epoch, who has been found."""
     per_epoch = stream_plan(recipe).steps_per_epoch
+    miner = recipe.pairs.miner
+    assert miner is not None
     change: Callable[[Batch], Batch] = lambda batch: plant(batch, sorts)  # noqa: E731
     for number, result in enumerate(steps_of(recipe, learner, change=change), start=1):
         if not np.isfinite(float(result.total.detach())):
             raise FloatingPointError(f"the loss of step {number} is not finite")
         if number % per_epoch == 0 and learner.pairs.history is not None:
-            yield {"epoch": number // per_epoch, **detection(learner.pairs.history, sorts)}
+            yield {"epoch": number // per_epoch, **detection(learner.pairs.history, sorts, miner)}

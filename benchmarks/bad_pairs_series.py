@@ -70,7 +70,9 @@ def run_series_cell(
     encoder = _encoder(fit.shape[1])
     shape = EncoderShape(width=_WIDTHS[-1], size=fit.shape[2])
     objective = SimCLRConfig(kind="simclr", projector=(128, 64)).build(shape, global_batch=_BATCH)
-    weighting = PairsConfig.model_validate(pairs).build(objective.capabilities)
+    config = PairsConfig.model_validate(pairs)
+    assert config.miner is not None
+    weighting = config.build(objective.capabilities)
     sorts = planted_sorts(len(fit), planted, seed=seed)
     per_epoch = len(fit) // _BATCH
     weighting.own({0: (0, len(fit))}, epochs=epochs, device=fit.device)
@@ -81,7 +83,7 @@ def run_series_cell(
     for done in trained:
         if done % per_epoch == 0 and weighting.history is not None:
             line["epochs"].append(
-                {"epoch": done // per_epoch, **detection(weighting.history, sorts)}
+                {"epoch": done // per_epoch, **detection(weighting.history, sorts, config.miner)}
             )
     encoder.eval()
     with torch.no_grad():
@@ -169,9 +171,10 @@ def _views(series_BCT: Tensor, draws: torch.Generator) -> Tensor:
 
 
 def _plant(views: Tensor, sample_id: Tensor, sorts: Sorts) -> Tensor:
-    """Views whose planted samples are spoilt, each in the same way in every epoch.
+    """Views whose planted samples are spoilt.
 
-    Noisy: strong noise, the same in both views. Faulty: the second view is another sample's.
+    Noisy: strong noise, the same in both views and all epochs. Faulty: the second view is that of
+    another faulty sample of the batch, so that no sound one meets its own view as a negative.
     """
     spoilt = views.clone()
     own = sorts[sample_id.numpy()]
@@ -180,5 +183,5 @@ def _plant(views: Tensor, sample_id: Tensor, sorts: Sorts) -> Tensor:
         noise = torch.randn(views.shape[2:], generator=draws)
         spoilt[:, row] = torch.lerp(views[:, row], noise, _NOISE)
     faulty = np.flatnonzero(own == SORTS.index("faulty"))
-    spoilt[1, faulty] = views[1, (faulty + 1) % len(own)]
+    spoilt[1, faulty] = views[1, np.roll(faulty, 1)]
     return spoilt

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from pipeline.pairs.base import Verdict
+from pipeline.pairs.base import MinerConfig, Verdict
 from pipeline.pairs.history import SampleHistory
 from pipeline.randomness import permutation
 
@@ -29,23 +29,29 @@ def planted_sorts(samples: int, sorts: Sequence[str], *, seed: int) -> Sorts:
     return found
 
 
-def detection(history: SampleHistory, sorts: Sorts) -> dict[str, float]:
-    """How well histories and weights tell planted samples from those that are not."""
-    means = (history.losses / history.seen.clamp(min=1)).numpy()
-    verdicts, clean = history.verdicts.numpy(), sorts < 0
-    scores = {"noisy": -means, "faulty": means, "outlier": -history.weights.numpy()}
+def detection(history: SampleHistory, sorts: Sorts, miner: MinerConfig) -> dict[str, float]:
+    """How well histories and weights tell planted samples from those that are not.
+
+    Precision and recall are of what the miner would say now, be it in its warm-up or not. Outliers
+    are judged by the arbiter's weights where it has given some, and by the losses. Samples planted
+    with another sort are left out of each figure: to turn them down is no mistake either.
+    """
+    means = history.mean_losses().numpy()
+    verdicts, clean = miner.build().verdicts(history).numpy(), sorts < 0
+    scores = {"noisy_auc": -means, "faulty_auc": means, "outlier_auc_of_loss": means}
+    if history.weights.any():
+        scores["outlier_auc"] = -history.mean_weights().numpy()
     found: dict[str, float] = {}
-    for number, sort in enumerate(SORTS):
-        own = sorts == number
-        if not own.any():
-            continue
-        either = own | clean
-        found[f"{sort}_auc"] = float(roc_auc_score(own[either], scores[sort][either]))
-        if sort == "outlier":
-            found[f"{sort}_auc_of_loss"] = float(roc_auc_score(own[either], means[either]))
-            continue
-        flagged = verdicts == Verdict[sort]
-        if flagged.any():
-            found[f"{sort}_precision"] = float((flagged & own).sum() / flagged.sum())
-        found[f"{sort}_recall"] = float((flagged & own).sum() / own.sum())
+    for name, score in scores.items():
+        own = sorts == SORTS.index(name.partition("_")[0])
+        if own.any():
+            either = own | clean
+            found[name] = float(roc_auc_score(own[either], score[either]))
+    for sort in ("noisy", "faulty"):
+        own = sorts == SORTS.index(sort)
+        flagged = (verdicts == Verdict[sort]) & (own | clean)
+        if own.any():
+            if flagged.any():
+                found[f"{sort}_precision"] = float((flagged & own).sum() / flagged.sum())
+            found[f"{sort}_recall"] = float((flagged & own).sum() / own.sum())
     return found
