@@ -27,6 +27,7 @@ _ROUNDS = 5
 _OBJECTIVES: dict[str, dict[str, Any]] = {
     "simclr": {"kind": "simclr", "projector": [2048, 128]},
     "lejepa": {"kind": "lejepa", "projector": [2048, 2048, 64]},
+    "vicreg": {"kind": "vicreg", "projector": [2048, 2048, 2048]},
 }
 _PAIRS = {
     "miner": {"kind": "dbpm", "warm_up": 1},

@@ -37,7 +37,7 @@ class AdaptiveContrast(AdaptiveObjective):
     """
 
     capabilities = Capabilities(
-        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_view"
     )
 
     def __init__(self, parts: AdaptiveParts, *, top_k: int) -> None:

@@ -35,7 +35,7 @@ class AMCLSimSiam(AdaptiveObjective):
     """
 
     capabilities = Capabilities(
-        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_view"
     )
     views_apart = True
 

@@ -38,7 +38,7 @@ class BYOL(Objective):
     """Predictions of the encoder's projections against the twin's."""
 
     capabilities = Capabilities(
-        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_view"
     )
     ema: EMAConfig
     views_apart = True

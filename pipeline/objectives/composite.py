@@ -181,13 +181,16 @@ class _Projections(nn.Module):
 
 def _common(parts: Sequence[Capabilities]) -> Capabilities:
     mined = any(part.mining == "per_sample" for part in parts)
-    arbitrated = any(part.arbitration != "none" for part in parts)
+    arbitrated = {part.arbitration for part in parts} - {"none"}
+    arbitration: Literal["per_view", "per_sample", "none"] = "none"
+    if arbitrated:
+        arbitration = "per_sample" if "per_sample" in arbitrated else "per_view"
     return Capabilities(
         views=max(part.views for part in parts),
         more_views=all(part.more_views for part in parts),
         local_views=all(part.local_views for part in parts),
         mining="per_sample" if mined else "none",
-        arbitration="per_sample" if arbitrated else "none",
+        arbitration=arbitration,
     )
 
 

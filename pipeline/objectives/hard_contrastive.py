@@ -40,7 +40,7 @@ class HardContrastive(ContrastiveObjective):
     """NT-Xent with each anchor's negatives from a quantile of its similarities on."""
 
     capabilities = Capabilities(
-        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_view"
     )
 
     def __init__(self, *, config: HardContrastiveConfig, feature_width: int) -> None:

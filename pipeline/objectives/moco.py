@@ -62,7 +62,7 @@ class MoCo(ContrastiveObjective):
     """
 
     capabilities = Capabilities(
-        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_view"
     )
     ema: EMAConfig
 

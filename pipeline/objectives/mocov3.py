@@ -55,7 +55,7 @@ class MoCoV3(ContrastiveObjective):
     """Predictions of the encoder against the twin's keys of the global batch."""
 
     capabilities = Capabilities(
-        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_view"
     )
     ema: EMAConfig
     views_apart = True

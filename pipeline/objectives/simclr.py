@@ -34,7 +34,7 @@ class SimCLR(ContrastiveObjective):
     """NT-Xent over a projection head, negatives from all ranks."""
 
     capabilities = Capabilities(
-        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_view"
     )
 
     def __init__(self, *, config: SimCLRConfig, feature_width: int) -> None:

@@ -52,7 +52,7 @@ class SimSiam(Objective):
     """Predictions against projections of the same weights."""
 
     capabilities = Capabilities(
-        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_sample"
+        views=GLOBAL_VIEWS, local_views=True, mining="per_sample", arbitration="per_view"
     )
     views_apart = True
 

@@ -64,8 +64,8 @@ class UOTA(Arbiter):
     centre, where the code has two.
 
     Of two views one lies where the other does, mirrored at the centre, so both weigh the same: the
-    weight is the sample's. Where an objective takes only such weights but there are local views
-    too, a sample's exponent is the mean of its views'.
+    weight is the sample's. Where an objective takes only such weights but there are more views, a
+    sample's exponent is the mean of its views'.
 
     It keeps nothing from step to step, and an epoch follows from the step: there is no state to
     save.

@@ -14,6 +14,7 @@ from pipeline.objectives.base import PairLosses
 from pipeline.pairs.base import Arbiter, Miner, Verdict
 from pipeline.pairs.history import SampleHistory
 
+_BAD = (Verdict.noisy, Verdict.faulty)
 _RAISED = 1.05  # mean weight of bad samples that is no accident
 
 
@@ -42,7 +43,7 @@ class PairWeighting:
         Args:
             miner: weighs by the losses of past epochs.
             arbiter: weighs by projections.
-            most: bound of the two's product.
+            most: bound of the two's product; what is below 0 counts as 0.
             normalize: whether weights are divided by their mean over the global batch.
         """
         self.miner = miner
@@ -52,7 +53,8 @@ class PairWeighting:
         self._most = most
         self._normalize = normalize
         self._epochs = 1
-        self._arbiters_weight_of_bad = 1.0
+        self._sums_of_bad: Tensor | None = None  # of this epoch; see `_note_bad`
+        self._arbiters_weights = dict.fromkeys(_BAD, 1.0)
 
     def own(
         self, ranges: Mapping[int, tuple[int, int]], *, epochs: int, device: torch.device
@@ -88,7 +90,7 @@ class PairWeighting:
         for part in (mined, arbitrated):
             if part is not None:
                 total = total * part
-        total = total.clamp(max=self._most)
+        total = total.clamp(min=0, max=self._most)
         if self._normalize:
             mean = collectives.all_sum(total.double().mean()) / collectives.world_size()
             total = total / mean.clamp(min=torch.finfo(total.dtype).tiny).to(total.dtype)
@@ -102,29 +104,46 @@ class PairWeighting:
         if self.history is None:
             raise RuntimeError("a miner needs the ranges of its samples: call `own` first")
         if self.miner.begin_epoch(epoch, self.history):
-            self._compare(self.history)
+            self._conclude()
         places = self.history.places(sample_id)
         return self.miner.weigh(losses.evidence, self.history.verdicts[places])
 
-    def _compare(self, history: SampleHistory) -> None:
-        """How the arbiter has weighed what the miner now finds bad. Every rank calls this."""
-        if self.arbiter is None:
+    def _note_bad(self, verdicts_B: Tensor, arbitrated_VB: Tensor) -> None:
+        """Add up how many samples of each sort the epoch had, and what the arbiter gave them.
+
+        Every rank calls this.
+        """
+        weight_B = arbitrated_VB.double().mean(dim=0)
+        rows = []
+        for verdict in _BAD:
+            bad = (verdicts_B == verdict).double()
+            rows.append(torch.stack([bad.sum(), (bad * weight_B).sum()]))
+        sums = collectives.all_sum(torch.stack(rows))
+        if self._sums_of_bad is not None:
+            sums = sums + self._sums_of_bad.to(sums)
+        self._sums_of_bad = sums
+
+    def _conclude(self) -> None:
+        """How the arbiter has weighed each bad sort in the epoch that has ended."""
+        if self._sums_of_bad is None:
             return
-        bad = history.verdicts != Verdict.clean
-        seen, excess = history.sums_over_streams(
-            torch.where(bad, history.seen, 0).double(),
-            torch.where(bad, history.weights, 0).double(),
-        )
-        self._arbiters_weight_of_bad = 1 + excess / seen if seen else 1.0
+        for verdict, (count, weight) in zip(_BAD, self._sums_of_bad.tolist(), strict=True):
+            self._arbiters_weights[verdict] = weight / count if count else 1.0
+        self._sums_of_bad = None
 
     @property
     def conflict(self) -> str | None:
         """What is to be said where miner and arbiter work against each other."""
-        if self._arbiters_weight_of_bad < _RAISED:
+        raised = [
+            f"{weight:.2f} for {verdict.name} ones"
+            for verdict, weight in self._arbiters_weights.items()
+            if weight >= _RAISED
+        ]
+        if not raised:
             return None
         return (
-            "pairs: the arbiter has raised what the miner turns down: bad samples had weights of "
-            f"{self._arbiters_weight_of_bad:.2f} on average; leave one of the two out"
+            "pairs: the arbiter raises samples that the miner turns down, to a weight of "
+            f"{' and '.join(raised)} in the last epoch; leave one of the two out"
         )
 
     def _arbitrated(self, losses: PairLosses, *, global_views: int, epoch: int) -> Tensor | None:
@@ -138,27 +157,35 @@ class PairWeighting:
     def remember(
         self, losses: PairLosses, weights: PairWeights, *, epoch: int, sample_id: Tensor
     ) -> None:
-        """Add a step to the history, if there is one; arguments as for `weights`."""
+        """Add a step to the history, if there is one. Every rank calls this.
+
+        Arguments as for `weights`.
+        """
         if self.history is None:
             return
-        evidence = losses.evidence
+        places, evidence = self.history.places(sample_id), losses.evidence
         if self.miner is not None:
             evidence = self.miner.contribution(evidence, epoch=epoch, epochs=self._epochs)
+            if weights.arbitrated is not None and self.miner.begins(epoch):
+                self._note_bad(self.history.verdicts[places], weights.arbitrated)
         excess = None if weights.arbitrated is None else weights.arbitrated.mean(dim=0) - 1
-        self.history.add(self.history.places(sample_id), losses=evidence, weights=excess)
+        self.history.add(places, losses=evidence, weights=excess)
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept from step to step, beside the history."""
         return {
             "miner": None if self.miner is None else self.miner.state_dict(),
-            "arbiter's weight of bad": self._arbiters_weight_of_bad,
+            "sums of bad": None if self._sums_of_bad is None else self._sums_of_bad.tolist(),
+            "arbiter's weights": list(self._arbiters_weights.values()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state."""
         if self.miner is not None:
             self.miner.load_state_dict(state["miner"])
-        self._arbiters_weight_of_bad = state["arbiter's weight of bad"]
+        sums = state["sums of bad"]
+        self._sums_of_bad = None if sums is None else torch.tensor(sums, dtype=torch.float64)
+        self._arbiters_weights = dict(zip(_BAD, state["arbiter's weights"], strict=True))
 
 
 def uniform_weights(losses: PairLosses) -> PairWeights:

@@ -23,6 +23,7 @@ class Worst:
     mean_loss: Tensor  # float64, of what the miner saw
     deviations: Tensor  # float64, of that mean, above the mean of all samples'
     seen: Tensor  # int64
+    miner_weight: Tensor | None  # float64, of a pair with that mean loss; None: no miner
     arbiter_weight: Tensor | None  # float64, its mean; None: the run has no arbiter
 
 
@@ -47,6 +48,7 @@ def worst_samples(
         By the names of sorts, `noisy`, `faulty` and `outlier`.
     """
     bad: dict[str, Tensor] = {}  # places of each sort
+    verdicts = torch.zeros_like(history.verdicts)
     if miner is not None:
         verdicts = miner.verdicts(history)
         for verdict in (Verdict.noisy, Verdict.faulty):
@@ -70,6 +72,7 @@ def worst_samples(
             mean_loss=means[places],
             deviations=of_means.deviations(means[places]),
             seen=history.seen[places].long(),
+            miner_weight=miner.weigh(means[places], verdicts[places]) if miner else None,
             arbiter_weight=None if weights is None else weights[places],
         )
         for name, places in chosen.items()

@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         ("mean_loss", pa.float64()),  # of what the miner saw
         ("deviations", pa.float64()),  # of that mean, above the mean of all samples'
         ("seen", pa.int64()),
+        ("miner_weight", pa.float64()),  # of a pair with that mean loss; null without a miner
         ("arbiter_weight", pa.float64()),  # its mean; null without an arbiter
     ]
 )
@@ -142,13 +143,15 @@ def _described(worst: Mapping[str, Worst], reader: SliceReader) -> list[BadSort]
         places = dict(zip(ids.tolist(), shards.keys(ids), strict=True))
     sorts = []
     for name, found in worst.items():
-        weights = found.arbiter_weight
         rows = zip(
             found.sample_id.tolist(),
             found.mean_loss.tolist(),
             found.deviations.tolist(),
             found.seen.tolist(),
-            [None] * len(found.seen) if weights is None else weights.tolist(),
+            *(
+                [None] * len(found.seen) if weights is None else weights.tolist()
+                for weights in (found.miner_weight, found.arbiter_weight)
+            ),
             strict=True,
         )
         listed = [
@@ -159,9 +162,10 @@ def _described(worst: Mapping[str, Worst], reader: SliceReader) -> list[BadSort]
                 mean_loss=mean_loss,
                 deviations=deviations,
                 seen=seen,
-                arbiter_weight=weight,
+                miner_weight=miner_weight,
+                arbiter_weight=arbiter_weight,
             )
-            for sample_id, mean_loss, deviations, seen, weight in rows
+            for sample_id, mean_loss, deviations, seen, miner_weight, arbiter_weight in rows
         ]
         sorts.append(BadSort(name=name, total=found.total, listed=listed))
     return sorts

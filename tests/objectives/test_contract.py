@@ -173,6 +173,34 @@ def test_a_local_view_equal_to_a_global_one_costs_what_its_pairs_cost(
         torch.testing.assert_close(objective(swapped).loss[2], losses[2])
 
 
+@pytest.mark.parametrize("section", PREDICTING.values(), ids=PREDICTING.keys())
+def test_a_local_view_without_weight_has_no_pull(section: dict[str, Any]) -> None:
+    """Weights belong to the view that predicts, so that an arbiter may give each its own."""
+    objective = build(section).eval()
+    assert objective.capabilities.arbitration == "per_view"
+    views = encoded(noise(4, BATCH, 6).requires_grad_())
+    weights = torch.ones(4, BATCH, dtype=torch.float64)
+    weights[2, 3] = 0
+    weighted_total(objective(views), PairWeights(total=weights)).backward()
+    pulls = views.features.grad.abs().sum(dim=2)
+    assert (pulls == 0).nonzero().tolist() == [[2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("names", "arbitration"),
+    [
+        (["simclr", "barlow"], "per_view"),
+        (["simclr", "vicreg"], "per_sample"),
+        (["barlow", "cmim"], "none"),
+    ],
+)
+def test_a_composite_is_arbitrated_as_all_its_parts_can_be(
+    names: list[str], arbitration: str
+) -> None:
+    parts = [{"objective": OBJECTIVES[name]} for name in names]
+    assert build({"kind": "composite", "parts": parts}).capabilities.arbitration == arbitration
+
+
 def test_a_composite_is_the_weighted_sum_of_its_parts() -> None:
     section = OBJECTIVES["composite"]
     composite = build(section)

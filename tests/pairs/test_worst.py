@@ -61,6 +61,9 @@ def test_the_sorts_are_those_of_a_table_of_all_losses() -> None:
         "faulty": (known & (deviations >= 1.8), -deviations),
         "outlier": (known & (mean_weight <= least), mean_weight),
     }
+    miner_weight = np.where(
+        (deviations <= -1.5) | (deviations >= 1.8), np.exp(-(deviations**2) / 2), 1.0
+    )
     assert list(found) == list(expected)
     for name, (bad, badness) in expected.items():
         rows = np.flatnonzero(bad)
@@ -72,9 +75,11 @@ def test_the_sorts_are_those_of_a_table_of_all_losses() -> None:
         assert worst.sample_id.tolist() == IDS[rows].tolist()
         assert worst.seen.tolist() == seen[rows].tolist()
         assert worst.arbiter_weight is not None
+        assert worst.miner_weight is not None
         for ours, theirs in (
             (worst.mean_loss, mean_loss),
             (worst.deviations, deviations),
+            (worst.miner_weight, miner_weight),
             (worst.arbiter_weight, mean_weight),
         ):
             np.testing.assert_allclose(ours.numpy(), theirs[rows], rtol=1e-5, atol=1e-5)
@@ -97,6 +102,9 @@ class Picky(Miner):
     def judge(self, means: Tensor, known: Tensor, history: SampleHistory) -> Tensor:
         return torch.where(known, int(Verdict.faulty), int(Verdict.clean)).to(torch.uint8)
 
+    def weigh(self, evidence: Tensor, verdicts: Tensor) -> Tensor:
+        return torch.where(verdicts == Verdict.faulty, 0.25, 1.0)
+
 
 def test_equally_bad_samples_are_in_the_order_of_their_ids() -> None:
     history = SampleHistory(RANGES, device=CPU)
@@ -110,6 +118,8 @@ def test_equally_bad_samples_are_in_the_order_of_their_ids() -> None:
     assert found["faulty"].total == len(IDS)
     assert found["faulty"].sample_id.tolist() == [7, FAR + 100, 0, 1, 2]
     assert found["faulty"].arbiter_weight is None
+    assert found["faulty"].miner_weight is not None
+    assert found["faulty"].miner_weight.tolist() == [0.25] * 5
 
 
 def test_verdicts_are_of_the_whole_history_and_change_nothing() -> None:

@@ -25,6 +25,7 @@ def sample(number: int, **changes: Any) -> ListedSample:
         "mean_loss": 0.125,
         "deviations": -4.5 + number / 10,
         "seen": 1234,
+        "miner_weight": 0.125,
         "arbiter_weight": 0.25,
     }
     return ListedSample(**(usual | changes))

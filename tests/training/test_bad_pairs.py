@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -182,6 +183,9 @@ def test_rows_are_those_of_a_table_of_all_losses(
             sample_id = row["sample_id"]
             assert row["mean_loss"] == pytest.approx(loss[sample_id], rel=1e-5)
             assert row["deviations"] == pytest.approx(deviations[sample_id], rel=1e-4)
+            d = deviations[sample_id]
+            mined = math.exp(-(d**2) / 2) if abs(d) >= 1 else 1.0
+            assert row["miner_weight"] == pytest.approx(mined, rel=1e-3)
             assert row["arbiter_weight"] == pytest.approx(weight[sample_id], rel=1e-5)
             assert row["seen"] == len(of_sample[sample_id])
             with ShardReader(corpus) as reader:

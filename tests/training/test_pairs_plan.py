@@ -1,4 +1,4 @@
-"""Which objectives and runs may have an arbiter, as `plan` says it."""
+"""Which objectives and runs may have a miner or an arbiter, as `plan` says it."""
 
 from __future__ import annotations
 
@@ -102,6 +102,42 @@ def test_an_arbiter_is_taken_where_pairs_own_losses(recipe: Writer, name: str) -
     checked = checked_recipe(recipe(objective=ALLOWED[name]), [])
     assert checked.pairs.arbiter is not None
     assert checked.pairs.arbiter.start_epoch == 1
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_a_miner_is_refused_where_no_pair_owns_a_loss(recipe: Writer, name: str) -> None:
+    sections, reason = FORBIDDEN[name]
+    path = recipe(**sections, pairs={"miner": {"kind": "dbpm"}})
+    if reason == BY_ITSELF:
+        assert checked_recipe(path, []).pairs.miner
+        return
+    with pytest.raises(UserError) as told:
+        checked_recipe(path, [])
+    assert told.value.problems == [
+        ("pairs.miner", f"dbpm, but {reason.format(name)}; allowed: null")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "last"),
+    [
+        (["train.epochs=5", "pairs.miner.warm_up=4"], None),
+        (["train.epochs=5", "pairs.miner.warm_up=5"], 4),
+        (["train.steps=31", "pairs.miner.warm_up=1"], None),
+        (["train.steps=30", "pairs.miner.warm_up=1"], 0),
+    ],
+)
+def test_a_miner_that_stays_in_its_warm_up_is_told(
+    recipe: Writer, settings: list[str], last: int | None
+) -> None:
+    """240 samples are 30 batches of 8."""
+    path = recipe(pairs={"miner": {"kind": "dbpm"}})
+    warnings = plan_recipe(checked_recipe(path, settings)).warnings
+    found = [warning for warning in warnings if warning.startswith("pairs.miner.warm_up: ")]
+    assert len(found) == (last is not None)
+    if last is not None:
+        assert f"the run ends in epoch {last}, counted from 0" in found[0]
+        assert found[0].endswith("losses are remembered, but no pair is weighed")
 
 
 @pytest.mark.parametrize(

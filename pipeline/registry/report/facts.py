@@ -119,6 +119,7 @@ class ListedSample:
     mean_loss: float  # of what the miner saw
     deviations: float  # of that mean, above the mean of all samples'
     seen: int
+    miner_weight: float | None  # of a pair with that mean loss; None: the run has no miner
     arbiter_weight: float | None  # its mean; None: the run has no arbiter
 
 
