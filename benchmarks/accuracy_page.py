@@ -78,16 +78,21 @@ def _criteria(lines: list[Line]) -> Iterator[str]:
             continue
         above = {method.name: method.goal for method in OURS}
         gains = {
-            name: _mean(own, probe).value
-            - max(_mean(floors[floor], probe).value for floor in above[name].floors)
+            name: _difference(
+                _mean(own, probe),
+                max(_mean(floors[floor], probe) for floor in above[name].floors),
+            )
             for name, own in ours.items()
         }
         for goal in GOALS:
             own = {name: gain for name, gain in gains.items() if above[name] == goal}
-            short = [f"{name} ({gain:+.1f})" for name, gain in own.items() if gain < goal.points]
+            short = [f"{name} ({gain})" for name, gain in own.items() if gain.value < goal.points]
             points = f"at least {goal.points:.0f} points " if goal.points else ""
+            least = min(own, key=lambda name: own[name].value, default=None)
+            closest = f"; the least gain is {least}'s {own[least]}" if least and not short else ""
             yield (
-                f"{title}, {points}above {' and '.join(goal.floors)}: {_verdict(short, len(own))}."
+                f"{title}, {points}above {' and '.join(goal.floors)}: "
+                f"{_verdict(short, len(own))}{closest}."
             )
         below, compared = [], 0
         for name in ours.keys() & peers:
@@ -95,10 +100,9 @@ def _criteria(lines: list[Line]) -> Iterator[str]:
             if not theirs:
                 continue
             compared += 1
-            mine, other = _mean(ours[name], probe), _mean(theirs, probe)
-            error = math.hypot(mine.error, other.error)
-            if not mine.value - other.value >= -error:
-                below.append(f"{name} ({mine.value - other.value:+.1f} ± {error:.1f})")
+            gain = _difference(_mean(ours[name], probe), _mean(theirs, probe))
+            if not gain.value >= -gain.error:
+                below.append(f"{name} ({gain})")
         yield (
             f"{title}, not below lightly's same method by more than the standard error of the "
             f"difference: {_verdict(sorted(below), compared)}."
@@ -109,6 +113,12 @@ def _criteria(lines: list[Line]) -> Iterator[str]:
     ]
     if missing:
         yield f"Not measured yet: {', '.join(missing)}."
+
+
+def _difference(one: Mean, other: Mean) -> Mean:
+    """With its standard error, where a single figure counts as exact."""
+    errors = [0.0 if math.isnan(mean.error) else mean.error for mean in (one, other)]
+    return Mean(one.value - other.value, math.hypot(*errors))
 
 
 def _verdict(misses: list[str], compared: int) -> str:
@@ -163,7 +173,7 @@ def _rate(lines: list[Line]) -> float:
 
 
 def _settings(settings: dict[str, Any]) -> str:
-    shown = {name: "null" if value is None else value for name, value in settings.items()}
+    shown = {name: "null" if value is None else f"{value:.3g}" for name, value in settings.items()}
     return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
