@@ -24,6 +24,14 @@ BATCHES = (16, 128, 1024)
 MIDDLE_ONLY = ("mim",)
 RATES = (3e-4, 1e-3, 3e-3)  # at a batch of 128; others by the root of their size
 SEEDS = 3
+VARIANTS: list[dict[str, float]] = [
+    {},
+    {"temperature": 1.0},
+    {"contrast": 100.0},
+    {"contrast": 1000.0},
+    {"contrast": 1000.0, "temperature": 1.0},
+]
+"""Of cMIM at the middle batch: what its term does when it is strong enough to be felt."""
 
 
 def main(
@@ -70,6 +78,16 @@ def _cells(method: str, batch: int, progress: Progress[Cell]) -> Iterator[Cell]:
     best = max(found, key=score)["settings"]
     for seed in range(SEEDS):
         yield Cell(method=method, batch=batch, settings=best, seed=seed, stage="seeds")
+    if method == "cmim" and batch == BATCHES[1]:
+        for variant in VARIANTS:
+            for seed in range(SEEDS):
+                yield variant_cell(best, variant, seed)
+
+
+def variant_cell(best: dict[str, float], variant: dict[str, float], seed: int) -> Cell:
+    """Of cMIM with its best rate, scored on images that are held out."""
+    settings = {**best, **variant}
+    return Cell(method="cmim", batch=BATCHES[1], settings=settings, seed=seed, stage="variants")
 
 
 def _told(line: Line) -> str:

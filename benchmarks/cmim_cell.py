@@ -29,7 +29,7 @@ from pipeline.recipe import Recipe
 from pipeline.training.learner import Learner, build_learner
 
 TRAINED_ON = 20_000
-EPOCHS = {"settings": 5, "seeds": 10}
+EPOCHS = {"settings": 5, "seeds": 10, "variants": 5}
 CODE = 64
 CHANNELS = [64, 32, 16]
 
@@ -69,7 +69,7 @@ class Cell:
     batch: int
     settings: dict[str, float]  # `lr` at a batch of 128, and of the objective
     seed: int
-    stage: str  # settings, seeds
+    stage: str  # settings, seeds, variants
 
     @property
     def key(self) -> str:

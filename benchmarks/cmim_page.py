@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from cmim import BATCHES, SEEDS, score
+from cmim import BATCHES, SEEDS, VARIANTS, score, variant_cell
 from cmim_cell import CHANNELS, CODE, EPOCHS, OBJECTIVES, TRAINED_ON
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -36,7 +36,8 @@ def main(cells: Path, page: Path) -> None:
     figure = page.with_suffix(".svg")
     _draw(lines, figure)
     picture = f"![Accuracy by batch size, and gradients over training]({figure.name})"
-    parts = [_introduction(), _table(lines), *_findings(lines), picture, _features(lines)]
+    parts = [_introduction(), _table(lines), *_findings(lines), picture, *_variants(lines)]
+    parts.append(_features(lines))
     write_between(page, "cmim", parts)
 
 
@@ -105,6 +106,44 @@ def _findings(lines: list[Line]) -> Iterator[str]:
             sentences.append(f"NLL of cMIM by that of A-MIM at {batch}: {ratio:.3f}.")
     if sentences:
         yield "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _variants(lines: list[Line]) -> Iterator[str]:
+    """What cMIM's term does with more weight or other temperatures, on held-out images."""
+    own = _of(lines, "cmim", BATCHES[1])
+    if not own:
+        return
+    by_key = {_key(line): line for line in lines}
+    rows = [
+        "| temperature | weight | kNN | linear | naive Bayes | NLL | the term | its gradient, "
+        "weighted |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for variant in VARIANTS:
+        cells = [variant_cell(own[0]["settings"], variant, seed) for seed in range(SEEDS)]
+        found = [by_key[_key(vars(cell))] for cell in cells if _key(vars(cell)) in by_key]
+        if not found:
+            continue
+        figures = [str(_accuracy(found, probe)) for probe in _PROBES]
+        figures.append(str(mean_of([line["nll"] for line in found])))
+        last = [line["looks"][-1] for line in found]
+        weight = variant.get("contrast", 1.0)
+        figures.append(f"{np.mean([look['contrast'] for look in last]):.2g}")
+        figures.append(f"{weight * np.mean([look['contrast_gradient'] for look in last]):.2g}")
+        temperature = variant.get("temperature", 0.1)
+        rows.append(f"| {temperature:g} | {weight:g} | {' | '.join(figures)} |")
+    if len(rows) > 2:
+        yield (
+            f"cMIM's term with other temperatures and weights, at a batch of {BATCHES[1]}, after "
+            f"{EPOCHS['variants']} epochs, on held-out training images: beside accuracies the "
+            "term (-log p, at most log 2) and the mean length of its gradient by a code's mean at "
+            "the end."
+        )
+        yield "\n".join(rows)
+
+
+def _key(line: Line) -> str:
+    return repr([line[name] for name in ("method", "batch", "settings", "seed", "stage")])
 
 
 def _features(lines: list[Line]) -> str:
