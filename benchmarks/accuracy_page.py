@@ -5,7 +5,6 @@ python benchmarks/accuracy_page.py accuracy.jsonl docs/objectives.md
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import typer
 from accuracy import best_settings
 from accuracy_methods import FLOORS, GOALS, LIBRARIES, LIGHTLY, OURS, RESNET, SEEDS, VIT, Budget
-from study import Line, Mean, finished, mean_of, write_between
+from study import Line, Mean, difference, finished, mean_of, write_between
 
 _PROBES = {"knn": "kNN", "linear": "linear"}
 
@@ -78,7 +77,7 @@ def _criteria(lines: list[Line]) -> Iterator[str]:
             continue
         above = {method.name: method.goal for method in OURS}
         gains = {
-            name: _difference(
+            name: difference(
                 _mean(own, probe),
                 max(_mean(floors[floor], probe) for floor in above[name].floors),
             )
@@ -100,7 +99,7 @@ def _criteria(lines: list[Line]) -> Iterator[str]:
             if not theirs:
                 continue
             compared += 1
-            gain = _difference(_mean(ours[name], probe), _mean(theirs, probe))
+            gain = difference(_mean(ours[name], probe), _mean(theirs, probe))
             if not gain.value >= -gain.error:
                 below.append(f"{name} ({gain})")
         yield (
@@ -113,12 +112,6 @@ def _criteria(lines: list[Line]) -> Iterator[str]:
     ]
     if missing:
         yield f"Not measured yet: {', '.join(missing)}."
-
-
-def _difference(one: Mean, other: Mean) -> Mean:
-    """With its standard error, where a single figure counts as exact."""
-    errors = [0.0 if math.isnan(mean.error) else mean.error for mean in (one, other)]
-    return Mean(one.value - other.value, math.hypot(*errors))
 
 
 def _verdict(misses: list[str], compared: int) -> str:

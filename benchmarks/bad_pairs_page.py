@@ -5,7 +5,6 @@ python benchmarks/bad_pairs_page.py bad_pairs.jsonl docs/bad_pairs.md
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import typer
 from bad_pairs import PUBLISHED, SEEDS, WARM_UP, best_of, conditions, tried
 from bad_pairs_cell import EPOCHS, Cell
 from planted_pairs import PLANTED
-from study import Line, finished, mean_of, write_between
+from study import Line, difference, finished, mean_of, write_between
 
 _PROBES = {"knn": "kNN", "linear": "linear"}
 _SHOWN_EPOCHS = (1, 2, 5, 10, 20)
@@ -105,9 +104,7 @@ def _gains(found: dict[str, list[Line]]) -> Iterator[str]:
         told = []
         for probe, title in _PROBES.items():
             mine, other = (mean_of([100 * x[probe] for x in found[key]]) for key in (name, base))
-            error = math.hypot(mine.error, other.error)
-            bound = "" if math.isnan(error) else f" ± {error:.1f}"
-            told.append(f"{title} {mine.value - other.value:+.1f}{bound}")
+            told.append(f"{title} {difference(mine, other)}")
         sentences.append(f"- {name}, less {base}: {', '.join(told)}")
     if sentences:
         yield "\n".join(sentences)

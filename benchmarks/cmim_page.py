@@ -16,7 +16,7 @@ from cmim_cell import CHANNELS, CODE, EPOCHS, OBJECTIVES, TRAINED_ON
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from study import Line, Mean, finished, mean_of, write_between
+from study import Line, Mean, difference, finished, mean_of, write_between
 
 _PROBES = {"knn": "kNN", "linear": "linear", "naive_bayes": "naive Bayes"}
 _COLOURS = {  # Okabe and Ito's
@@ -88,9 +88,8 @@ def _findings(lines: list[Line]) -> Iterator[str]:
         for batch in BATCHES:
             ours, others = _of(lines, "cmim", batch), _of(lines, _BASE, batch)
             if ours and others:
-                mine, other = _accuracy(ours, probe), _accuracy(others, probe)
-                error = math.hypot(mine.error, other.error)
-                gains.append(f"{mine.value - other.value:+.1f} ± {error:.1f} at {batch}")
+                gain = difference(_accuracy(ours, probe), _accuracy(others, probe))
+                gains.append(f"{gain} at {batch}")
         if gains:
             sentences.append(f"{title}, cMIM less A-MIM: {', '.join(gains)}.")
         spreads = {name: _spread(lines, name, probe) for name in OBJECTIVES}

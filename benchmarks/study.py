@@ -39,6 +39,12 @@ def mean_of(figures: Sequence[float]) -> Mean:
     return Mean(float(values.mean()), float(error))
 
 
+def difference(one: Mean, other: Mean) -> Mean:
+    """How much more one is, with the standard error of that; a single figure counts as exact."""
+    errors = [mean.error for mean in (one, other) if not math.isnan(mean.error)]
+    return Mean(one.value - other.value, math.hypot(*errors) if errors else math.nan)
+
+
 Images = Annotated[Path, typer.Argument(help=".npz: x_train, y_train, x_test, y_test")]
 Out = Annotated[Path, typer.Option(help="JSON lines of finished cells.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")]
