@@ -21,7 +21,7 @@ from cmim_cell import OBJECTIVES, Cell, run_cell
 from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
 
 BATCHES = (16, 128, 1024)
-MIDDLE_ONLY = ("mim",)
+_MIDDLE_ONLY = ("mim",)
 RATES = (3e-4, 1e-3, 3e-3)  # at a batch of 128; others by the root of their size
 SEEDS = 3
 VARIANTS: list[dict[str, float]] = [
@@ -42,12 +42,12 @@ def main(
     steps: Steps = 0,
 ) -> None:
     """Run the cells that are missing, one line on stderr for each."""
-    methods = [name for name in OBJECTIVES if not only or name in only.split(",")]
+    wanted = only.split(",") if only else list(OBJECTIVES)
 
     def cells(progress: Progress[Cell]) -> Iterator[Cell]:
         for batch in sorted(BATCHES, key=lambda size: size != BATCHES[1]):
-            for method in methods:
-                if batch == BATCHES[1] or method not in MIDDLE_ONLY:
+            for method in methods_at(batch):
+                if method in wanted:
                     yield from _cells(method, batch, progress)
 
     run_study(
@@ -58,6 +58,11 @@ def main(
         out=out,
         jobs=jobs,
     )
+
+
+def methods_at(batch: int) -> list[str]:
+    """Those that are run with batches of a size."""
+    return [name for name in OBJECTIVES if batch == BATCHES[1] or name not in _MIDDLE_ONLY]
 
 
 def score(line: Line) -> float:

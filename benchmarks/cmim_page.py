@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from cmim import BATCHES, SEEDS, VARIANTS, score, variant_cell
+from cmim import BATCHES, SEEDS, VARIANTS, methods_at, score, variant_cell
 from cmim_cell import CHANNELS, CODE, EPOCHS, OBJECTIVES, TRAINED_ON
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -103,6 +103,14 @@ def _findings(lines: list[Line]) -> Iterator[str]:
         if ours and others:
             ratio = np.mean([x["nll"] for x in ours]) / np.mean([x["nll"] for x in others])
             sentences.append(f"NLL of cMIM by that of A-MIM at {batch}: {ratio:.3f}.")
+    missing = [
+        f"{method} at {batch}"
+        for batch in BATCHES
+        for method in methods_at(batch)
+        if len(_of(lines, method, batch)) < SEEDS
+    ]
+    if missing:
+        sentences.append(f"Not measured yet, or not with all seeds: {', '.join(missing)}.")
     if sentences:
         yield "\n".join(f"- {sentence}" for sentence in sentences)
 
