@@ -26,7 +26,7 @@ from pipeline.recipe import Recipe
 from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan
 
-EPOCHS = 20
+EPOCHS = 15
 SERIES = "simclr on series"
 
 _VALIDATION_SHARE = 0.2
@@ -170,6 +170,7 @@ def _recipe(cell: Cell, shards: Path, steps: int | None) -> Recipe:
             "train": {
                 **({"steps": steps} if steps else {"epochs": EPOCHS}),
                 "global_batch": 256,
+                "precision": "bf16",
                 "optimizer": {
                     "lr": RATES[cell.objective],
                     "weight_decay": 1e-4,

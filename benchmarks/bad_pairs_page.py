@@ -17,7 +17,7 @@ from planted_pairs import PLANTED
 from study import Line, finished, mean_of, write_between
 
 _PROBES = {"knn": "kNN", "linear": "linear"}
-_SHOWN_EPOCHS = (1, 2, 5, 10, 20)
+_SHOWN_EPOCHS = (1, 2, 4, 8, 15)
 
 
 def main(cells: Path, page: Path) -> None:
@@ -31,7 +31,8 @@ def _introduction() -> str:
     return (
         "Images: 10,000 of CIFAR-10, resnet10t with channels 16 to 128. Series: "
         "8,926 of ElectricDevices (UCR), three layers of convolutions. Both for "
-        f"{EPOCHS} epochs with batches of 256; {PLANTED:.0%} of the samples are of each sort: "
+        f"{EPOCHS} epochs with batches of 256, images in bf16; {PLANTED:.0%} of the samples "
+        "are of each sort: "
         "noisy (85 % of both views is the same noise), faulty (the second view is that of another "
         "faulty sample of the batch) and, of images, outlier (the second view is 5 by 5 pixels of "
         f"the sample, enlarged). Histories begin to count in epoch {WARM_UP}, counted from 0; "
