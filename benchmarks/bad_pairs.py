@@ -1,6 +1,6 @@
 """Whether planted bad pairs are found, and whether turning them down makes a better encoder.
 
-    python benchmarks/bad_pairs.py CIFAR10_10K.npz ELECTRIC_DEVICES.npz --out docs/bad_pairs.jsonl
+    python benchmarks/bad_pairs.py CIFAR10.npz ELECTRIC_DEVICES.npz --out docs/bad_pairs.jsonl
     python benchmarks/bad_pairs_page.py docs/bad_pairs.jsonl docs/bad_pairs.md
 
 The miner's bounds and weight are chosen by probes on a part of the training samples that is held

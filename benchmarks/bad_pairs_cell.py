@@ -29,6 +29,7 @@ from pipeline.training.length import stream_plan
 EPOCHS = 15
 SERIES = "simclr on series"
 
+_PER_CLASS = 1_000  # training images
 _VALIDATION_SHARE = 0.2
 _NOISE = 0.85  # share of the noise in a view
 _CROP = 5  # pixels, of an outlying crop
@@ -40,7 +41,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "cmim": {
         "kind": "cmim",
         "width": 64,
-        "decoder": {"kind": "conv", "channels": [64, 32, 16]},
+        "decoder": {"kind": "conv", "channels": [32, 16, 8]},
     },
 }
 RATES = {"simclr": 1e-2, "lejepa": 1e-2, "vicreg": 3e-3, "cmim": 3e-3}
@@ -145,6 +146,9 @@ def _sets(images: Path, stage: str) -> list[tuple[Images, Any]]:
     """What is trained and fitted on, and what is scored; test images only in the last stage."""
     with np.load(images) as arrays:
         pixels, labels = arrays["x_train"], arrays["y_train"].reshape(-1).astype(np.int64)
+        of_class = [np.flatnonzero(labels == each)[:_PER_CLASS] for each in np.unique(labels)]
+        kept = np.sort(np.concatenate(of_class))
+        pixels, labels = pixels[kept], labels[kept]
         if stage == "seeds":
             test = arrays["x_test"], arrays["y_test"].reshape(-1).astype(np.int64)
             return [(pixels, labels), test]

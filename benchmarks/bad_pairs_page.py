@@ -29,7 +29,8 @@ def main(cells: Path, page: Path) -> None:
 
 def _introduction() -> str:
     return (
-        "Images: 10,000 of CIFAR-10, resnet10t with channels 16 to 128. Series: "
+        "Images: 10,000 of CIFAR-10 (the first 1,000 of each class; scored on all 10,000 test "
+        "images), resnet10t with channels 16 to 128. Series: "
         "8,926 of ElectricDevices (UCR), three layers of convolutions. Both for "
         f"{EPOCHS} epochs with batches of 256, images in bf16; {PLANTED:.0%} of the samples "
         "are of each sort: "
