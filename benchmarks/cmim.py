@@ -5,7 +5,8 @@
 
 cMIM is A-MIM and one term more, so these two tell what the term is worth. MIM with samples of its
 own has another gradient besides, by the score function; it is run at one batch size, to see what
-that costs on whole images. Every method sees the same number of images at each batch size. The
+that costs on whole images; so is the best variant of cMIM's term on held-out images, to see it on
+test images. Every method sees the same number of images at each batch size. The
 learning rate of each of them is chosen with half of the length on a part of the training images
 that is held out; the best one is trained with three seeds and probed on the test images.
 """
@@ -21,7 +22,7 @@ from cmim_cell import OBJECTIVES, Cell, run_cell
 from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
 
 BATCHES = (16, 128, 1024)
-_MIDDLE_ONLY = ("mim",)
+_MIDDLE_ONLY = ("mim", "cmim_strong")
 RATES = (3e-4, 1e-3, 3e-3)  # at a batch of 128; others by the root of their size
 SEEDS = 3
 VARIANTS: list[dict[str, float]] = [

@@ -58,6 +58,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "mim": {"kind": "mim", **_CODES},
     "a_mim": {"kind": "a_mim", **_CODES},
     "cmim": {"kind": "cmim", **_CODES},
+    "cmim_strong": {"kind": "cmim", "contrast": 1000.0, "temperature": 1.0, **_CODES},
 }
 
 
