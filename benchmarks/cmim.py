@@ -8,12 +8,13 @@ own has another gradient besides, by the score function; it is run at one batch 
 that costs on whole images; so is the best variant of cMIM's term on held-out images, to see it on
 test images. Every method sees the same number of images at each batch size. The
 learning rate of each of them is chosen with half of the length on a part of the training images
-that is held out; the best one is trained with three seeds and probed on the test images.
+that is held out, from three and as many more as it takes until the best one has a worse one on
+either side; it is trained with three seeds and probed on the test images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
 
 BATCHES = (16, 128, 1024)
 _MIDDLE_ONLY = ("mim", "cmim_strong")
-RATES = (3e-4, 1e-3, 3e-3)  # at a batch of 128; others by the root of their size
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # at a batch of 128; others by the root of their size
+_FIRST_RATES = (1e-3, 3e-3, 1e-2)
 SEEDS = 3
 VARIANTS: list[dict[str, float]] = [
     {},
@@ -74,11 +76,7 @@ def score(line: Line) -> float:
 
 def _cells(method: str, batch: int, progress: Progress[Cell]) -> Iterator[Cell]:
     """A method's cells at a batch size, as far as they are known yet."""
-    tried = [
-        Cell(method=method, batch=batch, settings={"lr": rate}, seed=0, stage="settings")
-        for rate in RATES
-    ]
-    yield from tried
+    tried = yield from _tried(method, batch, progress)
     if not all(map(progress.over, tried)) or not (found := progress.lines(tried)):
         return
     best = max(found, key=score)["settings"]
@@ -88,6 +86,26 @@ def _cells(method: str, batch: int, progress: Progress[Cell]) -> Iterator[Cell]:
         for variant in VARIANTS:
             for seed in range(SEEDS):
                 yield variant_cell(best, variant, seed)
+
+
+def _tried(method: str, batch: int, progress: Progress[Cell]) -> Generator[Cell, None, list[Cell]]:
+    """The cells that a rate is chosen by: more of them while the best one is at an end."""
+    wanted = set(_FIRST_RATES)
+    while True:
+        tried = [
+            Cell(method=method, batch=batch, settings={"lr": rate}, seed=0, stage="settings")
+            for rate in RATES
+            if rate in wanted
+        ]
+        yield from tried
+        found = progress.lines(tried)
+        if not found or not all(map(progress.over, tried)):
+            return tried
+        best = RATES.index(max(found, key=score)["settings"]["lr"])
+        more = set(RATES[max(0, best - 1) : best + 2]) - wanted
+        if not more:
+            return tried
+        wanted |= more
 
 
 def variant_cell(best: dict[str, float], variant: dict[str, float], seed: int) -> Cell:
