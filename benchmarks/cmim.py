@@ -14,19 +14,20 @@ either side; it is trained with three seeds and probed on the test images.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import typer
-from cmim_cell import OBJECTIVES, Cell, run_cell
+from cmim_cell import FLOORS, OBJECTIVES, RATES, Cell, run_cell
 from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
 
 BATCHES = (16, 128, 1024)
+MIDDLE = 128
 _MIDDLE_ONLY = ("mim", "cmim_strong")
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # at a batch of 128; others by the root of their size
-_FIRST_RATES = (1e-3, 3e-3, 1e-2)
 SEEDS = 3
+_FIRST_RATES = frozenset({1e-3, 3e-3, 1e-2})
+VARIANTS_RATE = 3e-3
 VARIANTS: list[dict[str, float]] = [
     {},
     {"temperature": 1.0},
@@ -34,7 +35,7 @@ VARIANTS: list[dict[str, float]] = [
     {"contrast": 1000.0},
     {"contrast": 1000.0, "temperature": 1.0},
 ]
-"""Of cMIM at the middle batch: what its term does when it is strong enough to be felt."""
+"""Of cMIM: what its term does when it is strong enough to be felt."""
 
 
 def main(
@@ -45,10 +46,13 @@ def main(
     steps: Steps = 0,
 ) -> None:
     """Run the cells that are missing, one line on stderr for each."""
-    wanted = only.split(",") if only else list(OBJECTIVES)
+    wanted = only.split(",") if only else [*FLOORS, *OBJECTIVES]
 
     def cells(progress: Progress[Cell]) -> Iterator[Cell]:
-        for batch in sorted(BATCHES, key=lambda size: size != BATCHES[1]):
+        for floor in FLOORS:
+            if floor in wanted:
+                yield from floor_cells(floor)
+        for batch in sorted(BATCHES, key=lambda size: size != MIDDLE):
             for method in methods_at(batch):
                 if method in wanted:
                     yield from _cells(method, batch, progress)
@@ -65,7 +69,7 @@ def main(
 
 def methods_at(batch: int) -> list[str]:
     """Those that are run with batches of a size."""
-    return [name for name in OBJECTIVES if batch == BATCHES[1] or name not in _MIDDLE_ONLY]
+    return [name for name in OBJECTIVES if batch == MIDDLE or name not in _MIDDLE_ONLY]
 
 
 def score(line: Line) -> float:
@@ -74,44 +78,69 @@ def score(line: Line) -> float:
     return sum(accuracies) / len(accuracies)
 
 
+def floor_cells(method: str) -> list[Cell]:
+    """Of what is not trained; pixels are the same for every seed."""
+    seeds = 1 if method == "raw pixels" else SEEDS
+    return [
+        Cell(method=method, batch=MIDDLE, settings={}, seed=seed, stage="seeds")
+        for seed in range(seeds)
+    ]
+
+
+def variant_cell(variant: dict[str, float], seed: int) -> Cell:
+    """Of cMIM, scored on images that are held out."""
+    settings = {"lr": VARIANTS_RATE, **variant}
+    return Cell(method="cmim", batch=MIDDLE, settings=settings, seed=seed, stage="variants")
+
+
 def _cells(method: str, batch: int, progress: Progress[Cell]) -> Iterator[Cell]:
     """A method's cells at a batch size, as far as they are known yet."""
-    tried = yield from _tried(method, batch, progress)
-    if not all(map(progress.over, tried)) or not (found := progress.lines(tried)):
+    first = _FIRST_RATES
+    if batch != MIDDLE:
+        if (at_middle := _chosen(method, MIDDLE, progress)) is None:
+            return
+        first = _beside(at_middle)
+    yield from _tried(method, batch, first)
+    if not all(map(progress.over, _tried(method, batch, first))):
         return
-    best = max(found, key=score)["settings"]
+    if (best := _best(method, batch, progress)) is None:
+        return
+    yield from _tried(method, batch, _beside(best))
+    if (chosen := _chosen(method, batch, progress)) is None:
+        return
     for seed in range(SEEDS):
-        yield Cell(method=method, batch=batch, settings=best, seed=seed, stage="seeds")
-    if method == "cmim" and batch == BATCHES[1]:
+        yield Cell(method=method, batch=batch, settings={"lr": chosen}, seed=seed, stage="seeds")
+    if method == "cmim" and batch == MIDDLE:
         for variant in VARIANTS:
             for seed in range(SEEDS):
-                yield variant_cell(best, variant, seed)
+                yield variant_cell(variant, seed)
 
 
-def _tried(method: str, batch: int, progress: Progress[Cell]) -> Generator[Cell, None, list[Cell]]:
-    """The cells that a rate is chosen by: more of them while the best one is at an end."""
-    wanted = set(_FIRST_RATES)
-    while True:
-        tried = [
-            Cell(method=method, batch=batch, settings={"lr": rate}, seed=0, stage="settings")
-            for rate in RATES
-            if rate in wanted
-        ]
-        yield from tried
-        found = progress.lines(tried)
-        if not found or not all(map(progress.over, tried)):
-            return tried
-        best = RATES.index(max(found, key=score)["settings"]["lr"])
-        more = set(RATES[max(0, best - 1) : best + 2]) - wanted
-        if not more:
-            return tried
-        wanted |= more
+def _chosen(method: str, batch: int, progress: Progress[Cell]) -> float | None:
+    """The best rate, once those beside it have been tried."""
+    best = _best(method, batch, progress)
+    if best is None or not all(map(progress.over, _tried(method, batch, _beside(best)))):
+        return None
+    return best
 
 
-def variant_cell(best: dict[str, float], variant: dict[str, float], seed: int) -> Cell:
-    """Of cMIM with its best rate, scored on images that are held out."""
-    settings = {**best, **variant}
-    return Cell(method="cmim", batch=BATCHES[1], settings=settings, seed=seed, stage="variants")
+def _best(method: str, batch: int, progress: Progress[Cell]) -> float | None:
+    """The best rate by now."""
+    found = progress.lines(_tried(method, batch, frozenset(RATES)))
+    return max(found, key=score)["settings"]["lr"] if found else None
+
+
+def _beside(rate: float) -> frozenset[float]:
+    place = RATES.index(rate)
+    return frozenset(RATES[max(0, place - 1) : place + 2])
+
+
+def _tried(method: str, batch: int, rates: frozenset[float]) -> list[Cell]:
+    """The cells that rates are chosen by."""
+    return [
+        Cell(method=method, batch=batch, settings={"lr": rate}, seed=0, stage="settings")
+        for rate in sorted(rates)
+    ]
 
 
 def _told(line: Line) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline.encoders.features import FeaturesConfig
 from pipeline.evaluation.config import FeatureKind, Probe
-from pipeline.evaluation.features import Images, encode_images
+from pipeline.evaluation.features import Images, encode_images, raw_pixels
 from pipeline.evaluation.probes import predictions
 from pipeline.evaluation.score import score_of
 from pipeline.objectives.base import EncodedViews, PairLosses
@@ -30,6 +30,7 @@ from pipeline.training.learner import Learner, build_learner
 
 TRAINED_ON = 20_000
 EPOCHS = {"settings": 5, "seeds": 10, "variants": 5}
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # at a batch of 128; others by the root of their size
 CODE = 64
 CHANNELS = [64, 32, 16]
 
@@ -52,6 +53,7 @@ KINDS: dict[str, Any] = {
     },
 }
 """Features of an autoencoder."""
+FLOORS = ("raw pixels", "untrained")
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "simclr": {"kind": "simclr", "temperature": 0.2, "projector": [512, 128]},
     "vae": {"kind": "a_mim", **_CODES},
@@ -100,6 +102,17 @@ def run_cell(cell: Cell, images: Path, steps: int | None) -> Line:
     torch.set_num_threads(1)
     began = time.perf_counter()
     sets = _sets(images, cell.stage)
+    if cell.method in FLOORS:
+        found: dict[str, Any] = {"probes": _floor(cell, sets)}
+    else:
+        found = _trained_and_measured(cell, sets, steps)
+    return {**vars(cell), **found, "wall_seconds": time.perf_counter() - began}
+
+
+def _trained_and_measured(
+    cell: Cell, sets: dict[str, tuple[Images, Any]], steps: int | None
+) -> dict[str, Any]:
+    began = time.perf_counter()
     with TemporaryDirectory() as folder:
         np.savez(Path(folder) / "images.npz", x=sets["pretrain"][0], y=sets["pretrain"][1])
         write_images(Path(folder) / "images.npz", Path(folder) / "shards")
@@ -112,7 +125,17 @@ def run_cell(cell: Cell, images: Path, steps: int | None) -> Line:
         found |= _generation(learner, sets["check"][0])
     every_kind = cell.stage == "seeds" and cell.batch == _MIDDLE
     found["probes"] = _probes(learner, sets, every_kind=every_kind)
-    return {**vars(cell), **found, "wall_seconds": time.perf_counter() - began}
+    return found
+
+
+def _floor(cell: Cell, sets: dict[str, tuple[Images, Any]]) -> dict[str, dict[str, float]]:
+    """Accuracies without any training: of pixels, or of the encoder's first weights."""
+    if cell.method == "raw pixels":
+        encoded = {part: raw_pixels(sets[part][0]) for part in ("fit", "check")}
+        return {"pixels": _accuracies(encoded, sets)}
+    alike = replace(cell, method="simclr", settings={"lr": RATES[0]})
+    learner = build_learner(_recipe(alike, Path("no shards"), steps=1))
+    return _probes(learner, sets, every_kind=False)
 
 
 def _sets(images: Path, stage: str) -> dict[str, tuple[Images, Any]]:
@@ -251,12 +274,22 @@ def _probes(
     found: dict[str, dict[str, float]] = {}
     for name, given in kinds.items():
         wanted = FeaturesConfig.model_validate(given)
-        fit, check = (_features(learner, sets[part][0], wanted) for part in ("fit", "check"))
-        found[name] = {}
-        for probe in Probe:
-            right = predictions(probe, fit, sets["fit"][1], check, seed=0) == sets["check"][1]
-            found[name][str(probe)] = score_of(right, seed=0).accuracy
+        encoded = {part: _features(learner, sets[part][0], wanted) for part in ("fit", "check")}
+        found[name] = _accuracies(encoded, sets)
     return found
+
+
+def _accuracies(
+    encoded: dict[str, Tensor], sets: dict[str, tuple[Images, Any]]
+) -> dict[str, float]:
+    labels, expected = sets["fit"][1], sets["check"][1]
+    return {
+        str(probe): score_of(
+            predictions(probe, encoded["fit"], labels, encoded["check"], seed=0) == expected,
+            seed=0,
+        ).accuracy
+        for probe in Probe
+    }
 
 
 def _features(learner: Learner, images: Images, wanted: FeaturesConfig) -> Tensor:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from cmim import BATCHES, SEEDS, VARIANTS, methods_at, score, variant_cell
-from cmim_cell import CHANNELS, CODE, EPOCHS, OBJECTIVES, TRAINED_ON
+from cmim import BATCHES, MIDDLE, SEEDS, VARIANTS, VARIANTS_RATE, methods_at, score, variant_cell
+from cmim_cell import CHANNELS, CODE, EPOCHS, FLOORS, OBJECTIVES, TRAINED_ON
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,16 +53,23 @@ def _introduction() -> str:
         f"training images after {EPOCHS['settings']} epochs. Accuracies in per cent of probes "
         "fitted on 5,000 labelled images and scored on the 10,000 test images, mean and standard "
         f"error of {SEEDS} seeds: of a code's mean, for SimCLR of the encoder's features. NLL: "
-        "nats an image for a drawn code. Active units: dimensions whose mean has a variance above "
-        "0.01. `cmim_strong` is cMIM with `contrast: 1000` and `temperature: 1`."
+        "nats an image for a drawn code, -log p(x | z), which says nothing of what the code costs. "
+        "Log-scale: of the posterior, mean over images and dimensions; its floor is -6. Active "
+        "units: dimensions whose mean has a variance above 0.01. `cmim_strong` is "
+        "cMIM with `contrast: 1000` and `temperature: 1`."
     )
 
 
 def _table(lines: list[Line]) -> str:
     rows = [
-        "| method | batch | rate | kNN | linear | naive Bayes | NLL | active units |",
-        "|---|---|---|---|---|---|---|---|",
+        "| method | batch | rate | kNN | linear | naive Bayes | NLL | log-scale | active units |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
+    for floor in FLOORS:
+        own = [line for line in lines if line["method"] == floor]
+        if own:
+            accuracies = " | ".join(str(_accuracy(own, probe)) for probe in _PROBES)
+            rows.append(f"| {floor} |  |  | {accuracies} |  |  |  |")
     for method in OBJECTIVES:
         for batch in BATCHES:
             own = _of(lines, method, batch)
@@ -73,13 +80,14 @@ def _table(lines: list[Line]) -> str:
 
 def _row(own: list[Line], method: str, batch: int) -> str:
     accuracies = " | ".join(str(_accuracy(own, probe)) for probe in _PROBES)
-    nll = units = ""
+    nll = scale = units = ""
     if "nll" in own[0]:
+        scale = f"{np.mean([line['log_scale'] for line in own]):.1f}"
         nll = str(mean_of([line["nll"] for line in own]))
         units = f"{np.mean([line['active_units'] for line in own]):.0f}"
     seeds = "" if len(own) == SEEDS else f" ({len(own)} seeds)"
     rate = own[0]["settings"]["lr"]
-    return f"| {method}{seeds} | {batch} | {rate} | {accuracies} | {nll} | {units} |"
+    return f"| {method}{seeds} | {batch} | {rate} | {accuracies} | {nll} | {scale} | {units} |"
 
 
 def _findings(lines: list[Line]) -> Iterator[str]:
@@ -128,9 +136,6 @@ def _beside_base(lines: list[Line], method: str) -> Iterator[tuple[int, list[Lin
 
 def _variants(lines: list[Line]) -> Iterator[str]:
     """What cMIM's term does with more weight or other temperatures, on held-out images."""
-    own = _of(lines, "cmim", BATCHES[1])
-    if not own:
-        return
     by_key = {_key(line): line for line in lines}
     rows = [
         "| temperature | weight | kNN | linear | naive Bayes | NLL | the term | its gradient, "
@@ -138,7 +143,7 @@ def _variants(lines: list[Line]) -> Iterator[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for variant in VARIANTS:
-        cells = [variant_cell(own[0]["settings"], variant, seed) for seed in range(SEEDS)]
+        cells = [variant_cell(variant, seed) for seed in range(SEEDS)]
         found = [by_key[_key(vars(cell))] for cell in cells if _key(vars(cell)) in by_key]
         if not found:
             continue
@@ -152,10 +157,10 @@ def _variants(lines: list[Line]) -> Iterator[str]:
         rows.append(f"| {temperature:g} | {weight:g} | {' | '.join(figures)} |")
     if len(rows) > 2:
         yield (
-            f"cMIM's term with other temperatures and weights, at a batch of {BATCHES[1]}, after "
-            f"{EPOCHS['variants']} epochs, on held-out training images: beside accuracies the "
-            "term (-log p, at most log 2) and the mean length of its gradient by a code's mean at "
-            "the end."
+            f"cMIM's term with other temperatures and weights, at a batch of {MIDDLE}, after "
+            f"{EPOCHS['variants']} epochs with a rate of {VARIANTS_RATE:g}, on held-out training "
+            "images: beside accuracies the term (-log p, at most log 2) and the mean length of its "
+            "gradient by a code's mean at the end."
         )
         yield "\n".join(rows)
 
@@ -171,7 +176,7 @@ def _features(lines: list[Line]) -> str:
         "|---|---|---|---|---|",
     ]
     for method in OBJECTIVES:
-        own = _of(lines, method, BATCHES[1])
+        own = _of(lines, method, MIDDLE)
         kinds = own[0]["probes"] if own else []
         for kind in kinds if len(kinds) > 1 else []:
             figures = [
@@ -222,14 +227,14 @@ def _draw_accuracies(axes: Axes, lines: list[Line], probe: str) -> None:
 
 def _draw_gradients(axes: Axes, lines: list[Line]) -> None:
     """Mean lengths of the terms' gradients by a code's mean, at the middle batch."""
-    own = _of(lines, "cmim", BATCHES[1])
+    own = _of(lines, "cmim", MIDDLE)
     for term, colour in _GRADIENTS.items() if own else []:
         looks = [[look[f"{term}_gradient"] for look in line["looks"]] for line in own]
         steps = [look["step"] for look in own[0]["looks"]]
         axes.plot(steps, np.mean(looks, axis=0), color=colour, label=f"{term}'s gradient")
     axes.set_yscale("log")
     axes.set_xlabel("step")
-    axes.set_title(f"cMIM's terms at a batch of {BATCHES[1]}")
+    axes.set_title(f"cMIM's terms at a batch of {MIDDLE}")
 
 
 def _of(lines: list[Line], method: str, batch: int) -> list[Line]:
