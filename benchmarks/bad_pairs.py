@@ -10,7 +10,8 @@ samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,15 +20,27 @@ import typer
 from bad_pairs_cell import EPOCHS, SERIES, Cell, run_cell
 from bad_pairs_series import SORTS_OF_SERIES
 from planted_pairs import SORTS
-from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
+from study import Images, Jobs, Line, Out, Progress, Steps, run_study
 
-SEEDS = {"simclr": 3, "lejepa": 3, "vicreg": 1, "cmim": 1, SERIES: 3}
-SORTS_OF: dict[str, tuple[str, ...]] = {
-    "simclr": SORTS,
-    "lejepa": SORTS,
-    "vicreg": ("noisy",),
-    "cmim": ("noisy",),
-    SERIES: SORTS_OF_SERIES,
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is trained on what."""
+
+    objective: str
+    sorts: tuple[str, ...]
+    share: float = 0.05
+    """Of the samples, planted of each sort."""
+    seeds: int = 3
+
+
+SETUPS = {
+    "simclr": Setup(objective="simclr", sorts=SORTS),
+    "lejepa": Setup(objective="lejepa", sorts=SORTS),
+    "vicreg": Setup(objective="vicreg", sorts=("noisy",), seeds=1),
+    "cmim": Setup(objective="cmim", sorts=("noisy",), seeds=1),
+    SERIES: Setup(objective=SERIES, sorts=SORTS_OF_SERIES),
+    "simclr, a fifth faulty": Setup(objective="simclr", sorts=("faulty",), share=0.2),
 }
 WARM_UP = EPOCHS // 4
 PUBLISHED: dict[str, Any] = {"noisy": 2.0, "faulty": 3.0, "weight": "gaussian"}
@@ -45,15 +58,15 @@ def main(
     series: Annotated[Path, typer.Argument(help="The same of time series (n, channels, length).")],
     out: Out = Path("bad_pairs.jsonl"),
     jobs: Jobs = 1,
-    only: Only = "",
+    only: Annotated[str, typer.Option(help="Setups, separated by semicolons; empty: all.")] = "",
     steps: Steps = 0,
 ) -> None:
     """Run the cells that are missing, one line on stderr for each."""
-    objectives = [name for name in SEEDS if not only or name in only.split(",")]
+    wanted = [setup for name, setup in SETUPS.items() if not only or name in only.split(";")]
 
     def cells(progress: Progress[Cell]) -> Iterator[Cell]:
-        for objective in objectives:
-            yield from _cells(objective, progress)
+        for setup in wanted:
+            yield from _cells(setup, progress)
 
     run_study(
         Cell,
@@ -75,19 +88,39 @@ def remembering() -> dict[str, Any]:
     return {"miner": {**miner(PUBLISHED), "warm_up": EPOCHS}}
 
 
-def conditions(objective: str, best: dict[str, Any]) -> dict[str, tuple[list[str], dict[str, Any]]]:
-    """What is trained with all seeds, by name: the sorts planted, and the section on pairs."""
-    sorts = list(SORTS_OF[objective])
+def conditions(setup: Setup, best: dict[str, Any]) -> dict[str, list[Cell]]:
+    """What is trained, by name: a cell for each seed."""
+    planted = partial(_seeds, setup, setup.sorts)
+    clean = partial(_seeds, setup, ())
     found = {
-        "planted": (sorts, remembering()),
-        "planted, published": (sorts, {"miner": miner(PUBLISHED)}),
-        "planted, chosen": (sorts, {"miner": miner(best)}),
-        "clean": ([], remembering()),
-        "clean, chosen": ([], {"miner": miner(best)}),
+        "planted": planted(remembering()),
+        "planted, published": planted({"miner": miner(PUBLISHED)}),
+        "planted, chosen": planted({"miner": miner(best)}),
     }
-    if "outlier" in sorts:
-        found["planted, chosen and uota"] = (sorts, {"miner": miner(best), "arbiter": _UOTA})
+    if "outlier" in setup.sorts:
+        found["planted, chosen and uota"] = planted({"miner": miner(best), "arbiter": _UOTA})
+    if setup.objective != SERIES:
+        found["planted, left out"] = planted({}, left_out=True)
+    found["clean"] = clean(remembering())
+    found["clean, chosen"] = clean({"miner": miner(best)})
     return found
+
+
+def _seeds(
+    setup: Setup, sorts: Sequence[str], pairs: dict[str, Any], *, left_out: bool = False
+) -> list[Cell]:
+    return [
+        Cell(
+            objective=setup.objective,
+            planted=list(sorts),
+            share=setup.share if sorts else 0.0,
+            left_out=left_out,
+            pairs=pairs,
+            seed=seed,
+            stage="seeds",
+        )
+        for seed in range(setup.seeds)
+    ]
 
 
 def best_of(lines: list[Line]) -> dict[str, Any]:
@@ -96,12 +129,14 @@ def best_of(lines: list[Line]) -> dict[str, Any]:
     return {name: chosen[name] for name in PUBLISHED}
 
 
-def tried(objective: str) -> list[Cell]:
+def tried(setup: Setup) -> list[Cell]:
     """The cells that settings are chosen by."""
     return [
         Cell(
-            objective=objective,
-            planted=list(SORTS_OF[objective]),
+            objective=setup.objective,
+            planted=list(setup.sorts),
+            share=setup.share,
+            left_out=False,
             pairs={"miner": miner(settings)},
             seed=0,
             stage="settings",
@@ -110,14 +145,14 @@ def tried(objective: str) -> list[Cell]:
     ]
 
 
-def _cells(objective: str, progress: Progress[Cell]) -> Iterator[Cell]:
-    """An objective's cells, as far as they are known yet."""
-    yield from (choices := tried(objective))
+def _cells(setup: Setup, progress: Progress[Cell]) -> Iterator[Cell]:
+    """A setup's cells, as far as they are known yet."""
+    yield from (choices := tried(setup))
     if not all(map(progress.over, choices)) or not (found := progress.lines(choices)):
         return
-    for seed in range(SEEDS[objective]):
-        for planted, pairs in conditions(objective, best_of(found)).values():
-            yield Cell(objective=objective, planted=planted, pairs=pairs, seed=seed, stage="seeds")
+    of_conditions = conditions(setup, best_of(found)).values()
+    for of_seed in zip(*of_conditions, strict=True):
+        yield from of_seed
 
 
 def _told(line: Line) -> str:

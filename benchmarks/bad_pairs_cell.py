@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from bad_pairs_series import run_series_cell
 from plain_training import steps_of, write_images
@@ -32,6 +34,7 @@ SERIES = "simclr on series"
 _PER_CLASS = 1_000  # training images
 _VALIDATION_SHARE = 0.2
 _NOISE = 0.85  # share of the noise in a view
+_BATCH = 256
 _CROP = 5  # pixels, of an outlying crop
 _PROBES = (Probe.knn, Probe.linear)
 OBJECTIVES: dict[str, dict[str, Any]] = {
@@ -53,6 +56,8 @@ class Cell:
 
     objective: str  # of `OBJECTIVES`, or `SERIES`
     planted: list[str]  # sorts
+    share: float  # of the samples, planted of each sort
+    left_out: bool  # whether planted samples are left out of the training, as by `data.exclude`
     pairs: dict[str, Any]  # the recipe's section
     seed: int
     stage: str  # settings, seeds
@@ -60,7 +65,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Equal for equal cells."""
-        return repr((self.objective, self.planted, self.pairs, self.seed, self.stage))
+        return repr(tuple(vars(self).values()))
 
 
 def run_cell(cell: Cell, images: Path, series: Path, steps: int | None) -> Line:
@@ -78,6 +83,7 @@ def run_cell(cell: Cell, images: Path, series: Path, steps: int | None) -> Line:
         found = run_series_cell(
             series=series,
             planted=cell.planted,
+            share=cell.share,
             pairs=cell.pairs,
             seed=cell.seed,
             held_out=cell.stage != "seeds",
@@ -91,12 +97,15 @@ def run_cell(cell: Cell, images: Path, series: Path, steps: int | None) -> Line:
 
 def _run_on_images(cell: Cell, images: Path, steps: int | None) -> Line:
     (fit, fit_labels), (check, check_labels) = _sets(images, cell.stage)
+    sorts = planted_sorts(len(fit), cell.planted, share=cell.share, seed=cell.seed)
     with TemporaryDirectory() as folder:
         np.savez(Path(folder) / "images.npz", x=fit, y=fit_labels)
         write_images(Path(folder) / "images.npz", Path(folder) / "shards")
-        recipe = _recipe(cell, Path(folder) / "shards", steps)
+        if cell.left_out:
+            table = pa.table({"sample_id": np.flatnonzero(sorts >= 0)})
+            pq.write_table(table, Path(folder) / "exclude.parquet")
+        recipe = _recipe(cell, Path(folder), steps or EPOCHS * (len(fit) // _BATCH))
         learner = build_learner(recipe)
-        sorts = planted_sorts(len(fit), cell.planted, seed=cell.seed)
         epochs = list(_trained(learner, recipe, sorts))
     found: dict[str, Any] = {"epochs": epochs}
     views = recipe.views
@@ -158,12 +167,15 @@ def _sets(images: Path, stage: str) -> list[tuple[Images, Any]]:
     return [(pixels[fit], labels[fit]), (pixels[check], labels[check])]
 
 
-def _recipe(cell: Cell, shards: Path, steps: int | None) -> Recipe:
+def _recipe(cell: Cell, folder: Path, steps: int) -> Recipe:
     one_view = {"count": 1} if cell.objective == "cmim" else {}
+    data = {"shards": str(folder / "shards"), "streams": 4, "shuffle_window": 4096}
+    if cell.left_out:
+        data["exclude"] = str(folder / "exclude.parquet")
     return Recipe.model_validate(
         {
             "seed": cell.seed,
-            "data": {"shards": str(shards), "streams": 4, "shuffle_window": 4096},
+            "data": data,
             "views": one_view,
             "encoder": {
                 "name": "resnet10t",
@@ -172,8 +184,8 @@ def _recipe(cell: Cell, shards: Path, steps: int | None) -> Recipe:
             "objective": OBJECTIVES[cell.objective],
             "pairs": cell.pairs,
             "train": {
-                **({"steps": steps} if steps else {"epochs": EPOCHS}),
-                "global_batch": 256,
+                "steps": steps,
+                "global_batch": _BATCH,
                 "precision": "bf16",
                 "optimizer": {
                     "lr": RATES[cell.objective],
@@ -189,10 +201,9 @@ def _trained(learner: Learner, recipe: Recipe, sorts: Sorts) -> Iterator[dict[st
     """Train; at the end of each epoch, who has been found."""
     per_epoch = stream_plan(recipe).steps_per_epoch
     miner = recipe.pairs.miner
-    assert miner is not None
     change: Callable[[Batch], Batch] = lambda batch: plant(batch, sorts)  # noqa: E731
     for number, result in enumerate(steps_of(recipe, learner, change=change), start=1):
         if not np.isfinite(float(result.total.detach())):
             raise FloatingPointError(f"the loss of step {number} is not finite")
-        if number % per_epoch == 0 and learner.pairs.history is not None:
+        if miner is not None and number % per_epoch == 0 and learner.pairs.history is not None:
             yield {"epoch": number // per_epoch, **detection(learner.pairs.history, sorts, miner)}

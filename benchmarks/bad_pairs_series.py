@@ -45,6 +45,7 @@ def run_series_cell(
     *,
     series: Path,
     planted: list[str],
+    share: float,
     pairs: dict[str, Any],
     seed: int,
     held_out: bool,
@@ -56,6 +57,7 @@ def run_series_cell(
     Args:
         series: an `.npz` with x_train (n, channels, length), y_train, x_test, y_test.
         planted: sorts, of `SORTS_OF_SERIES`.
+        share: of the samples, planted of each sort.
         pairs: the recipe's section.
         seed: of weights, order, views and of what is planted.
         held_out: whether a part of the training series is scored, and not the test series.
@@ -73,7 +75,7 @@ def run_series_cell(
     config = PairsConfig.model_validate(pairs)
     assert config.miner is not None
     weighting = config.build(objective.capabilities)
-    sorts = planted_sorts(len(fit), planted, seed=seed)
+    sorts = planted_sorts(len(fit), planted, share=share, seed=seed)
     per_epoch = len(fit) // _BATCH
     weighting.own({0: (0, len(fit))}, epochs=epochs, device=fit.device)
     line: dict[str, Any] = {"epochs": []}

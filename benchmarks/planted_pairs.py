@@ -12,17 +12,16 @@ from pipeline.pairs.base import MinerConfig, Verdict
 from pipeline.pairs.history import SampleHistory
 from pipeline.randomness import permutation
 
-PLANTED = 0.05  # of the samples, of each sort
 SORTS = ("noisy", "faulty", "outlier")
 
 Sorts = npt.NDArray[np.int64]
 """What is planted in each sample, (n,): an index of `SORTS`, -1 for nothing."""
 
 
-def planted_sorts(samples: int, sorts: Sequence[str], *, seed: int) -> Sorts:
-    """An equal share of the samples for each sort."""
+def planted_sorts(samples: int, sorts: Sequence[str], *, share: float, seed: int) -> Sorts:
+    """This share of the samples for each sort."""
     found = np.full(samples, -1)
-    order, count = permutation(samples, "planted", seed), round(PLANTED * samples)
+    order, count = permutation(samples, "planted", seed), round(share * samples)
     for number, sort in enumerate(SORTS):
         if sort in sorts:
             found[order[number * count : (number + 1) * count]] = number
