@@ -80,12 +80,15 @@ def _measure(objective: dict[str, Any], batch: int, samples: int) -> dict[str, f
         weights = pairs.weights(result.losses, global_views=2, epoch=1, sample_id=ids)
         pairs.remember(result.losses, weights, epoch=1, sample_id=ids)
 
+    def judge() -> None:
+        miner.judge(history.mean_losses(), history.known, history)
+
     of_pairs = _seconds(weigh)
     of_step = _seconds(lambda: optimization.step(step)) - of_pairs
     return {
         "step_seconds": round(of_step, 4),
         "pairs_seconds": round(of_pairs, 5),
-        "verdicts_seconds": round(_seconds(lambda: miner.verdicts(history)), 4),
+        "verdicts_seconds": round(_seconds(judge), 4),
         "share": round(of_pairs / of_step, 5),
     }
 

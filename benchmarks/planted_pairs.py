@@ -36,7 +36,8 @@ def detection(history: SampleHistory, sorts: Sorts, miner: MinerConfig) -> dict[
     with another sort are left out of each figure: to turn them down is no mistake either.
     """
     means = history.mean_losses().numpy()
-    verdicts, clean = miner.build().verdicts(history).numpy(), sorts < 0
+    verdicts = miner.build().judge(history.mean_losses(), history.known, history).numpy()
+    clean = sorts < 0
     scores = {"noisy_auc": -means, "faulty_auc": means, "outlier_auc_of_loss": means}
     if history.weights.any():
         scores["outlier_auc"] = -history.mean_weights().numpy()

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.encoders.decoder import Decoded, Decoder
+from pipeline.encoders.latent import unrounded
 from pipeline.errors import Problem, UserError
 from pipeline.section import Section
 
@@ -62,7 +63,7 @@ class ConvDecoder(Decoder):
 
     def forward(self, codes: Tensor, target: Tensor | None = None) -> Decoded:
         """Images (B, C, S, S) of codes (B, D); `target` is not looked at."""
-        maps = self.embed(codes).unflatten(1, (-1, self._side, self._side))
+        maps = unrounded(self.embed, codes).unflatten(1, (-1, self._side, self._side))
         hidden = []
         for stage in self.stages:
             maps = stage(maps)

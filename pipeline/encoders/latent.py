@@ -51,8 +51,18 @@ class LatentHead(nn.Module):
 
     def forward(self, features: Tensor) -> Posterior:
         """The distribution of codes for features (..., F)."""
-        parameters: Tensor = self.linear(features)
+        parameters = unrounded(self.linear, features)
         if parameters.dtype in (torch.float16, torch.bfloat16):
             parameters = parameters.float()
         mean, log_scale = parameters.chunk(2, dim=-1)
         return Posterior(mean, log_scale.clamp(min=self.log_scale_least))
+
+
+def unrounded(linear: nn.Linear, values: Tensor) -> Tensor:
+    """A layer in the precision of its weights, autocast or not.
+
+    Near the floor of its scale a code's noise is smaller than the steps of bfloat16.
+    """
+    with torch.autocast(values.device.type, enabled=False):
+        found: Tensor = linear(values.to(linear.weight.dtype))
+    return found

@@ -22,7 +22,10 @@ class Likelihood(Protocol):
     """p(x | z), given what a decoder makes of z."""
 
     def negative_log(self, output: Tensor, target: Tensor) -> Tensor:
-        """-log p(x | z) of outputs and samples (B, ...): (B,) in nats, at least float32."""
+        """What is minimised for outputs and samples (B, ...): (B,), at least float32."""
+
+    def nats(self, output: Tensor, target: Tensor) -> Tensor:
+        """-log p(x | z), summed over a sample's values, of the same: (B,), at least float32."""
 
     def mean(self, output: Tensor) -> Tensor:
         """The expected samples."""
@@ -35,25 +38,41 @@ class Likelihood(Protocol):
         """Whether gradients pass through a sample."""
 
 
-class Bernoulli(Section):
-    """Values in [0, 1] as probabilities of being 1, the output as their logits."""
+class _Independent(Section):
+    """Values that are independent of each other given the code; subclasses say of what density."""
 
-    kind: Literal["bernoulli"] = "bernoulli"
     reduction: Reduction = "sum"
 
     def negative_log(self, output: Tensor, target: Tensor) -> Tensor:
-        """-log p(x | z).
+        """-log p(x | z), or its mean over a sample's values.
 
         Args:
-            output: (B, ...) logits.
-            target: (B, ...) of the same shape, in [0, 1].
+            output: (B, ...) of the decoder.
+            target: (B, ...) of the same shape.
 
         Returns:
-            (B,) in nats, float32 at least.
+            (B,) float32 at least.
         """
-        logits, target = _matched(output, target)
-        values = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return _reduced(values, self.reduction)
+        if self.reduction == "sum":
+            return self.nats(output, target)
+        return self._of_values(*_matched(output, target)).flatten(1).mean(dim=1)
+
+    def nats(self, output: Tensor, target: Tensor) -> Tensor:
+        """-log p(x | z) whatever the reduction; arguments and result as of `negative_log`."""
+        return self._of_values(*_matched(output, target)).flatten(1).sum(dim=1)
+
+    def _of_values(self, output: Tensor, target: Tensor) -> Tensor:
+        """-log p of each value (B, ...)."""
+        raise NotImplementedError
+
+
+class Bernoulli(_Independent):
+    """Values in [0, 1] as probabilities of being 1, the output as their logits."""
+
+    kind: Literal["bernoulli"] = "bernoulli"
+
+    def _of_values(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(output, target, reduction="none")
 
     def mean(self, output: Tensor) -> Tensor:
         """The expected sample."""
@@ -69,18 +88,15 @@ class Bernoulli(Section):
         return False
 
 
-class Gaussian(Section):
-    """Values around the output with one deviation, which is given."""
+class Gaussian(_Independent):
+    """Values around the output, which is their mean, with one deviation, which is given."""
 
     kind: Literal["gaussian"]
     scale: Annotated[float, Field(gt=0, description="deviation; pixels are from 0 to 1")] = 0.1
-    reduction: Reduction = "sum"
 
-    def negative_log(self, output: Tensor, target: Tensor) -> Tensor:
-        """-log p(x | z); arguments as for `Bernoulli`, the output being the mean."""
-        mean, target = _matched(output, target)
+    def _of_values(self, output: Tensor, target: Tensor) -> Tensor:
         constant = math.log(self.scale) + 0.5 * math.log(2 * math.pi)
-        return _reduced(0.5 * ((target - mean) / self.scale).square() + constant, self.reduction)
+        return 0.5 * ((target - output) / self.scale).square() + constant
 
     def mean(self, output: Tensor) -> Tensor:
         """The expected sample."""
@@ -106,8 +122,3 @@ def _matched(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if output.shape != target.shape:
         raise ValueError(f"output {tuple(output.shape)} for samples {tuple(target.shape)}")
     return output, target.to(output.dtype)
-
-
-def _reduced(values: Tensor, reduction: str) -> Tensor:
-    flat = values.flatten(1)
-    return flat.sum(dim=1) if reduction == "sum" else flat.mean(dim=1)

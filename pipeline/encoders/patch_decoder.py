@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.encoders.decoder import Decoded, Decoder
+from pipeline.encoders.latent import unrounded
 from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.transformer import LAYER_NORM, blocks, initialise, mask_token
 from pipeline.errors import Problem, UserError
@@ -72,7 +73,7 @@ class PatchDecoder(Decoder):
 
     def forward(self, codes: Tensor, target: Tensor | None = None) -> Decoded:
         """Images (B, C, S, S) of codes (B, D); `target` is not looked at."""
-        code = self.embed(codes)[:, None]
+        code = unrounded(self.embed, codes)[:, None]
         patches = (self.mask_token + self.positions).expand(len(codes), -1, -1)
         tokens = torch.cat([code, patches.to(code.dtype)], dim=1)
         hidden = []

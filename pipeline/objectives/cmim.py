@@ -57,7 +57,7 @@ class CMIM(AMIM):
             [log_probability_own(z_BD, temperature=temperature) for z_BD in codes.sampled]
         )
         told_VB = self.latent_loss(codes, beta) - self._contrast * log_own_VB
-        push = (1 - log_own_VB.detach().exp()).mean() / temperature
+        push = self._contrast * (1 - log_own_VB.detach().exp()).mean() / temperature
         return self.scored(
             codes,
             self.reconstruction_loss(codes, beta) + told_VB,

@@ -101,7 +101,8 @@ class MIM(LatentObjective):
         log_prior = log_standard_normal(z_BD)
         loss_B = -config.reconstruction * log_x - config.latent * (log_prior + log_q) / 2
         if not likelihood.differentiable:
-            loss_B = loss_B + loss_B.detach() * log_x - (loss_B * log_x).detach()
+            nats_B = likelihood.nats(output, x)  # whatever the reduction: of the draw itself
+            loss_B = loss_B - loss_B.detach() * (nats_B - nats_B.detach())
         return loss_B.mean()
 
     def _log_posterior(self, z_BD: Tensor, x: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:

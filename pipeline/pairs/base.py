@@ -83,16 +83,8 @@ class Miner:
         if epoch == self._epoch or not self.begins(epoch):
             return False
         self._epoch = epoch
-        history.verdicts.copy_(self.verdicts(history))
+        history.verdicts.copy_(self.judge(history.mean_losses(), history.known, history))
         return True
-
-    @torch.no_grad()
-    def verdicts(self, history: SampleHistory) -> Tensor:
-        """Verdicts (n,) uint8 on this rank's samples as they are known now. Every rank calls this.
-
-        Unlike those of an epoch they are kept nowhere: a list of bad samples is made of them.
-        """
-        return self.judge(history.mean_losses(), history.known, history)
 
     def state_dict(self) -> dict[str, Any]:
         """What holds for the epoch, beside the history."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline import collectives
 
+_MOST_SEEN = 1 << 14
 _SAME = 1e-6  # of the mean: values that differ by no more are equal but for rounding
 
 
@@ -58,7 +59,7 @@ class SampleHistory:
         self.losses = torch.zeros(count, device=device)
         """Sums of what the miner sees, float32."""
         self.seen = torch.zeros(count, dtype=torch.int16, device=device)
-        """How often."""
+        """How often, of the first 16,384 times; nothing is added after them."""
         self.verdicts = torch.zeros(count, dtype=torch.uint8, device=device)
         """The miner's of this epoch."""
         self.weights = torch.zeros(count, device=device)
@@ -106,15 +107,17 @@ class SampleHistory:
 
     def add(self, places: Tensor, *, losses: Tensor, weights: Tensor | None) -> None:
         """Remember a step; all (B,), a place may come twice."""
-        self.losses.index_add_(0, places, losses.to(self.losses))
-        self.seen.index_add_(0, places, torch.ones_like(places, dtype=torch.int16))
+        counted = self.seen[places] < _MOST_SEEN  # a set of few samples may be served very often
+        self.seen.index_add_(0, places, counted.to(torch.int16))
+        self.losses.index_add_(0, places, losses.to(self.losses).where(counted, 0.0))
         if weights is not None:
-            self.weights.index_add_(0, places, weights.to(self.weights))
+            self.weights.index_add_(0, places, weights.to(self.weights).where(counted, 0.0))
 
     def sums_over_streams(self, *values: Tensor) -> list[float]:
         """Sums of values of all places, over all ranks' streams. Every rank calls this.
 
-        Streams are added one by one in their order, so that the number of ranks changes no bit.
+        Streams are added one by one in their order, so that the number of ranks changes no bit
+        where each has as many threads.
 
         Args:
             values: (n,) float64 of this rank's places, each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +51,8 @@ def worst_samples(
     bad: dict[str, Tensor] = {}  # places of each sort
     verdicts = torch.zeros_like(history.verdicts)
     if miner is not None:
-        verdicts = miner.verdicts(history)
+        miner = copy(miner)  # what it keeps of a judgement is the epoch's
+        verdicts = miner.judge(history.mean_losses(), history.known, history)
         for verdict in (Verdict.noisy, Verdict.faulty):
             bad[verdict.name] = (verdicts == verdict).nonzero().flatten()
     means = history.mean_losses()

@@ -186,15 +186,14 @@ def _reconstructions(trained: _Trained, encoded: _Encoded) -> Reconstructions:
     target = trained.target(encoded.images).double()
     output = trained.autoencoder.decode(encoded.codes).output.double()
     likelihood = _of_images(trained.autoencoder.likelihood)
-    in_nats = likelihood.model_copy(update={"reduction": "sum"})
     # The outputs whose means are the images; none is 0 or 1 for sure.
     best = target.logit(eps=1e-9) if isinstance(likelihood, Bernoulli) else target
     return Reconstructions(
         sample_ids=encoded.sample_ids,
         images=encoded.images,
         means=trained.pixels(output),
-        nats=in_nats.negative_log(output, target).numpy(),
-        least_nats=in_nats.negative_log(best, target).numpy(),
+        nats=likelihood.nats(output, target).numpy(),
+        least_nats=likelihood.nats(best, target).numpy(),
         likelihood=_description(likelihood),
     )
 

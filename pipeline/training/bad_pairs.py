@@ -29,7 +29,7 @@ from pipeline.views.opencv import render_probe_view
 SCHEMA = pa.schema(
     [
         ("sample_id", pa.int64()),
-        ("sort", pa.string()),  # noisy, faulty or outlier
+        ("sort", pa.string()),  # noisy, faulty or outlier, or `EXCLUDED`
         ("rank", pa.int64()),  # 0: the worst of its sort
         ("shard", pa.string()),
         ("key", pa.string()),
@@ -40,6 +40,10 @@ SCHEMA = pa.schema(
         ("arbiter_weight", pa.float64()),  # its mean; null without an arbiter
     ]
 )
+
+EXCLUDED = "excluded"
+"""Samples that the run itself left out, of which nothing but the id is listed: whoever leaves out
+what is listed goes on leaving them out."""
 
 MOST_ROWS = 10_000
 """Samples of each sort that are listed."""
@@ -100,6 +104,8 @@ def _rows(found: BadPairs) -> Iterator[dict[str, Any]]:
     for sort in found.sorts:
         for rank, sample in enumerate(sort.listed):
             yield {"sort": sort.name, "rank": rank, **asdict(sample)}
+    for rank, sample_id in enumerate(found.excluded):
+        yield {"sort": EXCLUDED, "rank": rank, "sample_id": sample_id}
 
 
 def _bad_pairs(recipe: Recipe, reader: SliceReader, folder: RunFolder) -> BadPairs | str:
@@ -132,6 +138,7 @@ def _bad_pairs(recipe: Recipe, reader: SliceReader, folder: RunFolder) -> BadPai
         images=or_reason(
             lambda: _images(reader, shown, recipe.views.size), "the shards cannot be read"
         ),
+        excluded=plan.excluded.ids.tolist(),
         notes=_notes(recipe, epoch=(step - 1) // plan.steps_per_epoch),
     )
 

@@ -39,7 +39,9 @@ class FiniteGuard:
             gradient_norm: of all ranks' gradient, a scalar.
             ids: (B,) samples of this rank.
         """
+        evidence = result.losses.evidence  # of an objective that scores it apart from its loss
         finite = torch.isfinite(result.total.detach()) & torch.isfinite(gradient_norm)
+        finite &= torch.isfinite(evidence).all()
         self._first_bad = torch.where(finite, self._first_bad, self._first_bad.clamp(max=step))
         self._ids[step] = ids
 

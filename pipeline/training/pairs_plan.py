@@ -8,6 +8,7 @@ import torch
 
 from pipeline.errors import Problem
 from pipeline.objectives.base import Objective
+from pipeline.pairs.uota import UOTAConfig
 from pipeline.recipe import Recipe
 
 
@@ -47,14 +48,14 @@ def start_problems(recipe: Recipe, *, last_epoch: int) -> Iterator[Problem]:
 
 
 def warnings(recipe: Recipe, objective: Objective, *, last_epoch: int) -> Iterator[str]:
-    """A miner that stays in its warm-up, and an arbiter that can tell nothing apart."""
+    """A miner that stays in its warm-up, and UOTA where it can tell nothing apart."""
     miner = recipe.pairs.miner
     if miner is not None and miner.warm_up > last_epoch:
         yield (
             f"pairs.miner.warm_up: {miner.warm_up} epochs, and the run ends in epoch {last_epoch}, "
             "counted from 0: losses are remembered, but no pair is weighed"
         )
-    if recipe.pairs.arbiter is not None:
+    if isinstance(recipe.pairs.arbiter, UOTAConfig):
         yield from _too_few_deviations(recipe, objective)
 
 

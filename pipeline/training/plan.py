@@ -22,7 +22,14 @@ from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import draft_recipe
 from pipeline.registry import tracking
-from pipeline.training import data_plan, evaluation_plan, micro_batch, pairs_plan, views_plan
+from pipeline.training import (
+    data_plan,
+    evaluation_plan,
+    micro_batch,
+    objective_plan,
+    pairs_plan,
+    views_plan,
+)
 from pipeline.training.initial_weights import initial_weights
 from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan, total_steps
@@ -249,6 +256,7 @@ def _warnings(recipe: Recipe, learner: Learner) -> Iterator[str]:
         if manifest.labelled and _sorted(read_labels(corpus, number, at_most=_LABELS_LOOKED_AT)):
             yield f"{where}: the samples are sorted by label; batches will lack negatives"
     yield from micro_batch.warnings(recipe, learner.encoder)
+    yield from objective_plan.warnings(recipe)
     yield from views_plan.warnings(recipe)
     yield from pairs_plan.warnings(recipe, learner.objective, last_epoch=_last_epoch(recipe))
     if recipe.evaluate.test is None:

@@ -65,7 +65,7 @@ class StreamFiles:
             sha256 = hashlib.sha256(data).hexdigest()
             name = f"{stream:06d}-{sha256[:32]}.safetensors"
             location = storage.join(self._folder, name)
-            if storage.size_of(location) != len(data):
+            if not _holds(location, data, sha256):
                 storage.write_file(location, data, attempts=storage.PATIENT)
             found[name] = StoredFile(size=len(data), sha256=sha256)
         return found
@@ -94,3 +94,8 @@ class StreamFiles:
         for file in files:
             if storage.file_name(file) not in wanted:
                 storage.delete_file(file)
+
+
+def _holds(location: str, data: bytes, sha256: str) -> bool:
+    """Whether a file is there, and not damaged since it was written."""
+    return storage.size_of(location) == len(data) and storage.sha256_of(location) == sha256

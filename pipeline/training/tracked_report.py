@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from pipeline.registry.tracking import SQLITE, TrackedRun, TrackingError, unreachable
+from pipeline.registry.tracking import SQLITE, TrackedRun, unreachable
 from pipeline.training.reporting import Report
 from pipeline.training.run_folder import RunFolder, read_json
 
@@ -28,7 +28,7 @@ def track_report(report: Report, folder: RunFolder) -> bool:
     if away is None:
         try:
             TrackedRun(uri, noted["run_id"]).log_files(report.files)
-        except (TrackingError, OSError) as error:
+        except Exception as error:  # a store's own, such as of credentials that are missing
             away = " ".join(str(error).split())
     if away is not None:
         log.warning("the report is not in MLflow: %s", away)

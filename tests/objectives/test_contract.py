@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.encoders.latent import unrounded
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.composite import CompositeConfig
+from pipeline.objectives.latent import LatentObjective
 from pipeline.pairs.weighting import PairWeights, weighted_total
 from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise, total
 
@@ -70,6 +73,23 @@ def test_half_precision_is_for_heads_alone(section: dict[str, Any]) -> None:
         losses = objective(encoded(noise(2, BATCH, 6).float()))
     found = (losses.loss, losses.evidence, losses.projections, *losses.terms.values())
     assert {value.dtype for value in found} == {torch.float32}
+
+
+def test_codes_are_not_rounded_to_half_precision() -> None:
+    """Their noise at the floor is smaller than bfloat16's steps, in the head and behind it."""
+    objective = build(OBJECTIVES["cmim"]).float()
+    assert isinstance(objective, LatentObjective)
+    autoencoder, features = objective.autoencoder, noise(BATCH, 6).float()
+    exact = autoencoder.posterior(features)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = autoencoder.posterior(features)
+        embedded = unrounded(autoencoder.decoder.embed, found.mean)
+        decoded = autoencoder.decode(found.mean).output
+        moved = autoencoder.decode(found.mean + math.exp(-6)).output
+    torch.testing.assert_close(found, exact, rtol=0, atol=0)
+    torch.testing.assert_close(embedded, autoencoder.decoder.embed(exact.mean), rtol=0, atol=0)
+    assert decoded.dtype == torch.bfloat16
+    assert not torch.equal(decoded, moved)
 
 
 @every

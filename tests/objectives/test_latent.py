@@ -17,7 +17,7 @@ from pipeline.encoders.decoder import Decoded
 from pipeline.encoders.latent import log_normal, log_standard_normal
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.cmim import log_probability_own
-from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise, total
+from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise
 
 pytestmark = pytest.mark.fast
 
@@ -160,6 +160,8 @@ def test_cmim_is_a_mim_and_the_log_probability() -> None:
     losses = objective(views)
     torch.testing.assert_close(losses.loss, told - p["log_x"])
     torch.testing.assert_close(losses.evidence, told.mean(dim=0))
+    push = 0.6 * (1 - own.detach().exp()).mean() / 0.1
+    assert float(losses.logs["contrast_push"]) == pytest.approx(float(push))
     assert float(losses.logs["contrast"]) == pytest.approx(-float(own.mean().detach()))
     assert float(losses.logs["reconstruction"]) == pytest.approx(-float(p["log_x"].mean().detach()))
 
@@ -215,9 +217,11 @@ class _Pair(nn.Module):
         return Decoded(output=self.linear(codes).view(-1, 1, 1, 2), hidden=())
 
 
-def test_the_score_function_gives_the_gradient_of_the_expectation() -> None:
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_the_score_function_gives_the_gradient_of_the_expectation(reduction: str) -> None:
     """Of discrete samples: their expected loss by listing all images, against many draws."""
-    objective = made("mim", likelihood={"kind": "bernoulli"}, channels=1)
+    likelihood = {"kind": "bernoulli", "reduction": reduction}
+    objective = made("mim", likelihood=likelihood, channels=1)
     torch.manual_seed(1)
     decoder = _Pair().double()
     objective.autoencoder.decoder = decoder
@@ -240,17 +244,45 @@ def test_the_score_function_gives_the_gradient_of_the_expectation() -> None:
     expected = torch.zeros((), dtype=torch.float64)
     for image in torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 2):
         x = image.view(1, 1, 1, 2).expand_as(logits)
-        log_x = -objective.autoencoder.likelihood.negative_log(logits, x)
+        log_x = torch.distributions.Bernoulli(logits=logits).log_prob(x).sum(dim=(1, 2, 3))
+        told = log_x if reduction == "sum" else log_x / 2
         q = objective.autoencoder.posterior(encode(x.expand(-1, 3, -1, -1)))
-        loss = -log_x - (q.log_density(z) + log_standard_normal(z)) / 2
+        loss = -told - (q.log_density(z) + log_standard_normal(z)) / 2
         expected = expected + (log_x.exp() * loss).mean()
     exact = torch.autograd.grad(expected, decoder.linear.weight)[0]
     assert float(drawn.detach()) == pytest.approx(float(expected.detach()), rel=0.03)
     torch.testing.assert_close(found, exact, rtol=0.15, atol=0.05 * float(exact.abs().max()))
 
 
-def test_gradients_reach_encoder_and_decoder_through_samples_of_a_density() -> None:
-    objective = made("mim")
-    views = encoded(noise(1, BATCH, 6))
-    total(objective(views)).backward()
-    assert objective.autoencoder.decoder.output.weight.grad.abs().sum() > 0
+def test_samples_of_a_density_are_scored_by_the_equation_with_gradient_through_them() -> None:
+    """(1.2) at draws of the anchor and of the decoder, one by one; beta is 1 by then."""
+    objective = made("mim", likelihood={"kind": "gaussian", "scale": 0.3})
+    images = encoded(noise(1, BATCH, 6))
+    weights = noise(objective.autoencoder.target(images.samples[0])[0].numel() * 3, 6) / 100
+    weights.requires_grad_()
+
+    def encode(samples: Tensor) -> Tensor:
+        return samples.flatten(1) @ weights[: samples[0].numel()]
+
+    views = replace(images, encode=encode)
+    drawn = objective.own_samples_loss(views)
+    ids, seed, autoencoder = views.sample_id, views.step_seed, objective.autoencoder
+    z = named.normal("anchor", seed, ids, count=autoencoder.head.width)
+    losses = []
+    for row in range(BATCH):
+        mean = autoencoder.decoder(z[row][None]).output
+        u = named.uniform("own sample", seed, ids, count=mean[0].numel())[row].view_as(mean)
+        x = mean + 0.3 * torch.special.ndtri(u)
+        log_x = torch.distributions.Normal(mean, 0.3).log_prob(x).sum()
+        q = autoencoder.posterior(encode(x.expand(-1, 3, -1, -1)))
+        log_q = torch.distributions.Normal(q.mean, q.log_scale.exp()).log_prob(z[row]).sum()
+        log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(z[row]).sum()
+        losses.append(-log_x - (log_q + log_prior) / 2)
+    expected = torch.stack(losses).mean()
+    torch.testing.assert_close(drawn, expected)
+    wanted = [weights, autoencoder.decoder.output.weight, autoencoder.head.linear.weight]
+    for one, other in zip(
+        torch.autograd.grad(drawn, wanted), torch.autograd.grad(expected, wanted), strict=True
+    ):
+        assert other.abs().sum() > 0
+        torch.testing.assert_close(one, other)

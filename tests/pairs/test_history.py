@@ -46,6 +46,17 @@ def test_a_sample_that_comes_twice_in_a_batch_is_added_twice() -> None:
     assert history.seen.tolist() == [1, 0, 2]
 
 
+def test_a_sample_that_is_served_without_end_keeps_its_mean() -> None:
+    """One of a small set, which comes in every batch, twice."""
+    history = SampleHistory({0: (0, 2)}, device=CPU)
+    places = history.places(torch.tensor([0, 0]))
+    for _ in range(40_000):
+        history.add(places, losses=torch.tensor([3.0, 5.0]), weights=torch.tensor([0.5, 0.5]))
+    assert 1 << 14 <= int(history.seen[0]) < (1 << 14) + 2
+    assert history.mean_losses().tolist() == [4.0, 0.0]
+    assert history.mean_weights().tolist() == [1.5, 1.0]
+
+
 @pytest.mark.parametrize("cut", [[4], [2, 2], [1, 1, 1, 1]])
 def test_any_number_of_ranks_takes_up_the_state_of_streams(cut: list[int]) -> None:
     whole = filled(RANGES)

@@ -123,9 +123,11 @@ def test_equally_bad_samples_are_in_the_order_of_their_ids() -> None:
 
 
 def test_verdicts_are_of_the_whole_history_and_change_nothing() -> None:
-    history = history_of(*table())
-    worst_samples(history, miner=DBPM.build(), arbitrated=False, at_most=MOST)
+    history, miner = history_of(*table()), DBPM.build()
+    before = miner.state_dict()
+    worst_samples(history, miner=miner, arbitrated=False, at_most=MOST)
     assert not history.verdicts.any()
+    assert miner.state_dict() == before
 
 
 def test_samples_that_do_not_differ_are_not_bad() -> None:

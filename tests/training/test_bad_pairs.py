@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline.data import storage
 from pipeline.data.corpus import SOURCE_STRIDE, load_corpus
 from pipeline.data.decode import decode_image
+from pipeline.data.exclusion import load_exclusion
 from pipeline.data.shard_reader import ShardReader
 from pipeline.data.sharding import write_shards
 from pipeline.data.sources import open_source
@@ -126,6 +127,23 @@ def test_planted_samples_are_at_the_head_of_the_list(
     page = Path(report.page).read_text()
     assert '<section id="bad-pairs">' in page
     assert f"data.exclude={folder.bad_pairs}" in page
+
+
+def test_what_a_run_left_out_is_listed_again(shards: tuple[str, str], tmp_path: Path) -> None:
+    """So that the next run leaves out what this one found, and what the one before it found."""
+    before = [2, SOURCE_STRIDE + 3, SOURCE_STRIDE + 17]
+    (tmp_path / "bad.txt").write_text("\n".join(map(str, before)))
+    resolved = recipe_of(shards, MIM, pairs={"miner": DBPM}).resolved()
+    resolved["data"]["exclude"] = str(tmp_path / "bad.txt")
+    recipe, folder = trained(Recipe.model_validate(resolved), tmp_path / "run")
+    report = write_report(recipe, folder)
+    found = listed(folder)
+    assert [row["sample_id"] for row in found["excluded"]] == before
+    assert found["noisy"]
+    assert not {row["sample_id"] for row in found["noisy"]} & set(before)
+    every_id = {row["sample_id"] for rows in found.values() for row in rows}
+    assert load_exclusion(folder.bad_pairs).ids.tolist() == sorted(every_id)
+    assert "and the 3 that this one left out" in Path(report.page).read_text()
 
 
 @pytest.fixture

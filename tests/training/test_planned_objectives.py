@@ -39,6 +39,29 @@ def test_features_of_codes_need_an_objective_with_codes(
     assert list(problems(objective, f"encoder.features={kind}")) == ["encoder.features"]
 
 
+MIM_OF_TWO = "{kind: composite, parts: [{objective: {kind: simclr}}, {objective: {%s}}]}"
+MIM = "kind: mim, width: 5, decoder: {kind: conv, channels: [8, 8]}"
+
+
+@pytest.mark.parametrize(
+    ("objective", "where"),
+    [
+        (f"{{{MIM}}}", "objective"),
+        (f"{{{MIM}, likelihood: {{kind: gaussian}}}}", None),
+        (f"{{{MIM}, model_samples: 0}}", None),
+        (MIM_OF_TWO % MIM, "objective.parts[1].objective"),
+    ],
+)
+def test_own_samples_without_gradient_are_told(
+    recipe: Path, objective: str, where: str | None
+) -> None:
+    found = plan_recipe(checked_recipe(recipe, [f"objective={objective}"])).warnings
+    told = [warning for warning in found if "score function" in warning]
+    assert len(told) == (where is not None)
+    if where:
+        assert told[0].startswith(f"{where}: mim with likelihood bernoulli")
+
+
 def test_a_layer_that_the_decoder_has_not_is_refused_with_the_range(problems: Checker) -> None:
     found = problems(CODED, "encoder.features={kind: decoder_hidden, layer: 2}")
     told = "2 is wrong: the decoder has 2 hidden layers; allowed: -2 to 1"

@@ -69,6 +69,18 @@ def test_a_server_that_is_away_is_told(
     assert "does not answer" in warning(caplog)
 
 
+def test_a_store_of_files_that_cannot_be_written_is_told(
+    tmp_path: Path, uri: str, report: Report, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sort that is unknown here: others too have errors of their own, as of credentials."""
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("elsewhere", artifact_location="nowhere://bucket")
+    run = client.create_run(experiment)
+    with caplog.at_level(logging.WARNING, logger="pipeline"):
+        assert not track_report(report, folder_of(tmp_path, uri=uri, run_id=run.info.run_id))
+    assert "the report is not in MLflow" in warning(caplog)
+
+
 def test_a_run_that_mlflow_has_lost_is_told(
     tmp_path: Path, uri: str, report: Report, caplog: pytest.LogCaptureFixture
 ) -> None:
