@@ -144,7 +144,7 @@ def test_figures_of_codes_are_drawn_with_what_they_mean() -> None:
         "Log-densities of codes": "it grows as posteriors get narrow",
         "Log-scale of posteriors": "at log_scale_least they can get no narrower",
         "Contrast of codes": "at 0.69, log 2, all are alike",
-        "Push of the contrast": "at 0 the contrast changes nothing",
+        "Push of the contrast": "at 0 it changes nothing",
         "The model's own samples": "0 until the warm-up is over",
     }.items():
         assert title in own
