@@ -50,6 +50,7 @@ GRID: list[dict[str, Any]] = [
     {"noisy": 1.5, "faulty": 1.5, "weight": "drop"},
     {"noisy": 1.0, "faulty": 1.5, "weight": "drop"},
 ]
+LISTED: dict[str, Any] = {"noisy": 1.5, "faulty": 1.5, "weight": "gaussian"}
 _UOTA = {"kind": "uota", "start_epoch": WARM_UP}
 
 
@@ -83,9 +84,9 @@ def miner(settings: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "dbpm", "warm_up": WARM_UP, **settings}
 
 
-def remembering() -> dict[str, Any]:
+def remembering(settings: dict[str, Any]) -> dict[str, Any]:
     """Pairs that are remembered, and never weighed: what others are compared with."""
-    return {"miner": {**miner(PUBLISHED), "warm_up": EPOCHS}}
+    return {"miner": {**miner(settings), "warm_up": EPOCHS}}
 
 
 def conditions(setup: Setup, best: dict[str, Any]) -> dict[str, list[Cell]]:
@@ -93,21 +94,22 @@ def conditions(setup: Setup, best: dict[str, Any]) -> dict[str, list[Cell]]:
     planted = partial(_seeds, setup, setup.sorts)
     clean = partial(_seeds, setup, ())
     found = {
-        "planted": planted(remembering()),
+        "planted": planted(remembering(PUBLISHED)),
         "planted, published": planted({"miner": miner(PUBLISHED)}),
         "planted, chosen": planted({"miner": miner(best)}),
     }
     if "outlier" in setup.sorts:
         found["planted, chosen and uota"] = planted({"miner": miner(best), "arbiter": _UOTA})
     if setup.objective != SERIES:
-        found["planted, left out"] = planted({}, left_out=True)
-    found["clean"] = clean(remembering())
+        found["planted, listed left out"] = planted(remembering(LISTED), left_out="listed")
+        found["planted, all left out"] = planted({}, left_out="planted")
+    found["clean"] = clean(remembering(PUBLISHED))
     found["clean, chosen"] = clean({"miner": miner(best)})
     return found
 
 
 def _seeds(
-    setup: Setup, sorts: Sequence[str], pairs: dict[str, Any], *, left_out: bool = False
+    setup: Setup, sorts: Sequence[str], pairs: dict[str, Any], *, left_out: str = "none"
 ) -> list[Cell]:
     return [
         Cell(
@@ -136,7 +138,7 @@ def tried(setup: Setup) -> list[Cell]:
             objective=setup.objective,
             planted=list(setup.sorts),
             share=setup.share,
-            left_out=False,
+            left_out="none",
             pairs={"miner": miner(settings)},
             seed=0,
             stage="settings",
