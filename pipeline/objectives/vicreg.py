@@ -70,7 +70,7 @@ class VICReg(Objective):
         config = self._config
         return PairLosses(
             loss=config.invariance * distance.expand(z_VBD.shape[:2]),
-            evidence=config.invariance * distance.detach(),
+            evidence=config.invariance * difference_in_direction(first_BD, second_BD).detach(),
             projections=z_VBD,
             terms={
                 "variance": config.variance * spread,
@@ -82,6 +82,15 @@ class VICReg(Objective):
 def invariance(first_BD: Tensor, second_BD: Tensor) -> Tensor:
     """Mean squared difference of two views, (B,); the mean is over dimensions (equation 5)."""
     return F.mse_loss(first_BD, second_BD, reduction="none").mean(dim=-1)
+
+
+def difference_in_direction(first_BD: Tensor, second_BD: Tensor) -> Tensor:
+    """1 less the cosine of two views, (B,), between 0 and 2.
+
+    Projections are not of one length, and those of odd samples are many times longer: pairs that
+    are trivially easy differ as much as any others, but not in direction.
+    """
+    return 1 - F.cosine_similarity(first_BD, second_BD, dim=-1)
 
 
 def covariance(z_ND: Tensor) -> Tensor:
