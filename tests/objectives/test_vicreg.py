@@ -50,6 +50,18 @@ def test_the_terms_equal_a_slow_loop() -> None:
     assert squared_covariance(covariance(z)).item() == pytest.approx(redundancy, rel=1e-12)
 
 
+def test_a_miner_is_shown_directions_and_not_lengths() -> None:
+    """By distance a pair that is many times longer is as hard as others, however alike its views."""
+    z = golden_inputs()
+    found = identity_head(invariance=2.0)(EncodedViews(features=z)).evidence
+    for row, (one, other) in enumerate(zip(*z, strict=True)):
+        cosine = (one @ other) / (one.norm() * other.norm())
+        assert found[row].item() == pytest.approx(2 * (1 - cosine.item()), rel=1e-12)
+    longer = z * torch.linspace(1, 9, z.shape[1]).double()[:, None]
+    again = identity_head(invariance=2.0)(EncodedViews(features=longer)).evidence
+    torch.testing.assert_close(again, found)
+
+
 def test_gradient_equals_finite_differences() -> None:
     objective = identity_head(variance=3.0, covariance=2.0)
 
