@@ -51,7 +51,7 @@ def test_the_terms_equal_a_slow_loop() -> None:
 
 
 def test_a_miner_is_shown_directions_and_not_lengths() -> None:
-    """By distance a pair that is many times longer is as hard as others, however alike its views."""
+    """By distance a pair that is many times longer is as hard as others, alike as it may be."""
     z = golden_inputs()
     found = identity_head(invariance=2.0)(EncodedViews(features=z)).evidence
     for row, (one, other) in enumerate(zip(*z, strict=True)):
