@@ -37,7 +37,7 @@ class Setup:
 SETUPS = {
     "simclr": Setup(objective="simclr", sorts=SORTS),
     "lejepa": Setup(objective="lejepa", sorts=SORTS),
-    "vicreg": Setup(objective="vicreg", sorts=("noisy",), seeds=1),
+    "vicreg": Setup(objective="vicreg", sorts=("noisy",), seeds=2),
     "cmim": Setup(objective="cmim", sorts=("noisy",), seeds=1),
     SERIES: Setup(objective=SERIES, sorts=SORTS_OF_SERIES),
     "simclr, a fifth faulty": Setup(objective="simclr", sorts=("faulty",), share=0.2),

@@ -45,7 +45,7 @@ def _introduction() -> str:
         "faulty sample of the batch) and, of images, outlier (the second view is 5 by 5 pixels of "
         f"the sample, enlarged). Histories begin to count in epoch {WARM_UP}, counted from 0; "
         "precision and recall are of what they would say after each epoch. Accuracies in per cent "
-        "on the test samples, mean of seeds (three; vicreg and cmim one) and its standard error. "
+        "on the test samples, mean of seeds (three; vicreg two, cmim one) and its standard error. "
         "The miner's bounds and weight "
         "are chosen by the accuracy on a held-out fifth of the training samples, with one seed. "
         "Differences are means of those between runs of one seed. *Listed left out*: a first "
