@@ -28,8 +28,17 @@ def planted_sorts(samples: int, sorts: Sequence[str], *, share: float, seed: int
     return found
 
 
-def detection(history: SampleHistory, sorts: Sorts, miner: MinerConfig) -> dict[str, float]:
+def detection(
+    history: SampleHistory,
+    sorts: Sorts,
+    miner: MinerConfig,
+    *,
+    noise_is: Verdict = Verdict.noisy,
+) -> dict[str, float]:
     """How well histories and weights tell planted samples from those that are not.
+
+    `noise_is` says at which end planted noise is looked for: as the easiest pairs, or, with
+    `faulty`, as the hardest.
 
     Precision and recall are of what the miner would say now, be it in its warm-up or not. Outliers
     are judged by the arbiter's weights where it has given some, and by the losses. Samples planted
@@ -38,7 +47,8 @@ def detection(history: SampleHistory, sorts: Sorts, miner: MinerConfig) -> dict[
     means = history.mean_losses().numpy()
     verdicts = miner.build().judge(history.mean_losses(), history.known, history).numpy()
     clean = sorts < 0
-    scores = {"noisy_auc": -means, "faulty_auc": means, "outlier_auc_of_loss": means}
+    of_noise = -means if noise_is is Verdict.noisy else means
+    scores = {"noisy_auc": of_noise, "faulty_auc": means, "outlier_auc_of_loss": means}
     if history.weights.any():
         scores["outlier_auc"] = -history.mean_weights().numpy()
     found: dict[str, float] = {}
@@ -47,9 +57,9 @@ def detection(history: SampleHistory, sorts: Sorts, miner: MinerConfig) -> dict[
         if own.any():
             either = own | clean
             found[name] = float(roc_auc_score(own[either], score[either]))
-    for sort in ("noisy", "faulty"):
+    for sort, verdict in (("noisy", noise_is), ("faulty", Verdict.faulty)):
         own = sorts == SORTS.index(sort)
-        flagged = (verdicts == Verdict[sort]) & (own | clean)
+        flagged = (verdicts == verdict) & (own | clean)
         if own.any():
             if flagged.any():
                 found[f"{sort}_precision"] = float((flagged & own).sum() / flagged.sum())

@@ -49,19 +49,23 @@ class CMIM(AMIM):
         self._contrast = config.contrast
 
     def forward(self, views: EncodedViews) -> PairLosses:
-        """A loss for each view of each sample; what is not reconstruction is `evidence`."""
+        """A loss for each view of each sample; `evidence` is -log p(k = 1 | x, z) alone.
+
+        The terms of one code, which compare it with nothing, would drown it: they differ by whole
+        nats from sample to sample, it by hundredths.
+        """
         codes = self.codes(views)
         beta = self._config.beta(views.progress)
         temperature = self.temperature(views.progress)
         log_own_VB = torch.stack(
             [log_probability_own(z_BD, temperature=temperature) for z_BD in codes.sampled]
         )
-        told_VB = self.latent_loss(codes, beta) - self._contrast * log_own_VB
+        alone_VB = self.reconstruction_loss(codes, beta) + self.latent_loss(codes, beta)
         push = self._contrast * (1 - log_own_VB.detach().exp()).mean() / temperature
         return self.scored(
             codes,
-            self.reconstruction_loss(codes, beta) + told_VB,
-            evidence=told_VB,
+            alone_VB - self._contrast * log_own_VB,
+            evidence=-log_own_VB,
             logs={
                 "contrast": -log_own_VB.detach().mean(),
                 "contrast_push": torch.as_tensor(push).detach(),
