@@ -12,7 +12,7 @@ from pipeline.pairs.base import Arbiter
 from pipeline.registry.journal import JournalTail, records
 from pipeline.training.progress import showing_progress
 from tests.registry.report_facts import top
-from tests.training.test_loop import loop_for, recipe_for
+from tests.training.loops import loop_for, recipe_for
 
 pytestmark = pytest.mark.fast
 

@@ -17,7 +17,7 @@ from pipeline.training.product import package_encoder
 from pipeline.training.run_folder import RunFolder
 from tests.encoders.vit import SECTION as VIT
 from tests.objectives.cases import MASKED
-from tests.training.test_loop import Crash, crashing_after, loop_for, metrics_of, same
+from tests.training.loops import Crash, crashing_after, loop_for, metrics_of, same
 
 pytestmark = pytest.mark.fast
 

@@ -18,7 +18,7 @@ from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.run_folder import RunFolder, fresh_name, read_json, write_json
 from pipeline.training.trace import join_trace
-from tests.training.test_loop import Crash, crashing_after, recipe_for
+from tests.training.loops import Crash, crashing_after, recipe_for
 
 
 @pytest.fixture

@@ -1,0 +1,78 @@
+"""Training loops in this process, without Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from pipeline.data import ingest
+from pipeline.data.slice_reader import SliceReader
+from pipeline.data.streams import Slice
+from pipeline.recipe import Recipe
+from pipeline.training.loop import TrainingLoop
+from pipeline.training.run_folder import RunFolder
+
+
+def recipe_for(shards: Path, **settings: Any) -> Recipe:
+    train = {
+        "steps": 25,
+        "global_batch": 24,
+        "log_every": 5,
+        "checkpoint": {"every_steps": 4},
+        **settings.pop("train", {}),
+    }
+    return Recipe.model_validate(
+        {
+            "data": {"shards": str(shards), "streams": 4, "shuffle_window": 64},
+            "views": settings.pop("views", {"size": 32}),
+            "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
+            "objective": {"kind": "simclr", "projector": [16]},
+            "train": train,
+            **settings,
+        }
+    )
+
+
+def loop_for(
+    recipe: Recipe,
+    path: Path,
+    read: ingest.Ingest = ingest.inline,
+    notice: Callable[[], bool] | None = None,
+) -> TrainingLoop:
+    path.mkdir(exist_ok=True)
+    return TrainingLoop(
+        recipe=recipe,
+        folder=RunFolder(str(path)),
+        device=torch.device("cpu"),
+        ingest=read,
+        notice=notice,
+    )
+
+
+class Crash(Exception):
+    """Stands for a machine that goes away."""
+
+
+def crashing_after(count: int) -> ingest.Ingest:
+    def read(reader: SliceReader, slices: Iterator[Slice], *, cpus: float) -> Iterator[pa.Table]:
+        for number, table in enumerate(ingest.inline(reader, slices, cpus=cpus)):
+            if number == count:
+                raise Crash
+            yield table
+
+    return read
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def metrics_of(path: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (path / "journal.jsonl").open()]
+    return [line for line in lines if line["kind"] == "metrics"]
