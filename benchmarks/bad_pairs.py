@@ -104,6 +104,7 @@ def conditions(setup: Setup, best: dict[str, Any]) -> dict[str, list[Cell]]:
         found["planted, listed left out"] = planted(remembering(LISTED), left_out="listed")
         found["planted, all left out"] = planted({}, left_out="planted")
     found["clean"] = clean(remembering(PUBLISHED))
+    found["clean, published"] = clean({"miner": miner(PUBLISHED)})
     found["clean, chosen"] = clean({"miner": miner(best)})
     return found
 
