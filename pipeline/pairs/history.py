@@ -12,6 +12,9 @@ from torch import Tensor
 
 from pipeline import collectives
 
+PEAK_BYTES = 40
+"""Of a sample, for a moment: its history, and what an epoch's verdicts are made from."""
+
 _MOST_SEEN = 1 << 14
 _SAME = 1e-6  # of the mean: values that differ by no more are equal but for rounding
 

@@ -8,6 +8,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from pipeline.pairs.history import PEAK_BYTES
 from pipeline.recipe import Recipe
 from pipeline.training.feed import Feed
 from pipeline.training.learner import Learner
@@ -15,8 +16,8 @@ from pipeline.training.learner import Learner
 _MEASURED_BATCH = 4
 
 
-def training_bytes(learner: Learner, recipe: Recipe, *, local_batch: int) -> int:
-    """Weights, gradients, optimizer state and what is kept for the backward pass.
+def training_bytes(learner: Learner, recipe: Recipe, *, local_batch: int, samples: int) -> int:
+    """Weights, gradients, optimizer state, history of samples and what the backward pass needs.
 
     The part of the objective is taken to grow in proportion to the batch. Only AMCL over SimCLR
     keeps all pairs of a batch, so that its large batches need more than this says.
@@ -25,13 +26,16 @@ def training_bytes(learner: Learner, recipe: Recipe, *, local_batch: int) -> int
         learner: of the recipe.
         recipe: says how many samples the encoder sees at once, on which views.
         local_batch: samples of a worker in a step.
+        samples: of a worker's streams.
     """
     at_once = min(local_batch, recipe.train.micro_batch or local_batch)
     half = recipe.train.precision == "bf16"
     with torch.autocast("cpu", torch.bfloat16, enabled=half, cache_enabled=False):
         encoder = _encoder_bytes(learner, recipe, at_once=at_once)
         objective = _objective_bytes(learner, recipe, local_batch)
-    return _fixed_bytes(learner, recipe) + encoder + objective
+    remembers = recipe.pairs.miner is not None or recipe.pairs.arbiter is not None
+    history = PEAK_BYTES * samples if remembers else 0
+    return _fixed_bytes(learner, recipe) + history + encoder + objective
 
 
 def _fixed_bytes(learner: Learner, recipe: Recipe) -> int:

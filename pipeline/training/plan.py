@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -138,7 +139,9 @@ def plan_recipe(recipe: Recipe) -> Plan:
             feature_width=learner.objective.feature_width,
             size=recipe.views.size,
         ),
-        memory_bytes=training_bytes(learner, recipe, local_batch=local_batch),
+        memory_bytes=training_bytes(
+            learner, recipe, local_batch=local_batch, samples=math.ceil(cut.samples / workers)
+        ),
         warnings=list(_warnings(recipe, learner)),
     )
 

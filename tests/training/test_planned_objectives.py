@@ -137,6 +137,18 @@ def test_local_views_are_refused_where_only_whole_ones_are_compared(problems: Ch
     assert "barlow uses no local views" in found["views.local"]
 
 
+@pytest.mark.parametrize(
+    "pairs",
+    ["{miner: {kind: dbpm, warm_up: 1}}", "{arbiter: {kind: uota, start_epoch: 0}}"],
+    ids=["miner", "arbiter"],
+)
+def test_the_history_of_samples_is_counted(recipe: Path, pairs: str) -> None:
+    without, remembering = (
+        plan_recipe(checked_recipe(recipe, settings)) for settings in ([], [f"pairs={pairs}"])
+    )
+    assert remembering.memory_bytes == without.memory_bytes + 40 * without.samples
+
+
 def test_memory_is_planned_for_the_micro_batch(recipe: Path) -> None:
     def memory(micro_batch: int | None) -> int:
         setting = f"train.micro_batch={micro_batch or 'null'}"
