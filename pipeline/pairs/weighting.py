@@ -104,7 +104,7 @@ class PairWeighting:
         if self.history is None:
             raise RuntimeError("a miner needs the ranges of its samples: call `own` first")
         if self.miner.begin_epoch(epoch, self.history):
-            self._conclude()
+            self.conclude()
         places = self.history.places(sample_id)
         return self.miner.weigh(losses.evidence, self.history.verdicts[places])
 
@@ -123,8 +123,11 @@ class PairWeighting:
             sums = sums + self._sums_of_bad.to(sums)
         self._sums_of_bad = sums
 
-    def _conclude(self) -> None:
-        """How the arbiter has weighed each bad sort in the epoch that has ended."""
+    def conclude(self) -> None:
+        """Find out how the arbiter has weighed each bad sort in the epoch that has ended.
+
+        Whoever trains calls this after the last step; other epochs end when the next one begins.
+        """
         if self._sums_of_bad is None:
             return
         for verdict, (count, weight) in zip(_BAD, self._sums_of_bad.tolist(), strict=True):

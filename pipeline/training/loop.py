@@ -216,6 +216,8 @@ class TrainingLoop:
             else:
                 clock.add(self._plan.global_batch, waited)
             last = step == self._total_steps
+            if last:
+                self.learner.pairs.conclude()
             if step % config.log_every == 0 or last:
                 self._report(step, result, clock, assembler)
                 clock = Clock()

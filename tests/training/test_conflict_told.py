@@ -24,8 +24,9 @@ class Raising(Arbiter):
         return torch.full(projections_VBD.shape[:2], 1.5)
 
 
+@pytest.mark.parametrize("steps", [20, 40], ids=["of the last epoch", "of one before"])
 def test_it_is_told_once_in_journal_terminal_and_report(
-    clipart_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    steps: int, clipart_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = recipe_for(
         clipart_shards / "train",
@@ -33,7 +34,7 @@ def test_it_is_told_once_in_journal_terminal_and_report(
             "miner": {"kind": "dbpm", "warm_up": 1, "noisy": 0.5, "faulty": 0.5},
             "arbiter": {"kind": "uota", "start_epoch": 0},
         },
-        train={"steps": 40},
+        train={"steps": steps},
     )
     loop = loop_for(recipe, tmp_path / "run")
     loop.learner.pairs.arbiter = Raising(start_epoch=0)
@@ -42,7 +43,8 @@ def test_it_is_told_once_in_journal_terminal_and_report(
     journal = [*records(str(tmp_path / "run" / "journal.jsonl"))]
     (told,) = (record for record in journal if record.get("event") == "pairs")
     assert "1.50 for noisy ones and 1.50 for faulty ones in the last epoch" in told["message"]
-    assert told["step"] > 20  # ten steps are an epoch, and the second one is the first weighed
+    # Ten steps are an epoch, the second one is the first weighed, and journal lines are five apart.
+    assert told["step"] == min(steps, 25)
     shown = capsys.readouterr().err
     assert shown.count(f"warning: {told['message']}, at step {told['step']}") == 1
     page = top(records=journal)
