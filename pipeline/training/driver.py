@@ -43,6 +43,7 @@ from pipeline.training.run_folder import (
     run_identity,
     run_name,
     with_own_exclusion,
+    without_effect,
     write_json,
 )
 from pipeline.training.summary import summary
@@ -96,6 +97,8 @@ def pretrain_recipe(
     with folder.locked():
         done = _finished(folder, identity)
         if done is not None:
+            for told in without_effect(folder, recipe):
+                print(told, file=sys.stderr)
             return Pretrained(result=done, already_finished=True)
         if initial is not None:
             storage.write_file(folder.initial_weights, save(initial.tensors))

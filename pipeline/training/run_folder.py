@@ -10,8 +10,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from pipeline.data import storage
 from pipeline.data.exclusion import NOTHING, Exclusion
@@ -38,6 +42,7 @@ _FREE = (
     "train.trace",
     "train.workers",
 )
+_OF_RESULTS = ("encoder.features", "evaluate")  # free, and without effect on a finished run
 _GROWING = ("train.epochs", "train.steps")
 _FINGERPRINT = "data fingerprint"
 _EXCLUDED = "data.exclude sha256"
@@ -152,6 +157,22 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Probl
     if found:
         found.append(Problem("run", "take another name=…, or --fresh to start anew"))
     return found
+
+
+def without_effect(folder: RunFolder, recipe: Recipe) -> list[str]:
+    """What to say of settings that would give a finished run other results.
+
+    Args:
+        folder: of the run.
+        recipe: of the same identity.
+    """
+    before, now = yaml.safe_load(storage.read_file(folder.recipe)), recipe.resolved()
+    return [
+        f"{setting}: the run has finished with another value, which stays; "
+        f"`jobs evaluate {folder.package}` scores its encoder otherwise"
+        for setting in _OF_RESULTS
+        if reduce(getitem, setting.split("."), before) != reduce(getitem, setting.split("."), now)
+    ]
 
 
 def _difference(key: str, old: Any, new: Any) -> Problem:

@@ -86,6 +86,18 @@ def test_a_finished_run_is_not_run_again(finished: dict[str, Any], pretrain: Pre
     assert again.result == finished
 
 
+def test_what_a_finished_run_does_not_heed_is_told(
+    finished: dict[str, Any], pretrain: Pretrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain("train.log_every=2")
+    assert capsys.readouterr().err == ""
+    again = pretrain("encoder.features=pooled", "evaluate.max_samples=50")
+    assert again.result == finished
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in told] == ["encoder.features", "evaluate"]
+    assert all(f"`jobs evaluate {finished['folder']}/encoder`" in line for line in told)
+
+
 def test_another_learning_rate_is_refused_with_both_values(
     finished: dict[str, Any], pretrain: Pretrain
 ) -> None:
