@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data import storage
-from pipeline.data.sources import image_column, label_column
+from pipeline.data.parquet_source import image_column, label_column
 from pipeline.errors import Problem, UserError
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.manifest import Format, Manifest, Shard, Shards, load_manifest
 from pipeline.data.shard_writer import ShardContent, write_shard
-from pipeline.data.sources import RawSample, Source
+from pipeline.data.source import RawSample, Source
 from pipeline.errors import Problem, UserError
 from pipeline.whole_folder import whole_folder
 

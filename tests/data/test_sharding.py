@@ -21,7 +21,8 @@ from pipeline.data.index import load_index
 from pipeline.data.manifest import Format, load_manifest
 from pipeline.data.shard_reader import ShardReader, read_labels
 from pipeline.data.sharding import ShardingResult, write_shards
-from pipeline.data.sources import Source, open_source
+from pipeline.data.source import Source
+from pipeline.data.sources import open_source
 from pipeline.data.verify import verify
 
 pytestmark = pytest.mark.fast
@@ -239,7 +240,7 @@ def test_a_table_distributed_over_several_buckets_keeps_the_order(
 ) -> None:
     source = opened(table(tmp_path / "t.parquet", pa.array(ENCODED)))
     whole = list(source.shuffled(7))
-    monkeypatch.setattr("pipeline.data.sources._BUCKET_BYTES", 600)
+    monkeypatch.setattr("pipeline.data.parquet_source._BUCKET_BYTES", 600)
     assert (tmp_path / "t.parquet").stat().st_size > 5 * 600
     assert list(source.shuffled(7)) == whole
     assert sorted(sample.key for sample in whole) == [f"{n:012d}" for n in range(36)]

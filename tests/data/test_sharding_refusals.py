@@ -15,7 +15,8 @@ import pytest
 from pipeline.data.decode import Pixels, encode_png
 from pipeline.data.manifest import load_manifest
 from pipeline.data.sharding import ShardingResult, write_shards
-from pipeline.data.sources import Source, open_source
+from pipeline.data.source import Source
+from pipeline.data.sources import open_source
 from pipeline.errors import UserError
 
 pytestmark = pytest.mark.fast
