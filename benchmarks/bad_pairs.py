@@ -42,6 +42,8 @@ SETUPS = {
     SERIES: Setup(objective=SERIES, sorts=SORTS_OF_SERIES),
     "simclr, a fifth faulty": Setup(objective="simclr", sorts=("faulty",), share=0.2),
 }
+OF_BATCHES = ("lejepa", "vicreg")
+"""Have terms that no pair owns."""
 WARM_UP = EPOCHS // 4
 PUBLISHED: dict[str, Any] = {"noisy": 2.0, "faulty": 3.0, "weight": "gaussian"}
 GRID: list[dict[str, Any]] = [
@@ -103,6 +105,9 @@ def conditions(setup: Setup, best: dict[str, Any]) -> dict[str, list[Cell]]:
     if setup.objective != SERIES:
         found["planted, listed left out"] = planted(remembering(LISTED), left_out="listed")
         found["planted, all left out"] = planted({}, left_out="planted")
+    if setup.objective in OF_BATCHES:
+        found["planted, left out of losses"] = planted({}, left_out="losses")
+        found["planted, left out of losses and terms"] = planted({}, left_out="losses and terms")
     found["clean"] = clean(remembering(PUBLISHED))
     found["clean, published"] = clean({"miner": miner(PUBLISHED)})
     found["clean, chosen"] = clean({"miner": miner(best)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from bad_pairs_series import run_series_cell
+from bad_pairs_terms import LeftOut
 from plain_training import steps_of, write_images
 from planted_pairs import SORTS, Sorts, detection, planted_sorts
 from study import Line
@@ -30,6 +32,7 @@ from pipeline.recipe import Recipe
 from pipeline.training.learner import Learner, build_learner
 from pipeline.training.length import stream_plan
 
+Change = Callable[[Batch], Batch]
 Bools = npt.NDArray[np.bool_]
 
 EPOCHS = 15
@@ -41,9 +44,11 @@ _NOISE = 0.85  # share of the noise in a view
 _BATCH = 256
 _CROP = 5  # pixels, of an outlying crop
 _PROBES = (Probe.knn, Probe.linear)
-LEFT_OUT = ("none", "planted", "listed")
+LEFT_OUT = ("none", "planted", "listed", "losses", "losses and terms")
 """`planted` is what perfect knowledge were; `listed` takes two trainings, of which the first one
-remembers pairs and weighs none, and the second does without those that it found bad."""
+remembers pairs and weighs none, and the second does without those that it found bad. The last two
+are perfect knowledge within a step."""
+_FROM_TRAINING = ("planted", "listed")
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "simclr": {"kind": "simclr", "projector": [512, 128]},
     "lejepa": {"kind": "lejepa", "sigreg": 0.02, "projector": [512, 512, 64], "slices": 256},
@@ -114,14 +119,19 @@ def _run_on_images(cell: Cell, images: Path, steps: int | None) -> Line:
         length = steps or EPOCHS * (len(fit) // _BATCH)
         recipe = _recipe(cell, Path(folder), length)
         found: dict[str, Any] = {}
-        if cell.left_out != "none":
+        if cell.left_out in _FROM_TRAINING:
             excluded = sorts >= 0
             if cell.left_out == "listed":
                 excluded = _listed(recipe, sorts)
                 found["listed"] = [int((sorts[excluded] == s).sum()) for s in range(-1, len(SORTS))]
             recipe = _without(recipe, excluded, Path(folder) / "exclude.parquet")
         learner = build_learner(recipe)
-        found["epochs"] = list(_trained(learner, recipe, sorts))
+        change: Change = partial(plant, sorts=sorts)
+        if cell.left_out not in ("none", *_FROM_TRAINING):
+            of_terms = cell.left_out == "losses and terms"
+            left_out = LeftOut(learner.objective, recipe, sorts, of_terms=of_terms)
+            change = partial(_plant_and_tell, sorts=sorts, left_out=left_out)
+        found["epochs"] = list(_trained(learner, recipe, sorts, change))
     views = recipe.views
     features = [
         encode_images(learner.product, x, mean=views.mean, std=views.std) for x in (fit, check)
@@ -211,7 +221,7 @@ def _recipe(cell: Cell, folder: Path, steps: int) -> Recipe:
 def _listed(recipe: Recipe, sorts: Sorts) -> Bools:
     """Which samples the miner finds bad at the end of a training, (n,)."""
     learner = build_learner(recipe)
-    list(_trained(learner, recipe, sorts))
+    list(_trained(learner, recipe, sorts, partial(plant, sorts=sorts)))
     history = learner.pairs.history
     assert recipe.pairs.miner is not None
     assert history is not None
@@ -228,12 +238,18 @@ def _without(recipe: Recipe, excluded: Bools, file: Path) -> Recipe:
     return Recipe.model_validate(settings)
 
 
-def _trained(learner: Learner, recipe: Recipe, sorts: Sorts) -> Iterator[dict[str, Any]]:
+def _plant_and_tell(batch: Batch, sorts: Sorts, left_out: LeftOut) -> Batch:
+    left_out.see(batch)
+    return plant(batch, sorts)
+
+
+def _trained(
+    learner: Learner, recipe: Recipe, sorts: Sorts, change: Change
+) -> Iterator[dict[str, Any]]:
     """Train; at the end of each epoch, who has been found."""
     per_epoch = stream_plan(recipe).steps_per_epoch
     miner = recipe.pairs.miner
     noise_is = NOISE_IS.get(recipe.objective.kind, Verdict.noisy)
-    change: Callable[[Batch], Batch] = lambda batch: plant(batch, sorts)  # noqa: E731
     for number, result in enumerate(steps_of(recipe, learner, change=change), start=1):
         if not np.isfinite(float(result.total.detach())):
             raise FloatingPointError(f"the loss of step {number} is not finite")

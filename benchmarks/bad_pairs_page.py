@@ -104,6 +104,8 @@ def _gains(found: dict[str, list[Line]]) -> Iterator[str]:
         ("planted, chosen and uota", "planted"),
         ("planted, listed left out", "planted"),
         ("planted, all left out", "planted"),
+        ("planted, left out of losses", "planted"),
+        ("planted, left out of losses and terms", "planted"),
         ("clean, published", "clean"),
         ("clean, chosen", "clean"),
         ("clean", "planted"),
