@@ -111,6 +111,8 @@ def conditions(setup: Setup, best: dict[str, Any]) -> dict[str, list[Cell]]:
     found["clean"] = clean(remembering(PUBLISHED))
     found["clean, published"] = clean({"miner": miner(PUBLISHED)})
     found["clean, chosen"] = clean({"miner": miner(best)})
+    if setup.objective != SERIES:
+        found["clean, listed left out"] = clean(remembering(LISTED), left_out="listed")
     return found
 
 

@@ -108,6 +108,7 @@ def _gains(found: dict[str, list[Line]]) -> Iterator[str]:
         ("planted, left out of losses and terms", "planted"),
         ("clean, published", "clean"),
         ("clean, chosen", "clean"),
+        ("clean, listed left out", "clean"),
         ("clean", "planted"),
     )
     for name, base in pairs:
