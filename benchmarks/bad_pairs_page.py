@@ -73,8 +73,9 @@ def _setup(lines: list[Line], title: str, setup: Setup) -> Iterator[str]:
             rows.append(f"| {name}{seeds} | {figures} |")
     yield "\n".join(rows)
     yield from _gains(found)
-    if "planted, listed left out" in found:
-        yield _list(found["planted, listed left out"])
+    for name in ("planted", "clean"):
+        if listed := found.get(f"{name}, listed left out"):
+            yield f"Listed of {name} data: {_list(listed)}"
     for name, told in _DETECTED.items():
         if name in found:
             yield _detection(found[name], told)
@@ -84,8 +85,8 @@ def _list(lines: list[Line]) -> str:
     """Who was left out of the second training."""
     mean = np.mean([line["listed"] for line in lines], axis=0)
     planted = dict(zip(SORTS, mean[1:], strict=True))
-    told = ", ".join(f"{planted[sort]:.0f} {sort}" for sort in lines[0]["planted"])
-    return f"Listed: {told}, and {mean[0]:.0f} in which nothing is planted."
+    told = "".join(f"{planted[sort]:.0f} {sort}, " for sort in lines[0]["planted"])
+    return f"{told}{mean[0]:.0f} in which nothing is planted."
 
 
 def _choice(line: Line, best: dict[str, Any]) -> str:
