@@ -6,7 +6,8 @@
 cMIM is A-MIM and one term more, so these two tell what the term is worth. MIM with samples of its
 own has another gradient besides, by the score function; it is run at one batch size, to see what
 that costs on whole images; so is the best variant of cMIM's term on held-out images, to see it on
-test images. Every method sees the same number of images at each batch size. The
+test images. Every method sees the same number of images at each batch size, and so takes fewer steps
+with larger ones; a few runs of equally many steps tell what of the difference that is. The
 learning rate of each of them is chosen with half of the length on a part of the training images
 that is held out, from three and as many more as it takes until the best one has a worse one on
 either side; it is trained with three seeds and probed on the test images.
@@ -36,6 +37,8 @@ VARIANTS: list[dict[str, float]] = [
     {"contrast": 1000.0, "temperature": 1.0},
 ]
 """Of cMIM: what its term does when it is strong enough to be felt."""
+FEW_STEPS_OF = ("simclr", "cmim")
+_FEW_STEPS_RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 
 
 def main(
@@ -56,6 +59,9 @@ def main(
             for method in methods_at(batch):
                 if method in wanted:
                     yield from _cells(method, batch, progress)
+        for method in FEW_STEPS_OF:
+            if method in wanted:
+                yield from (c for batch in BATCHES[:-1] for c in few_steps_cells(method, batch))
 
     run_study(
         Cell,
@@ -91,6 +97,16 @@ def variant_cell(variant: dict[str, float], seed: int) -> Cell:
     """Of cMIM, scored on images that are held out."""
     settings = {"lr": VARIANTS_RATE, **variant}
     return Cell(method="cmim", batch=MIDDLE, settings=settings, seed=seed, stage="variants")
+
+
+def few_steps_cells(method: str, batch: int) -> list[Cell]:
+    """Of as many steps as the settings of the largest batch are tried with; of it there are some."""
+    if batch == max(BATCHES):
+        return _tried(method, batch, frozenset(RATES))
+    return [
+        Cell(method=method, batch=batch, settings={"lr": rate}, seed=0, stage="few steps")
+        for rate in _FEW_STEPS_RATES
+    ]
 
 
 def _cells(method: str, batch: int, progress: Progress[Cell]) -> Iterator[Cell]:

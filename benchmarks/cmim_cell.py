@@ -12,15 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from cmim_measures import accuracies, encoded_alone, generation, probe_scores
 from plain_training import steps_of, write_images
 from study import Line
-from torch import Tensor
 
-from pipeline.encoders.features import FeaturesConfig
-from pipeline.evaluation.config import FeatureKind, Probe
-from pipeline.evaluation.features import Images, encode_images, raw_pixels
-from pipeline.evaluation.probes import predictions
-from pipeline.evaluation.score import score_of
+from pipeline.evaluation.features import Images, raw_pixels
 from pipeline.objectives.base import EncodedViews, PairLosses
 from pipeline.objectives.cmim import CMIM, log_probability_own
 from pipeline.objectives.latent import LatentObjective
@@ -30,6 +26,8 @@ from pipeline.training.learner import Learner, build_learner
 
 TRAINED_ON = 20_000
 EPOCHS = {"settings": 5, "seeds": 10, "variants": 5}
+FEW = 95
+"""Steps of the stage of this name: those of the first one at a batch of 1024."""
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # at a batch of 128; others by the root of their size
 CODE = 64
 CHANNELS = [64, 32, 16]
@@ -39,20 +37,9 @@ _FITTED = 5_000  # labelled images that probes are fitted on
 _MIDDLE = 128  # the batch that learning rates are of
 _LOOKS = 10  # at the gradients' sizes in a run
 _LOOKED_AT = 256
-_ACTIVE = 0.01  # variance of a unit's posterior mean (Burda et al., 2016, section 4.1)
 _CODES = {"width": CODE, "channels": 1, "decoder": {"kind": "conv", "channels": CHANNELS}}
 _PLAIN = {"count": 1, "crop_scale": [1, 1], "crop_ratio": [1, 1], "flip": 0, "jitter": 0}
 _PLAIN |= {"grayscale": 0}
-KINDS: dict[str, Any] = {
-    "mean": "mean",
-    "sample": "sample",
-    "pooled": "pooled",
-    **{
-        f"hidden {layer} {pool}": {"kind": "decoder_hidden", "layer": layer, "pool": pool}
-        for layer, pool in ((0, "mean"), (0, "none"), (1, "mean"), (2, "mean"))
-    },
-}
-"""Features of an autoencoder."""
 FLOORS = ("raw pixels", "untrained")
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "simclr": {"kind": "simclr", "temperature": 0.2, "projector": [512, 128]},
@@ -72,7 +59,7 @@ class Cell:
     batch: int
     settings: dict[str, float]  # `lr` at a batch of 128, and of the objective
     seed: int
-    stage: str  # settings, seeds, variants
+    stage: str  # settings, seeds, variants, few steps
 
     @property
     def key(self) -> str:
@@ -122,9 +109,9 @@ def _trained_and_measured(
     trained = time.perf_counter() - began
     found: dict[str, Any] = {"looks": looks, "train_seconds": trained}
     if isinstance(learner.objective, LatentObjective):
-        found |= _generation(learner, sets["check"][0])
+        found |= generation(learner, sets["check"][0])
     every_kind = cell.stage == "seeds" and cell.batch == _MIDDLE
-    found["probes"] = _probes(learner, sets, every_kind=every_kind)
+    found["probes"] = probe_scores(learner, sets, every_kind=every_kind)
     return found
 
 
@@ -132,10 +119,10 @@ def _floor(cell: Cell, sets: dict[str, tuple[Images, Any]]) -> dict[str, dict[st
     """Accuracies without any training: of pixels, or of the encoder's first weights."""
     if cell.method == "raw pixels":
         encoded = {part: raw_pixels(sets[part][0]) for part in ("fit", "check")}
-        return {"pixels": _accuracies(encoded, sets)}
+        return {"pixels": accuracies(encoded, sets)}
     alike = replace(cell, method="simclr", settings={"lr": RATES[0]})
     learner = build_learner(_recipe(alike, Path("no shards"), steps=1))
-    return _probes(learner, sets, every_kind=False)
+    return probe_scores(learner, sets, every_kind=False)
 
 
 def _sets(images: Path, stage: str) -> dict[str, tuple[Images, Any]]:
@@ -158,6 +145,7 @@ def _rgb(grey: Images) -> Images:
 
 def _recipe(cell: Cell, shards: Path, steps: int | None) -> Recipe:
     objective = {k: v for k, v in cell.settings.items() if k != "lr"}
+    steps = FEW if cell.stage == "few steps" else steps
     length = {"steps": steps} if steps else {"epochs": EPOCHS[cell.stage]}
     return Recipe.model_validate(
         {
@@ -194,7 +182,8 @@ def _learner(cell: Cell, recipe: Recipe) -> Learner:
 def _trained(learner: Learner, recipe: Recipe, images: Images) -> Iterator[dict[str, float]]:
     """Train; on the way and at both ends, what there is to see of the objective's terms."""
     yield {"step": 0, **_term_sizes(learner, images)}
-    steps = TRAINED_ON // recipe.train.global_batch * int(recipe.train.epochs or 1)
+    per_epoch = TRAINED_ON // recipe.train.global_batch
+    steps = recipe.train.steps or per_epoch * int(recipe.train.epochs or 1)
     every = max(1, steps // _LOOKS)
     for number, result in enumerate(steps_of(recipe, learner), start=1):
         loss = float(result.total.detach())
@@ -210,7 +199,7 @@ def _term_sizes(learner: Learner, images: Images) -> dict[str, float]:
     objective = learner.objective
     if not isinstance(objective, CMIM):
         return {}
-    views = _encoded(learner, images)
+    views = encoded_alone(learner, images)
     codes = objective.codes(views)
     temperature = objective.temperature(0.0)
     terms = {
@@ -223,82 +212,3 @@ def _term_sizes(learner: Learner, images: Images) -> dict[str, float]:
         (gradient,) = torch.autograd.grad(term, codes.posterior.mean, retain_graph=True)
         found[f"{name}_gradient"] = float(gradient.norm(dim=2).mean())
     return found
-
-
-def _encoded(learner: Learner, images: Images) -> EncodedViews:
-    """Images as a step's only view, encoded in eval mode."""
-    learner.eval()
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    with torch.no_grad():
-        features = learner.encoder((pixels - learner.mean) / learner.std)
-    learner.train()
-    return EncodedViews(
-        features=features[None],
-        global_views=1,
-        samples=pixels[None],
-        sample_id=torch.arange(len(images)),
-    )
-
-
-@torch.no_grad()
-def _generation(learner: Learner, images: Images) -> dict[str, float]:
-    """Of the autoencoder, on images that it has not seen."""
-    objective = learner.objective
-    assert isinstance(objective, LatentObjective)
-    losses, exact, means, scales = [], [], [], []
-    for start in range(0, len(images), _LOOKED_AT):
-        views = _encoded(learner, images[start : start + _LOOKED_AT])
-        codes = objective.codes(views)
-        mean, log_scale = codes.posterior
-        target = objective.autoencoder.target(views.samples[0])
-        losses.append(codes.reconstruction[0])
-        exact.append(objective.autoencoder.reconstruction_loss(mean[0], target))
-        means.append(mean[0])
-        scales.append(log_scale[0])
-    all_means = torch.cat(means)
-    return {
-        "nll": float(torch.cat(losses).mean()),
-        "nll_of_means": float(torch.cat(exact).mean()),
-        "active_units": int((all_means.var(dim=0) > _ACTIVE).sum()),
-        "log_scale": float(torch.cat(scales).mean()),
-    }
-
-
-def _probes(
-    learner: Learner, sets: dict[str, tuple[Images, Any]], *, every_kind: bool
-) -> dict[str, dict[str, float]]:
-    """Accuracies by kind of features and probe; the first kind is what settings are chosen by."""
-    kinds = KINDS if isinstance(learner.objective, LatentObjective) else {"pooled": "pooled"}
-    if not every_kind:
-        kinds = dict([next(iter(kinds.items()))])
-    found: dict[str, dict[str, float]] = {}
-    for name, given in kinds.items():
-        wanted = FeaturesConfig.model_validate(given)
-        encoded = {part: _features(learner, sets[part][0], wanted) for part in ("fit", "check")}
-        found[name] = _accuracies(encoded, sets)
-    return found
-
-
-def _accuracies(
-    encoded: dict[str, Tensor], sets: dict[str, tuple[Images, Any]]
-) -> dict[str, float]:
-    labels, expected = sets["fit"][1], sets["check"][1]
-    return {
-        str(probe): score_of(
-            predictions(probe, encoded["fit"], labels, encoded["check"], seed=0) == expected,
-            seed=0,
-        ).accuracy
-        for probe in Probe
-    }
-
-
-def _features(learner: Learner, images: Images, wanted: FeaturesConfig) -> Tensor:
-    return encode_images(
-        learner.encoder,
-        images,
-        kind=FeatureKind(wanted.kind),
-        mean=learner.mean.flatten().tolist(),
-        std=learner.std.flatten().tolist(),
-        features=wanted,
-        autoencoder=learner.objective.sole_autoencoder,
-    )
