@@ -37,7 +37,7 @@ VARIANTS: list[dict[str, float]] = [
     {"contrast": 1000.0, "temperature": 1.0},
 ]
 """Of cMIM: what its term does when it is strong enough to be felt."""
-FEW_STEPS_OF = ("simclr", "cmim")
+FEW_STEPS_OF = ("simclr", "a_mim", "cmim")
 _FEW_STEPS_RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 
 
@@ -61,7 +61,8 @@ def main(
                     yield from _cells(method, batch, progress)
         for method in FEW_STEPS_OF:
             if method in wanted:
-                yield from (c for batch in BATCHES[:-1] for c in few_steps_cells(method, batch))
+                for batch in BATCHES:
+                    yield from _few_steps_cells(method, batch, progress)
 
     run_study(
         Cell,
@@ -99,14 +100,35 @@ def variant_cell(variant: dict[str, float], seed: int) -> Cell:
     return Cell(method="cmim", batch=MIDDLE, settings=settings, seed=seed, stage="variants")
 
 
-def few_steps_cells(method: str, batch: int) -> list[Cell]:
-    """Of as many steps as the largest batch's settings are tried with, which are its own cells."""
+def few_steps_tried(method: str, batch: int) -> list[Cell]:
+    """The cells by which the rate of few steps is chosen.
+
+    The largest batch's settings are tried with as many steps, so these are its own cells.
+    """
     if batch == max(BATCHES):
         return _tried(method, batch, frozenset(RATES))
-    return [
-        Cell(method=method, batch=batch, settings={"lr": rate}, seed=0, stage="few steps")
-        for rate in _FEW_STEPS_RATES
-    ]
+    return [_few_steps_cell(method, batch, rate, seed=0) for rate in _FEW_STEPS_RATES]
+
+
+def few_steps_repeated(method: str, batch: int, rate: float) -> list[Cell]:
+    """The chosen rate with the other seeds."""
+    return [_few_steps_cell(method, batch, rate, seed=seed) for seed in range(1, SEEDS)]
+
+
+def _few_steps_cell(method: str, batch: int, rate: float, *, seed: int) -> Cell:
+    return Cell(method=method, batch=batch, settings={"lr": rate}, seed=seed, stage="few steps")
+
+
+def _few_steps_cells(method: str, batch: int, progress: Progress[Cell]) -> Iterator[Cell]:
+    """A method's cells of few steps at a batch size, as far as they are known yet."""
+    tried = few_steps_tried(method, batch)
+    if batch != max(BATCHES):
+        yield from tried
+        known = all(map(progress.over, tried))
+    else:
+        known = _chosen(method, batch, progress) is not None
+    if known and (found := progress.lines(tried)):
+        yield from few_steps_repeated(method, batch, max(found, key=score)["settings"]["lr"])
 
 
 def _cells(method: str, batch: int, progress: Progress[Cell]) -> Iterator[Cell]:
