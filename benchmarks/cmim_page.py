@@ -5,7 +5,6 @@ python benchmarks/cmim_page.py cmim.jsonl docs/cmim.md
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,30 +24,19 @@ from cmim import (
     variant_cell,
 )
 from cmim_cell import CHANNELS, CODE, EPOCHS, FEW, FLOORS, OBJECTIVES, TRAINED_ON
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from cmim_figure import draw
+from cmim_lines import PROBES, accuracy, of_method
 from study import Line, Mean, difference, finished, mean_of, write_between
 
-_PROBES = {"knn": "kNN", "linear": "linear", "naive_bayes": "naive Bayes"}
-_COLOURS = {  # Okabe and Ito's
-    "simclr": "#0072b2",
-    "vae": "#56b4e9",
-    "mim": "#009e73",
-    "a_mim": "#e69f00",
-    "cmim": "#d55e00",
-    "cmim_strong": "#cc79a7",
-}
 _BASE = "a_mim"  # what cMIM adds a term to
 _TOLD = {"cmim": "cMIM", "cmim_strong": "strong cMIM"}
-_GRADIENTS = {"reconstruction": "#009e73", "latent": "#e69f00", "contrast": "#d55e00"}
 
 
 def main(cells: Path, page: Path) -> None:
     """Put table and sentences between the page's two markers, and draw the figure."""
     lines = finished(cells)
     figure = page.with_suffix(".svg")
-    _draw(lines, figure)
+    draw(lines, figure)
     picture = f"![Accuracy by batch size, and gradients over training]({figure.name})"
     parts = [_introduction(), _table(lines), *_findings(lines), picture]
     parts += [*_few_steps(lines), *_variants(lines)]
@@ -81,18 +69,18 @@ def _table(lines: list[Line]) -> str:
     for floor in FLOORS:
         own = [line for line in lines if line["method"] == floor]
         if own:
-            accuracies = " | ".join(str(_accuracy(own, probe)) for probe in _PROBES)
+            accuracies = " | ".join(str(accuracy(own, probe)) for probe in PROBES)
             rows.append(f"| {floor} |  |  | {accuracies} |  |  |  |")
     for method in OBJECTIVES:
         for batch in BATCHES:
-            own = _of(lines, method, batch)
+            own = of_method(lines, method, batch)
             if own:
                 rows.append(_row(own, method, batch))
     return "\n".join(rows)
 
 
 def _row(own: list[Line], method: str, batch: int) -> str:
-    accuracies = " | ".join(str(_accuracy(own, probe)) for probe in _PROBES)
+    accuracies = " | ".join(str(accuracy(own, probe)) for probe in PROBES)
     nll = scale = units = ""
     if "nll" in own[0]:
         scale = f"{np.mean([line['log_scale'] for line in own]):.1f}"
@@ -114,11 +102,11 @@ def _seeds(own: list[Line]) -> str:
 def _findings(lines: list[Line]) -> Iterator[str]:
     """What of the claim holds, in sentences made of the cells."""
     sentences = []
-    for probe, title in _PROBES.items():
+    for probe, title in PROBES.items():
         for method, name in _TOLD.items():
             gains = []
             for batch, ours, others in _beside_base(lines, method):
-                gain = difference(_accuracy(ours, probe), _accuracy(others, probe))
+                gain = difference(accuracy(ours, probe), accuracy(others, probe))
                 gains.append(f"{gain} at {batch}")
             if gains:
                 sentences.append(f"{title}, {name} less A-MIM: {', '.join(gains)}.")
@@ -139,7 +127,7 @@ def _findings(lines: list[Line]) -> Iterator[str]:
         f"{method} at {batch}"
         for batch in BATCHES
         for method in methods_at(batch)
-        if len(_of(lines, method, batch)) < SEEDS
+        if len(of_method(lines, method, batch)) < SEEDS
     ]
     if missing:
         sentences.append(f"Not measured yet, or not with all seeds: {', '.join(missing)}.")
@@ -150,7 +138,7 @@ def _findings(lines: list[Line]) -> Iterator[str]:
 def _beside_base(lines: list[Line], method: str) -> Iterator[tuple[int, list[Line], list[Line]]]:
     """Batch sizes at which both are measured, with the seeds of both."""
     for batch in BATCHES:
-        ours, others = _of(lines, method, batch), _of(lines, _BASE, batch)
+        ours, others = of_method(lines, method, batch), of_method(lines, _BASE, batch)
         if ours and others:
             yield batch, ours, others
 
@@ -168,7 +156,7 @@ def _variants(lines: list[Line]) -> Iterator[str]:
         found = [by_key[_key(vars(cell))] for cell in cells if _key(vars(cell)) in by_key]
         if not found:
             continue
-        figures = [str(_accuracy(found, probe)) for probe in _PROBES]
+        figures = [str(accuracy(found, probe)) for probe in PROBES]
         figures.append(str(mean_of([line["nll"] for line in found])))
         last = [line["looks"][-1] for line in found]
         weight = variant.get("contrast", 1.0)
@@ -201,7 +189,7 @@ def _few_steps(lines: list[Line]) -> Iterator[str]:
             rate = best["settings"]["lr"]
             repeated = [_key(vars(cell)) for cell in few_steps_repeated(method, batch, rate)]
             own = [best, *(by_key[key] for key in repeated if key in by_key)]
-            means[method, batch] = {probe: _accuracy(own, probe) for probe in _PROBES}
+            means[method, batch] = {probe: accuracy(own, probe) for probe in PROBES}
             figures = " | ".join(map(str, means[method, batch].values()))
             rows.append(f"| {method}{_seeds(own)} | {batch} | {rate} | {figures} |")
     if len(rows) == 2:
@@ -216,7 +204,7 @@ def _few_steps(lines: list[Line]) -> Iterator[str]:
         f"- {method}, less accuracy at {smallest} than at {largest}: "
         + ", ".join(
             f"{title} {difference(means[method, largest][probe], means[method, smallest][probe])}"
-            for probe, title in _PROBES.items()
+            for probe, title in PROBES.items()
         )
         + "."
         for method in FEW_STEPS_OF
@@ -236,11 +224,11 @@ def _features(lines: list[Line]) -> str:
         "|---|---|---|---|---|",
     ]
     for method in OBJECTIVES:
-        own = _of(lines, method, MIDDLE)
+        own = of_method(lines, method, MIDDLE)
         kinds = own[0]["probes"] if own else []
         for kind in kinds if len(kinds) > 1 else []:
             figures = [
-                mean_of([100 * line["probes"][kind][probe] for line in own]) for probe in _PROBES
+                mean_of([100 * line["probes"][kind][probe] for line in own]) for probe in PROBES
             ]
             cells = " | ".join(str(figure) for figure in figures)
             rows.append(f"| {method} | {kind} | {cells} |")
@@ -251,68 +239,8 @@ def _features(lines: list[Line]) -> str:
     return told + "\n\n" + "\n".join(rows)
 
 
-def _draw(lines: list[Line], path: Path) -> None:
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cmim", "font.size": 9}):
-        figure = Figure(figsize=(11, 3.2), layout="constrained")
-        knn, linear, gradients = figure.subplots(1, 3)
-        for axes, probe in ((knn, "knn"), (linear, "linear")):
-            _draw_accuracies(axes, lines, probe)
-        _draw_gradients(gradients, lines)
-        handles, labels = knn.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False)
-        handles, labels = gradients.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower right", ncols=len(labels), frameon=False)
-        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None})
-
-
-def _draw_accuracies(axes: Axes, lines: list[Line], probe: str) -> None:
-    for method, colour in _COLOURS.items():
-        points = [(b, _accuracy(own, probe)) for b in BATCHES if (own := _of(lines, method, b))]
-        if points:
-            axes.errorbar(
-                [batch for batch, _ in points],
-                [mean.value for _, mean in points],
-                yerr=[0 if math.isnan(mean.error) else mean.error for _, mean in points],
-                color=colour,
-                marker="o",
-                markersize=4,
-                capsize=2,
-                label=method,
-            )
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(BATCHES, [str(batch) for batch in BATCHES])
-    axes.set_xlabel("batch")
-    axes.set_title(f"{_PROBES[probe]} accuracy, %")
-
-
-def _draw_gradients(axes: Axes, lines: list[Line]) -> None:
-    """Mean lengths of the terms' gradients by a code's mean, at the middle batch."""
-    own = _of(lines, "cmim", MIDDLE)
-    for term, colour in _GRADIENTS.items() if own else []:
-        looks = [[look[f"{term}_gradient"] for look in line["looks"]] for line in own]
-        steps = [look["step"] for look in own[0]["looks"]]
-        axes.plot(steps, np.mean(looks, axis=0), color=colour, label=f"{term}'s gradient")
-    axes.set_yscale("log")
-    axes.set_xlabel("step")
-    axes.set_title(f"cMIM's terms at a batch of {MIDDLE}")
-
-
-def _of(lines: list[Line], method: str, batch: int) -> list[Line]:
-    """Seeds of a method with the settings that are best by now."""
-    own = [line for line in lines if (line["method"], line["batch"]) == (method, batch)]
-    tried = [line for line in own if line["stage"] == "settings"]
-    if not tried:
-        return []
-    best = max(tried, key=score)["settings"]
-    return [line for line in own if line["stage"] == "seeds" and line["settings"] == best]
-
-
-def _accuracy(lines: list[Line], probe: str) -> Mean:
-    return mean_of([100 * next(iter(line["probes"].values()))[probe] for line in lines])
-
-
 def _spread(lines: list[Line], method: str, probe: str) -> float | None:
-    means = [_accuracy(own, probe).value for b in BATCHES if (own := _of(lines, method, b))]
+    means = [accuracy(own, probe).value for b in BATCHES if (own := of_method(lines, method, b))]
     return max(means) - min(means) if len(means) == len(BATCHES) else None
 
 
