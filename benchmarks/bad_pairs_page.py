@@ -51,7 +51,9 @@ def _introduction() -> str:
         "Differences are means of those between runs of one seed. *Listed left out*: a first "
         f"training remembers pairs, with {LISTED['noisy']} and {LISTED['faulty']} for the bounds "
         "of its list, and a second one does without those listed; *all left out*: without all that "
-        "are planted, which is what perfect knowledge were. Both take as many steps as the others."
+        "are planted, which is what perfect knowledge were. Both take as many steps as the others. "
+        "*Left out of losses*: what is planted is in the batches and weighs nothing from the first "
+        "step on; *of losses and terms*: nor is it in the terms that a whole batch has."
     )
 
 
