@@ -5,12 +5,12 @@
 
 cMIM is A-MIM and one term more, so these two tell what the term is worth. MIM with samples of its
 own has another gradient besides, by the score function; it is run at one batch size, to see what
-that costs on whole images. The best variant of cMIM's term on held-out images is run as a method
-of its own, to see it on test images. Every method sees the same number of images at each batch size, and so takes fewer
-steps with larger ones; a few runs of equally many steps tell what of the difference that is. The
-learning rate of each method and size is chosen with half of the length on a part of the training
-images that is held out, from three and as many more as it takes until the best one has a worse one
-on either side; it is trained with three seeds and probed on the test images.
+that costs on whole images. The best variant of cMIM's term on held-out images is run as a method of
+its own, to see it on test images. Every method sees the same number of images at each batch size,
+and so takes fewer steps with larger ones; a few runs of equally many steps tell what of the
+difference that is. The learning rate of each method and size is chosen with half of the length on a
+part of the training images that is held out, from three and as many more as it takes until the best
+one has a worse one on either side; it is trained with three seeds and probed on the test images.
 """
 
 from __future__ import annotations
