@@ -27,15 +27,14 @@ _GRADIENTS = {"reconstruction": "#009e73", "latent": "#e69f00", "contrast": "#d5
 def draw(lines: list[Line], path: Path) -> None:
     """Write it as SVG."""
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cmim", "font.size": 9}):
-        figure = Figure(figsize=(11, 3.2), layout="constrained")
-        knn, linear, gradients = figure.subplots(1, 3)
-        for axes, probe in ((knn, "knn"), (linear, "linear")):
+        figure = Figure(figsize=(8.4, 6), layout="constrained")
+        *of_probes, gradients = figure.subplots(2, 2).flat
+        for axes, probe in zip(of_probes, PROBES, strict=True):
             _draw_accuracies(axes, lines, probe)
         _draw_gradients(gradients, lines)
-        handles, labels = knn.get_legend_handles_labels()
+        handles, labels = of_probes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False)
-        handles, labels = gradients.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower right", ncols=len(labels), frameon=False)
+        gradients.legend(loc="lower right", frameon=False)
         figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None})
 
 
