@@ -44,11 +44,12 @@ _NOISE = 0.85  # share of the noise in a view
 _BATCH = 256
 _CROP = 5  # pixels, of an outlying crop
 _PROBES = (Probe.knn, Probe.linear)
-LEFT_OUT = ("none", "planted", "listed", "losses", "losses and terms")
+LEFT_OUT = ("none", "planted", "listed", "random", "losses", "losses and terms")
 """`planted` is what perfect knowledge were; `listed` takes two trainings, of which the first one
-remembers pairs and weighs none, and the second does without those that it found bad. The last two
-are perfect knowledge within a step."""
-_FROM_TRAINING = ("planted", "listed")
+remembers pairs and weighs none, and the second does without those that it found bad; `random` is
+what leaving out as such does. The last two are perfect knowledge within a step."""
+_FROM_TRAINING = ("planted", "listed", "random")
+_AT_RANDOM = 1 / 8  # about what is listed of clean data
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "simclr": {"kind": "simclr", "projector": [512, 128]},
     "lejepa": {"kind": "lejepa", "sigreg": 0.02, "projector": [512, 512, 64], "slices": 256},
@@ -121,7 +122,10 @@ def _run_on_images(cell: Cell, images: Path, steps: int | None) -> Line:
         found: dict[str, Any] = {}
         if cell.left_out in _FROM_TRAINING:
             excluded = sorts >= 0
-            if cell.left_out == "listed":
+            if cell.left_out == "random":
+                order = permutation(len(fit), "left out at random", cell.seed)
+                excluded = order < _AT_RANDOM * len(fit)
+            elif cell.left_out == "listed":
                 excluded = _listed(recipe, sorts)
                 found["listed"] = [int((sorts[excluded] == s).sum()) for s in range(-1, len(SORTS))]
             recipe = _without(recipe, excluded, Path(folder) / "exclude.parquet")
