@@ -38,6 +38,9 @@ VARIANTS: list[dict[str, float]] = [
 ]
 """Of cMIM: what its term does when it is strong enough to be felt."""
 FEW_STEPS_OF = ("simclr", "a_mim", "cmim", "cmim_strong")
+GROUPS_OF = ("simclr", "cmim_strong")
+GROUPS = (16, 128)
+"""Sizes of the groups of a batch of 1024 within which samples are each other's negatives."""
 _FEW_STEPS_RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 
 
@@ -115,6 +118,15 @@ def few_steps_repeated(method: str, batch: int, rate: float) -> list[Cell]:
     return [_few_steps_cell(method, batch, rate, seed=seed) for seed in range(1, SEEDS)]
 
 
+def group_cells(method: str, group: int, rate: float) -> list[Cell]:
+    """Of the largest batch and few steps, with negatives from groups of this many samples."""
+    settings = {"lr": rate, "group": group}
+    return [
+        Cell(method=method, batch=max(BATCHES), settings=settings, seed=seed, stage="groups")
+        for seed in range(SEEDS)
+    ]
+
+
 def _few_steps_cell(method: str, batch: int, rate: float, *, seed: int) -> Cell:
     return Cell(method=method, batch=batch, settings={"lr": rate}, seed=seed, stage="few steps")
 
@@ -128,7 +140,10 @@ def _few_steps_cells(method: str, batch: int, progress: Progress[Cell]) -> Itera
     else:
         known = _chosen(method, batch, progress) is not None
     if known and (found := progress.lines(tried)):
-        yield from few_steps_repeated(method, batch, max(found, key=score)["settings"]["lr"])
+        best = max(found, key=score)["settings"]["lr"]
+        yield from few_steps_repeated(method, batch, best)
+        if batch == max(BATCHES) and method in GROUPS_OF:
+            yield from (cell for group in GROUPS for cell in group_cells(method, group, best))
 
 
 def _cells(method: str, batch: int, progress: Progress[Cell]) -> Iterator[Cell]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cmim_groups import in_groups
 from cmim_measures import accuracies, encoded_alone, generation, probe_scores
 from plain_training import steps_of, write_images
 from study import Line
@@ -27,7 +28,7 @@ from pipeline.training.learner import Learner, build_learner
 TRAINED_ON = 20_000
 EPOCHS = {"settings": 5, "seeds": 10, "variants": 5}
 FEW = 95
-"""Steps of the stage of this name: those of the first one at a batch of 1024."""
+"""Steps of `few steps` and `groups`: those of the first stage at a batch of 1024."""
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # at a batch of 128; others by the root of their size
 CODE = 64
 CHANNELS = [64, 32, 16]
@@ -57,9 +58,9 @@ class Cell:
 
     method: str
     batch: int
-    settings: dict[str, float]  # `lr` at a batch of 128, and of the objective
+    settings: dict[str, float]  # `lr` at a batch of 128, `group`, and of the objective
     seed: int
-    stage: str  # settings, seeds, variants, few steps
+    stage: str  # settings, seeds, variants, few steps, groups
 
     @property
     def key(self) -> str:
@@ -144,8 +145,8 @@ def _rgb(grey: Images) -> Images:
 
 
 def _recipe(cell: Cell, shards: Path, steps: int | None) -> Recipe:
-    objective = {k: v for k, v in cell.settings.items() if k != "lr"}
-    steps = FEW if cell.stage == "few steps" else steps
+    objective = {k: v for k, v in cell.settings.items() if k not in ("lr", "group")}
+    steps = FEW if cell.stage in ("few steps", "groups") else steps
     length = {"steps": steps} if steps else {"epochs": EPOCHS[cell.stage]}
     return Recipe.model_validate(
         {
@@ -176,6 +177,8 @@ def _learner(cell: Cell, recipe: Recipe) -> Learner:
         given = learner.objective
         assert isinstance(given, LatentObjective)
         learner.objective = VAE(autoencoder=given.autoencoder, feature_width=given.feature_width)
+    if (group := cell.settings.get("group")) is not None:
+        learner.objective = in_groups(learner.objective, recipe.objective, int(group))
     return learner
 
 
