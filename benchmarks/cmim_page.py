@@ -13,17 +13,20 @@ import typer
 from cmim import (
     BATCHES,
     FEW_STEPS_OF,
+    GROUPS,
+    GROUPS_OF,
     MIDDLE,
     SEEDS,
     VARIANTS,
     VARIANTS_RATE,
     few_steps_repeated,
     few_steps_tried,
+    group_cells,
     methods_at,
     score,
     variant_cell,
 )
-from cmim_cell import CHANNELS, CODE, EPOCHS, FEW, FLOORS, OBJECTIVES, TRAINED_ON
+from cmim_cell import CHANNELS, CODE, EPOCHS, FEW, FLOORS, OBJECTIVES, TRAINED_ON, Cell
 from cmim_figure import draw
 from cmim_lines import PROBES, accuracy, of_method
 from study import Line, Mean, difference, finished, mean_of, write_between
@@ -39,7 +42,7 @@ def main(cells: Path, page: Path) -> None:
     draw(lines, figure)
     picture = f"![Accuracy by batch size, and gradients over training]({figure.name})"
     parts = [_introduction(), _table(lines), *_findings(lines), picture]
-    parts += [*_few_steps(lines), *_variants(lines)]
+    parts += [*_few_steps(lines), *_groups(lines), *_variants(lines)]
     parts.append(_features(lines))
     write_between(page, "cmim", parts)
 
@@ -152,8 +155,8 @@ def _variants(lines: list[Line]) -> Iterator[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for variant in VARIANTS:
-        cells = [variant_cell(variant, seed) for seed in range(SEEDS)]
-        found = [by_key[_key(vars(cell))] for cell in cells if _key(vars(cell)) in by_key]
+        keys = _keys([variant_cell(variant, seed) for seed in range(SEEDS)])
+        found = [by_key[key] for key in keys if key in by_key]
         if not found:
             continue
         figures = [str(accuracy(found, probe)) for probe in PROBES]
@@ -181,13 +184,13 @@ def _few_steps(lines: list[Line]) -> Iterator[str]:
     means: dict[tuple[str, int], dict[str, Mean]] = {}
     for method in FEW_STEPS_OF:
         for batch in BATCHES:
-            keys = [_key(vars(cell)) for cell in few_steps_tried(method, batch)]
-            found = [by_key[key] for key in keys if key in by_key]
+            tried = _keys(few_steps_tried(method, batch))
+            found = [by_key[key] for key in tried if key in by_key]
             if not found:
                 continue
             best = max(found, key=score)
             rate = best["settings"]["lr"]
-            repeated = [_key(vars(cell)) for cell in few_steps_repeated(method, batch, rate)]
+            repeated = _keys(few_steps_repeated(method, batch, rate))
             own = [best, *(by_key[key] for key in repeated if key in by_key)]
             means[method, batch] = {probe: accuracy(own, probe) for probe in PROBES}
             figures = " | ".join(map(str, means[method, batch].values()))
@@ -211,6 +214,36 @@ def _few_steps(lines: list[Line]) -> Iterator[str]:
         if (method, smallest) in means and (method, largest) in means
     ]
     yield "\n".join(gains)
+
+
+def _groups(lines: list[Line]) -> Iterator[str]:
+    """What is lost with fewer negatives where nothing else is changed."""
+    by_key = {_key(line): line for line in lines}
+    largest = max(BATCHES)
+    rows = ["| method | negatives | kNN | linear | naive Bayes |", "|---|---|---|---|---|"]
+    for method in GROUPS_OF:
+        tried = [by_key[key] for key in _keys(few_steps_tried(method, largest)) if key in by_key]
+        if not tried:
+            continue
+        best = max(tried, key=score)
+        rate = best["settings"]["lr"]
+        others = _keys(few_steps_repeated(method, largest, rate))
+        of_size = {size: _keys(group_cells(method, size, rate)) for size in GROUPS}
+        of_size[largest] = [_key(best), *others]
+        for size, keys in of_size.items():
+            if own := [by_key[key] for key in keys if key in by_key]:
+                figures = " | ".join(str(accuracy(own, probe)) for probe in PROBES)
+                rows.append(f"| {method}{_seeds(own)} | of {size} | {figures} |")
+    if len(rows) > 2:
+        yield (
+            f"The same with a batch of {largest}, with negatives from groups of so many of its "
+            "samples only: steps, images, batch normalisation and the rate are the same."
+        )
+        yield "\n".join(rows)
+
+
+def _keys(cells: list[Cell]) -> list[str]:
+    return [_key(vars(cell)) for cell in cells]
 
 
 def _key(line: Line) -> str:
