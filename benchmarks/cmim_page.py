@@ -204,12 +204,8 @@ def _few_steps(lines: list[Line]) -> Iterator[str]:
     yield "\n".join(rows)
     smallest, largest = min(BATCHES), max(BATCHES)
     gains = [
-        f"- {method}, less accuracy at {smallest} than at {largest}: "
-        + ", ".join(
-            f"{title} {difference(means[method, largest][probe], means[method, smallest][probe])}"
-            for probe, title in PROBES.items()
-        )
-        + "."
+        f"- {method}, accuracy at {largest} less that at {smallest}: "
+        f"{_gain(means[method, largest], means[method, smallest])}."
         for method in FEW_STEPS_OF
         if (method, smallest) in means and (method, largest) in means
     ]
@@ -220,6 +216,7 @@ def _groups(lines: list[Line]) -> Iterator[str]:
     """What is lost with fewer negatives where nothing else is changed."""
     by_key = {_key(line): line for line in lines}
     largest = max(BATCHES)
+    told: list[str] = []
     rows = ["| method | negatives | kNN | linear | naive Bayes |", "|---|---|---|---|---|"]
     for method in GROUPS_OF:
         tried = [by_key[key] for key in _keys(few_steps_tried(method, largest)) if key in by_key]
@@ -230,16 +227,32 @@ def _groups(lines: list[Line]) -> Iterator[str]:
         others = _keys(few_steps_repeated(method, largest, rate))
         of_size = {size: _keys(group_cells(method, size, rate)) for size in GROUPS}
         of_size[largest] = [_key(best), *others]
+        means = {}
         for size, keys in of_size.items():
             if own := [by_key[key] for key in keys if key in by_key]:
-                figures = " | ".join(str(accuracy(own, probe)) for probe in PROBES)
+                means[size] = {probe: accuracy(own, probe) for probe in PROBES}
+                figures = " | ".join(map(str, means[size].values()))
                 rows.append(f"| {method}{_seeds(own)} | of {size} | {figures} |")
+        told += [
+            f"- {method}, negatives of {size} less those of {largest}: "
+            f"{_gain(means[size], means[largest])}."
+            for size in GROUPS
+            if size in means
+        ]
     if len(rows) > 2:
         yield (
             f"The same with a batch of {largest}, with negatives from groups of so many of its "
             "samples only: steps, images, batch normalisation and the rate are the same."
         )
         yield "\n".join(rows)
+        yield "\n".join(told)
+
+
+def _gain(one: dict[str, Mean], other: dict[str, Mean]) -> str:
+    """How much more accurate one is, by each probe."""
+    return ", ".join(
+        f"{title} {difference(one[probe], other[probe])}" for probe, title in PROBES.items()
+    )
 
 
 def _keys(cells: list[Cell]) -> list[str]:
