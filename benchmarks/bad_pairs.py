@@ -113,7 +113,6 @@ def conditions(setup: Setup, best: dict[str, Any]) -> dict[str, list[Cell]]:
     found["clean, chosen"] = clean({"miner": miner(best)})
     if setup.objective != SERIES:
         found["clean, listed left out"] = clean(remembering(LISTED), left_out="listed")
-    if setup.objective in OF_BATCHES:
         found["clean, an eighth left out at random"] = clean({}, left_out="random")
     return found
 
