@@ -53,7 +53,7 @@ class EncodedViews:
     progress: float = 0.0  # share of the run's steps that are done, in [0, 1)
     patches: EncodedPatches | None = None  # where the objective masks
     step_seed: int = 0  # of what is drawn in a step; equal on all ranks
-    sample_id: Tensor | None = None  # (B,) int64, where the objective draws for each sample
+    sample_id: Tensor | None = None  # (B,) int64, the samples' stable ids; every step has them
     samples: Tensor | None = None  # (V, B, 3, S, S) in [0, 1], where the objective reconstructs
     encode: Callable[[Tensor], Tensor] | None = None  # the same of (B, 3, S, S): features (B, D)
 

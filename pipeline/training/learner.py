@@ -105,8 +105,13 @@ class Learner(nn.Module):
             progress: share of the run's steps that are done, in [0, 1).
             step_seed: of what is drawn once for all samples of the step; equal on all ranks.
         """
-        views = self.encode(batch)
-        losses = self.objective(replace(views, progress=progress, step_seed=step_seed))
+        views = replace(
+            self.encode(batch),
+            progress=progress,
+            step_seed=step_seed,
+            sample_id=batch.sample_id,
+        )
+        losses = self.objective(views)
         weights = self.pairs.weights(
             losses,
             global_views=views.global_views,
@@ -153,7 +158,6 @@ class Learner(nn.Module):
             return views
         return replace(
             views,
-            sample_id=batch.sample_id,
             samples=self._pixels(batch.views[0]).unflatten(0, (views.global_views, -1)),
             encode=self._encode_images,
         )

@@ -36,7 +36,7 @@ RESNET = {"name": "resnet10t", "args": {"channels": [8, 8, 16, 16], "stem_width"
 
 
 class Keeping(Objective):
-    """Keeps the features that it is given."""
+    """Keeps what it is given."""
 
     capabilities = Capabilities(views=2, local_views=True, mining="none", arbitration="none")
 
@@ -44,9 +44,9 @@ class Keeping(Objective):
         super().__init__(feature_width=3, projector=nn.Identity())
 
     def forward(self, views: EncodedViews) -> PairLosses:
-        self.features = features = views.features
-        loss = features.square().sum(-1)
-        return PairLosses(loss=loss, evidence=loss.mean(0), projections=features)
+        self.given = views
+        loss = views.features.square().sum(-1)
+        return PairLosses(loss=loss, evidence=loss.mean(0), projections=views.features)
 
 
 class Everyone(Objective):
@@ -154,9 +154,18 @@ def test_features_are_those_of_the_global_views_and_then_of_the_local_ones() -> 
     large, small = block(5, size=8), block(5, views=3, size=4)
     learner.step(LearnerBatch(sample_id=torch.arange(5), views=(large, small)))
     every = [*large.unbind(1), *small.unbind(1)]
-    assert objective.features.shape == (5, 5, 3)
-    for features, view in zip(objective.features, every, strict=True):
+    assert objective.given.features.shape == (5, 5, 3)
+    for features, view in zip(objective.given.features, every, strict=True):
         torch.testing.assert_close(features, view.float().mean(dim=(1, 2)) / 255)
+
+
+def test_any_objective_is_told_what_it_may_draw_by() -> None:
+    objective, ids = Keeping(), torch.tensor([7, 2**41, 3])
+    learner = Learner(encoder=MeanColour(), objective=objective, views=ImageViews())
+    batch = LearnerBatch(sample_id=ids, views=(block(3, size=8),))
+    learner.step(batch, progress=0.25, step_seed=99)
+    assert torch.equal(objective.given.sample_id, ids)
+    assert (objective.given.progress, objective.given.step_seed) == (0.25, 99)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 4, 8])
