@@ -1,4 +1,4 @@
-"""Write what the study of bad pairs found into docs/bad_pairs.md.
+"""Write what the study of bad pairs found into docs/bad_pairs.md, with its figure beside it.
 
 python benchmarks/bad_pairs_page.py bad_pairs.jsonl docs/bad_pairs.md
 """
@@ -11,24 +11,28 @@ from typing import Any
 
 import numpy as np
 import typer
-from bad_pairs import LISTED, PUBLISHED, SETUPS, WARM_UP, Setup, best_of, conditions, tried
-from bad_pairs_cell import EPOCHS, Cell
+from bad_pairs import LISTED, PUBLISHED, SETUPS, WARM_UP, Setup, best_of
+from bad_pairs_cell import EPOCHS
+from bad_pairs_figure import draw
+from bad_pairs_lines import PROBES, gain, of_conditions, of_settings
 from planted_pairs import SORTS
 from study import Line, finished, mean_of, write_between
 
-_PROBES = {"knn": "kNN", "linear": "linear"}
 _DETECTED = {
     "planted": "Who is found when nobody is turned down, with the published bounds:",
     "planted, chosen": "With the chosen settings:",
     "planted, chosen and uota": "With the arbiter too:",
 }
+_FIGURE = "AUC of each sort by epoch, and what weights and lists gain on planted data"
 _SHOWN_EPOCHS = (1, 2, 4, 8, 15)
 
 
 def main(cells: Path, page: Path) -> None:
-    """Put the tables between the page's two markers."""
+    """Put the tables between the page's two markers, and the figure beside it."""
     lines = finished(cells)
-    parts = [_introduction()]
+    figure = page.with_suffix(".svg")
+    draw(lines, figure)
+    parts = [_introduction(), f"![{_FIGURE}]({figure.name})"]
     for title, setup in SETUPS.items():
         parts.extend(_setup(lines, title, setup))
     write_between(page, "bad pairs", parts)
@@ -59,21 +63,17 @@ def _introduction() -> str:
 
 
 def _setup(lines: list[Line], title: str, setup: Setup) -> Iterator[str]:
-    choices = [line for cell in tried(setup) if (line := _line_of(lines, cell))]
-    if not choices:
+    if not (choices := of_settings(lines, setup)):
         return
     yield f"## {title}"
     best = best_of(choices)
     yield "Held out: " + "; ".join(_choice(line, best) for line in choices)
     rows = ["| condition | kNN | linear |", "|---|---|---|"]
-    found = {}
-    for name, cells in conditions(setup, best).items():
-        own = [line for cell in cells if (line := _line_of(lines, cell))]
-        if own:
-            found[name] = own
-            figures = " | ".join(str(mean_of([100 * x[probe] for x in own])) for probe in _PROBES)
-            seeds = "" if len(own) == setup.seeds else f" ({len(own)} seeds)"
-            rows.append(f"| {name}{seeds} | {figures} |")
+    found = of_conditions(lines, setup)
+    for name, own in found.items():
+        figures = " | ".join(str(mean_of([100 * x[probe] for x in own])) for probe in PROBES)
+        seeds = "" if len(own) == setup.seeds else f" ({len(own)} seeds)"
+        rows.append(f"| {name}{seeds} | {figures} |")
     yield "\n".join(rows)
     yield from _gains(found)
     for name in ("planted", "clean"):
@@ -100,18 +100,12 @@ def _choice(line: Line, best: dict[str, Any]) -> str:
 
 
 def _gains(found: dict[str, list[Line]]) -> Iterator[str]:
-    """Means of the differences between runs of one seed, which planted the same and began alike."""
     sentences = []
     pairs = [(name, name.partition(",")[0]) for name in found if "," in name]
     for name, base in [*pairs, ("clean", "planted")]:
-        if name not in found or base not in found:
-            continue
-        told = []
-        for probe, title in _PROBES.items():
-            mine, other = ({x["seed"]: 100 * x[probe] for x in found[key]} for key in (name, base))
-            gain = mean_of([mine[seed] - other[seed] for seed in mine.keys() & other.keys()])
-            told.append(f"{title} {gain}")
-        sentences.append(f"- {name}, less {base}: {', '.join(told)}")
+        if name in found and base in found:
+            told = [f"{t} {gain(found[name], found[base], probe)}" for probe, t in PROBES.items()]
+            sentences.append(f"- {name}, less {base}: {', '.join(told)}")
     if sentences:
         yield "\n".join(sentences)
 
@@ -134,11 +128,6 @@ def _detection(lines: list[Line], title: str) -> str:
 def _average(epochs: list[dict[str, float]], name: str) -> str:
     values = [epoch[name] for epoch in epochs if name in epoch]
     return f"{np.mean(values):.3f}" if values else ""
-
-
-def _line_of(lines: list[Line], cell: Cell) -> Line | None:
-    wanted = vars(cell)
-    return next((x for x in lines if all(x[name] == wanted[name] for name in wanted)), None)
 
 
 if __name__ == "__main__":
