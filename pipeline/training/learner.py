@@ -105,13 +105,8 @@ class Learner(nn.Module):
             progress: share of the run's steps that are done, in [0, 1).
             step_seed: of what is drawn once for all samples of the step; equal on all ranks.
         """
-        views = replace(
-            self.encode(batch),
-            progress=progress,
-            step_seed=step_seed,
-            sample_id=batch.sample_id,
-        )
-        losses = self.objective(views)
+        views = self.encode(batch)
+        losses = self.objective(replace(views, progress=progress, step_seed=step_seed))
         weights = self.pairs.weights(
             losses,
             global_views=views.global_views,
@@ -148,8 +143,9 @@ class Learner(nn.Module):
     def encode(self, batch: LearnerBatch) -> EncodedViews:
         """What the objective is given of a batch; `micro_batch` samples are encoded at once."""
         if batch.masks is not None:
-            return self._encode_patches(batch.views[0], batch.masks)
+            return self._encode_patches(batch, batch.masks)
         views = EncodedViews(
+            sample_id=batch.sample_id,
             features=torch.cat([self._encode_block(block) for block in batch.views]),
             global_views=batch.views[0].shape[1],
             targets=self._encode_targets(batch.views[0]),
@@ -194,8 +190,9 @@ class Learner(nn.Module):
         features: Tensor = encoder(self.normalise(views))
         return features.view(count, batch, -1)
 
-    def _encode_patches(self, views: Tensor, masks: PatchIndices) -> EncodedViews:
+    def _encode_patches(self, batch: LearnerBatch, masks: PatchIndices) -> EncodedViews:
         """The encoder's tokens of visible patches, and the twin's of all."""
+        (views,) = batch.views
         context = encode_in_parts(
             lambda part, visible: encode_patches(self.encoder, self.normalise(part), visible),
             views,
@@ -211,6 +208,7 @@ class Learner(nn.Module):
                 for part in views.split(self._micro_batch or len(views))
             ]
         return EncodedViews(
+            sample_id=batch.sample_id,
             features=context.mean(dim=1)[None],
             global_views=1,
             patches=EncodedPatches(context=context, targets=torch.cat(targets), indices=masks),
