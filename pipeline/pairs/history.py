@@ -16,6 +16,7 @@ PEAK_BYTES = 40
 """Of a sample, for a moment: its history, and what an epoch's verdicts are made from."""
 
 _MOST_SEEN = 1 << 14
+_MOST_RECENT = 1 << 7
 _SAME = 1e-6  # of the mean: values that differ by no more are equal but for rounding
 
 
@@ -34,7 +35,13 @@ class Moments:
 
 
 class SampleHistory:
-    """Running sums of the samples of some streams, at most 11 bytes for each.
+    """Running sums of the samples of some streams, 12 bytes for each.
+
+    Losses fall from epoch to epoch, and not every sample is served in each: a batch's remainder
+    is dropped, and of several sets one may be served in part or begin anew. So that nobody looks
+    easy or hard by the epochs that it missed, what a sample showed counts beside the mean of all
+    that were served since the same `centre`. Where every sample is served as often in every
+    epoch this changes no comparison.
 
     A stream's samples lie in a range of ids, some of which may never be served. Its part of the
     state goes wherever the stream does, so that any number of ranks can take it up.
@@ -60,13 +67,17 @@ class SampleHistory:
         self._shifts = torch.tensor([starts[n] - lows[n] for n in by_id], device=device)
         count = sum(lengths)
         self.losses = torch.zeros(count, device=device)
-        """Sums of what the miner sees, float32."""
+        """Sums of what the miner sees, float32, less the means of what has been centred."""
         self.seen = torch.zeros(count, dtype=torch.int16, device=device)
         """How often, of the first 16,384 times; nothing is added after them."""
         self.verdicts = torch.zeros(count, dtype=torch.uint8, device=device)
         """The miner's of this epoch."""
+        self.recent = torch.zeros(count, dtype=torch.uint8, device=device)
+        """How often since the last `centre`, of the first 128 times; nothing is added after."""
         self.weights = torch.zeros(count, device=device)
         """Sums of the arbiter's weights less 1, float32."""
+        self._total = 0.0  # of what has been centred, over all ranks, and how much that was
+        self._count = 0.0
 
     def places(self, sample_id: Tensor) -> Tensor:
         """Where samples (B,) int64 of these streams are in the sums; (B,) int64."""
@@ -83,9 +94,33 @@ class SampleHistory:
         """Which samples were seen, (n,) bool."""
         return self.seen > 0
 
+    def centre(self) -> None:
+        """Take the mean of what came since the last time out of it. Every rank calls this.
+
+        At the end of each epoch; what comes after a call within one counts as another epoch.
+        """
+        own = []
+        for start, length in self._places.values():  # one by one: there may be very many samples
+            place = slice(start, start + length)
+            own.append([float(self.losses[place].double().sum()), float(self.recent[place].sum())])
+        total, count = _sum_in_order(own)
+        if not count:
+            return
+        self.losses.sub_(self.recent, alpha=total / count)
+        self.recent.zero_()
+        self._total += total
+        self._count += count
+
     def mean_losses(self) -> Tensor:
-        """Means (n,) float64 of what the miner has seen of each sample; 0 of those not seen."""
+        """Means (n,) float64 of what the miner has seen of each sample; 0 of those not seen.
+
+        What came with others is compared with theirs (see above): the mean over all that was seen,
+        and how far each sample lay above the mean of its epochs. Every rank calls this, when an
+        epoch has ended.
+        """
+        self.centre()
         means = self.losses.double() / self.seen.clamp(min=1)
+        means += self._total / max(self._count, 1.0)
         return means.masked_fill_(~self.known, 0.0)
 
     def mean_weights(self) -> Tensor:
@@ -110,11 +145,16 @@ class SampleHistory:
 
     def add(self, places: Tensor, *, losses: Tensor, weights: Tensor | None) -> None:
         """Remember a step; all (B,), a place may come twice."""
-        counted = self.seen[places] < _MOST_SEEN  # a set of few samples may be served very often
-        self.seen.index_add_(0, places, counted.to(torch.int16))
-        self.losses.index_add_(0, places, losses.to(self.losses).where(counted, 0.0))
-        if weights is not None:
-            self.weights.index_add_(0, places, weights.to(self.weights).where(counted, 0.0))
+        # Of a set of few samples one may come very often: so many at once that none can wrap.
+        for part in torch.arange(len(places), device=places.device).split(_MOST_RECENT - 1):
+            own = places[part]
+            counted = (self.seen[own] < _MOST_SEEN) & (self.recent[own] < _MOST_RECENT)
+            self.seen.index_add_(0, own, counted.to(torch.int16))
+            self.recent.index_add_(0, own, counted.to(torch.uint8))
+            self.losses.index_add_(0, own, losses[part].to(self.losses).where(counted, 0.0))
+            if weights is not None:
+                excess = weights[part].to(self.weights)
+                self.weights.index_add_(0, own, excess.where(counted, 0.0))
 
     def sums_over_streams(self, *values: Tensor) -> list[float]:
         """Sums of values of all places, over all ranks' streams. Every rank calls this.
@@ -142,6 +182,14 @@ class SampleHistory:
         for name, values in self._sums().items():
             values[start : start + length] = state[name]
 
+    def state_dict(self) -> dict[str, float]:
+        """What all ranks know alike, beside the streams' parts."""
+        return {"total": self._total, "count": self._count}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take up a state."""
+        self._total, self._count = state["total"], state["count"]
+
     @property
     def streams(self) -> Sequence[int]:
         """Whose samples they are."""
@@ -152,6 +200,7 @@ class SampleHistory:
             "losses": self.losses,
             "seen": self.seen,
             "verdicts": self.verdicts,
+            "recent": self.recent,
             "weights": self.weights,
         }
 

@@ -53,6 +53,7 @@ class PairWeighting:
         self._most = most
         self._normalize = normalize
         self._epochs = 1
+        self._epoch = 0
         self._sums_of_bad: Tensor | None = None  # of this epoch; see `_note_bad`
         self._arbiters_weights = dict.fromkeys(_BAD, 1.0)
 
@@ -82,6 +83,9 @@ class PairWeighting:
             epoch: counted from 0.
             sample_id: (B,) int64.
         """
+        if self.history is not None and epoch != self._epoch:
+            self.history.centre()
+        self._epoch = epoch
         mined = self._mined(losses, epoch=epoch, sample_id=sample_id)
         arbitrated = self._arbitrated(losses, global_views=global_views, epoch=epoch)
         if mined is None and arbitrated is None:
@@ -177,13 +181,18 @@ class PairWeighting:
     def state_dict(self) -> dict[str, Any]:
         """What is kept from step to step, beside the history."""
         return {
+            "epoch": self._epoch,
+            "history": None if self.history is None else self.history.state_dict(),
             "miner": None if self.miner is None else self.miner.state_dict(),
             "sums of bad": None if self._sums_of_bad is None else self._sums_of_bad.tolist(),
             "arbiter's weights": list(self._arbiters_weights.values()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
+        """Take up a state; `own` comes first."""
+        self._epoch = state["epoch"]
+        if self.history is not None:
+            self.history.load_state_dict(state["history"])
         if self.miner is not None:
             self.miner.load_state_dict(state["miner"])
         sums = state["sums of bad"]

@@ -123,9 +123,11 @@ def _bad_pairs(recipe: Recipe, reader: SliceReader, folder: RunFolder) -> BadPai
     bounds = {stream: plan.bounds(stream) for stream in range(plan.streams)}
     history = SampleHistory(bounds, device=torch.device("cpu"))
     store.load_streams(step, history)
+    state = store.read(step, "pairs")
+    history.load_state_dict(state["history"])
     miner = recipe.pairs.miner.build() if recipe.pairs.miner else None
     if miner is not None:
-        miner.load_state_dict(store.read(step, "pairs")["miner"])
+        miner.load_state_dict(state["miner"])
     arbitrated = recipe.pairs.arbiter is not None
     worst = worst_samples(history, miner=miner, arbitrated=arbitrated, at_most=MOST_ROWS)
     shown = np.unique(np.concatenate([w.sample_id[:_SHOWN].numpy() for w in worst.values()]))
