@@ -173,19 +173,20 @@ def _load(location: str, state: tuple[int, int]) -> Exclusion:
 def _ids_of_parquet(location: str) -> Ids:
     store, path = storage.resolve(location)
 
-    def read() -> pa.ChunkedArray | None:
+    def read() -> pa.ChunkedArray | int:
         with store.open_input_file(path) as file:
             table = pq.ParquetFile(file)
-            if _COLUMN not in table.schema_arrow.names:
-                return None
+            if (count := table.schema_arrow.names.count(_COLUMN)) != 1:
+                return int(count)
             return table.read(columns=[_COLUMN])[_COLUMN]
 
     try:
         column = storage.retrying(read)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise _problem(location, f"is not a Parquet file: {error}") from error
-    if column is None:
-        raise _problem(location, f"has no column {_COLUMN}; {_ALLOWED}")
+    if isinstance(column, int):
+        columns = f"{column} columns" if column else "no column"
+        raise _problem(location, f"has {columns} {_COLUMN}; {_ALLOWED}")
     if column.type != pa.int64():
         raise _problem(location, f"its column {_COLUMN} is of {column.type}; {_ALLOWED}")
     if column.null_count:

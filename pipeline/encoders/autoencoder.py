@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from pipeline.encoders.conv_decoder import ConvDecoderConfig
@@ -22,7 +23,13 @@ class AutoencoderConfig(Section):
 
     width: Annotated[int, Field(ge=1, description="D, dimensions of a code")] = 64
     log_scale_least: Annotated[
-        float, Field(description="floor of the log of a code's deviation")
+        float,
+        Field(
+            ge=-10,
+            le=0,
+            description="floor of the log of a code's deviation; below -10 a draw is rounded by "
+            "more than it deviates",
+        ),
     ] = -6.0
     decoder: DecoderConfig = ConvDecoderConfig()
     likelihood: ImageLikelihood = Bernoulli()
@@ -32,7 +39,9 @@ class AutoencoderConfig(Section):
 
     @field_validator("decoder", "likelihood", mode="before")
     @classmethod
-    def _kind_alone(cls, value: Any) -> Any:
+    def _kind_alone_or_understood(cls, value: Any, field: ValidationInfo) -> Any:
+        if isinstance(value, Mapping) and "kind" not in value:
+            return {"kind": cls.model_fields[str(field.field_name)].default.kind, **value}
         return {"kind": value} if isinstance(value, str) else value
 
 
@@ -76,7 +85,7 @@ class Autoencoder(nn.Module):
         return decoded
 
     def reconstruction_loss(self, codes: Tensor, target: Tensor) -> Tensor:
-        """-log p(x | z) of codes (B, D) and targets (B, ...); (B,) in nats."""
+        """-log p(x | z) of codes (B, D) and targets (B, ...); (B,), reduced by the likelihood."""
         return self.likelihood.negative_log(self.decode(codes, target).output, target)
 
 

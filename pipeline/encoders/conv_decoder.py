@@ -68,7 +68,7 @@ class ConvDecoder(Decoder):
         for stage in self.stages:
             maps = stage(maps)
             hidden.append(maps.flatten(2).mT)
-        return Decoded(output=self.output(maps), hidden=tuple(hidden))
+        return Decoded(output=unrounded(self.output, maps), hidden=tuple(hidden))
 
 
 def _stage(inner: int, outer: int, *, doubled: bool) -> nn.Sequential:

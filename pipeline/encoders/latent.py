@@ -58,11 +58,12 @@ class LatentHead(nn.Module):
         return Posterior(mean, log_scale.clamp(min=self.log_scale_least))
 
 
-def unrounded(linear: nn.Linear, values: Tensor) -> Tensor:
+def unrounded(layer: nn.Linear | nn.Conv2d, values: Tensor) -> Tensor:
     """A layer in the precision of its weights, autocast or not.
 
-    Near the floor of its scale a code's noise is smaller than the steps of bfloat16.
+    Near the floor of its scale a code's noise is smaller than the steps of bfloat16, and so is what
+    a likelihood of a small scale tells apart.
     """
     with torch.autocast(values.device.type, enabled=False):
-        found: Tensor = linear(values.to(linear.weight.dtype))
+        found: Tensor = layer(values.to(layer.weight.dtype))
     return found

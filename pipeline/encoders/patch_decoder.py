@@ -80,7 +80,7 @@ class PatchDecoder(Decoder):
         for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)
             hidden.append((self.norm(tokens) if number == self.layers else tokens)[:, 1:])
-        return Decoded(output=self._image(self.output(hidden[-1])), hidden=tuple(hidden))
+        return Decoded(output=self._image(unrounded(self.output, hidden[-1])), hidden=tuple(hidden))
 
     def _image(self, patches: Tensor) -> Tensor:
         """(B, C, S, S) of (B, n, C * p * p)."""

@@ -102,14 +102,17 @@ class CompositeConfig(ObjectiveConfig):
 class Composite(Objective):
     """The sum of its parts, for pairs and for terms alike.
 
-    Weights of pairs reach those parts whose loss pairs own, and only their losses are evidence.
+    Weights of pairs reach those parts whose loss pairs own, and only their losses are evidence. An
+    arbiter looks at the projections of the parts that allow one.
     """
 
     def __init__(
         self, *, names: Sequence[str], weights: Sequence[float], objectives: Sequence[Objective]
     ) -> None:
+        self._shown = _shown([part.capabilities for part in objectives])
         super().__init__(
-            feature_width=objectives[0].feature_width, projector=_Projections(objectives)
+            feature_width=objectives[0].feature_width,
+            projector=_Projections(objectives, shown=self._shown),
         )
         self._names = list(names)
         self._weights = list(weights)
@@ -141,7 +144,7 @@ class Composite(Objective):
             loss=_weighted([losses.loss for losses in found], self._weights),
             evidence=_weighted([losses.evidence for losses in found], self._weights),
             projections=torch.cat(
-                [F.normalize(losses.projections, dim=-1) for losses in found], dim=-1
+                [F.normalize(found[number].projections, dim=-1) for number in self._shown], dim=-1
             ),
             terms=terms,
             logs=logs,
@@ -166,17 +169,24 @@ class Composite(Objective):
 
 
 class _Projections(nn.Module):
-    """The parts; their unit projections side by side."""
+    """The parts; unit projections side by side of those that are shown."""
 
-    def __init__(self, parts: Sequence[Objective]) -> None:
+    def __init__(self, parts: Sequence[Objective], *, shown: Sequence[int]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
+        self._shown = shown
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.cat(
-            [F.normalize(part.project(features), dim=-1) for part in self.parts],  # type: ignore[operator]
+            [F.normalize(self.parts[number].project(features), dim=-1) for number in self._shown],  # type: ignore[operator]
             dim=-1,
         )
+
+
+def _shown(parts: Sequence[Capabilities]) -> Sequence[int]:
+    """Which parts show projections: those that may be arbitrated, or else all."""
+    arbitrated = [n for n, part in enumerate(parts) if part.arbitration != "none"]
+    return arbitrated or range(len(parts))
 
 
 def _common(parts: Sequence[Capabilities]) -> Capabilities:

@@ -65,7 +65,10 @@ class LatentObjectiveConfig(AutoencoderConfig, ObjectiveConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Codes:
-    """A step's codes and what is known of them; V views of B samples, nats."""
+    """A step's codes and what is known of them; V views of B samples.
+
+    In nats, but for a likelihood that is reduced to its mean: nats a value.
+    """
 
     posterior: Posterior  # of (V, B, D)
     sampled: Tensor  # (V, B, D) z

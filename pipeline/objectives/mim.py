@@ -12,7 +12,7 @@ from pipeline.encoders import noise
 from pipeline.encoders.autoencoder import Autoencoder
 from pipeline.encoders.latent import log_standard_normal
 from pipeline.encoders.shape import EncoderShape
-from pipeline.objectives.base import EncodedViews, PairLosses, at_least_float32
+from pipeline.objectives.base import EncodedViews, PairLosses
 from pipeline.objectives.latent import Codes, LatentObjective, LatentObjectiveConfig
 
 
@@ -90,7 +90,7 @@ class MIM(LatentObjective):
         assert views.encode is not None
         autoencoder, ids, seed = self.autoencoder, views.sample_id, views.step_seed
         z_BD = noise.normal("anchor", seed, ids, count=autoencoder.head.width)
-        z_BD = at_least_float32(z_BD.to(views.features))
+        z_BD = z_BD.to(autoencoder.head.linear.weight)  # features may be of half precision
         output = autoencoder.decode(z_BD).output
         likelihood = autoencoder.likelihood
         uniform = noise.uniform("own sample", seed, ids, count=output[0].numel())

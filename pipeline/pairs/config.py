@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.objectives.base import Capabilities
 from pipeline.pairs.dbpm import DBPMConfig
@@ -24,10 +24,17 @@ class PairsConfig(Section):
         UOTAConfig | None,
         Field(description="weighs views by where they lie among the batch's; null: none"),
     ] = None
-    most: Annotated[float, Field(gt=0, description="bound of a weight, the product of both")] = 10.0
+    most: Annotated[
+        float, Field(gt=0, description="bound of the product of both, before it is normalised")
+    ] = 10.0
     normalize: Annotated[
         bool, Field(description="whether weights are divided by their mean over the global batch")
     ] = False
+
+    @field_validator("miner", "arbiter", mode="before")
+    @classmethod
+    def _kind_alone(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
 
     def build(self, objective: Capabilities) -> PairWeighting:
         """The weighting for an objective that allows it."""

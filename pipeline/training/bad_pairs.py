@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipeline.data.slice_reader import SliceReader
 from pipeline.pairs.history import SampleHistory
 from pipeline.pairs.worst import Worst, worst_samples
 from pipeline.recipe import Recipe
+from pipeline.registry.report.bad_pairs import SHOWN
 from pipeline.registry.report.contact_sheet import contact_sheet
 from pipeline.registry.report.facts import BadPairs, BadSort, ListedSample, Pixels
 from pipeline.registry.report.pictures import png_bytes
@@ -47,8 +48,6 @@ what is listed goes on leaving them out."""
 
 MOST_ROWS = 10_000
 """Samples of each sort that are listed."""
-
-_SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ def write_bad_pairs(found: BadPairs, folder: RunFolder) -> BadPairFiles:
         OSError: one cannot be written.
     """
     written = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(_rows(found)), schema=SCHEMA), written)
+    pq.write_table(pa.concat_tables([_found(found), _left_out(found)]), written)
     storage.write_file(folder.bad_pairs, written.getvalue())
     storage.write_file(folder.contact_sheet, png_bytes(contact_sheet(found)))
     return BadPairFiles(
@@ -100,12 +99,25 @@ def write_bad_pairs(found: BadPairs, folder: RunFolder) -> BadPairFiles:
     )
 
 
-def _rows(found: BadPairs) -> Iterator[dict[str, Any]]:
-    for sort in found.sorts:
-        for rank, sample in enumerate(sort.listed):
-            yield {"sort": sort.name, "rank": rank, **asdict(sample)}
-    for rank, sample_id in enumerate(found.excluded):
-        yield {"sort": EXCLUDED, "rank": rank, "sample_id": sample_id}
+def _found(found: BadPairs) -> pa.Table:
+    rows = [
+        {"sort": sort.name, "rank": rank, **asdict(sample)}
+        for sort in found.sorts
+        for rank, sample in enumerate(sort.listed)
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _left_out(found: BadPairs) -> pa.Table:
+    """Whole columns at once, since there may be very many."""
+    count = len(found.excluded)
+    told = {
+        "sample_id": pa.array(found.excluded, pa.int64()),
+        "sort": pa.repeat(pa.scalar(EXCLUDED), count),
+        "rank": pa.array(np.arange(count)),
+    }
+    columns = [told.get(column.name, pa.nulls(count, column.type)) for column in SCHEMA]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
 def _bad_pairs(recipe: Recipe, reader: SliceReader, folder: RunFolder) -> BadPairs | str:
@@ -130,7 +142,7 @@ def _bad_pairs(recipe: Recipe, reader: SliceReader, folder: RunFolder) -> BadPai
         miner.load_state_dict(state["miner"])
     arbitrated = recipe.pairs.arbiter is not None
     worst = worst_samples(history, miner=miner, arbitrated=arbitrated, at_most=MOST_ROWS)
-    shown = np.unique(np.concatenate([w.sample_id[:_SHOWN].numpy() for w in worst.values()]))
+    shown = np.unique(np.concatenate([w.sample_id[:SHOWN].numpy() for w in worst.values()]))
     return BadPairs(
         location=folder.bad_pairs,
         step=step,
@@ -140,7 +152,7 @@ def _bad_pairs(recipe: Recipe, reader: SliceReader, folder: RunFolder) -> BadPai
         images=or_reason(
             lambda: _images(reader, shown, recipe.views.size), "the shards cannot be read"
         ),
-        excluded=plan.excluded.ids.tolist(),
+        excluded=plan.excluded.ids,
         notes=_notes(recipe, epoch=(step - 1) // plan.steps_per_epoch),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -14,13 +16,15 @@ from pipeline.training.feed import Feed
 from pipeline.training.learner import Learner
 
 _MEASURED_BATCH = 4
+_AT_THE_END = math.nextafter(1.0, 0.0)  # when everything that warms up is there
 
 
 def training_bytes(learner: Learner, recipe: Recipe, *, local_batch: int, samples: int) -> int:
     """Weights, gradients, optimizer state, history of samples and what the backward pass needs.
 
     The part of the objective is taken to grow in proportion to the batch. Only AMCL over SimCLR
-    keeps all pairs of a batch, so that its large batches need more than this says.
+    keeps all pairs of a batch, so that its large batches need more than this says, and MIM less
+    where its own samples are encoded in micro-batches.
 
     Args:
         learner: of the recipe.
@@ -56,7 +60,7 @@ def _objective_bytes(learner: Learner, recipe: Recipe, local_batch: int) -> int:
     feed = _feed(learner, recipe)
 
     def kept(batch: int) -> int:
-        views = learner.encode(feed.noise(batch))
+        views = replace(learner.encode(feed.noise(batch)), progress=_AT_THE_END)
         return _kept_bytes(learner, lambda: learner.objective(views))
 
     small, large = kept(_MEASURED_BATCH), kept(2 * _MEASURED_BATCH)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pipeline.data.corpus import load_corpus
 from pipeline.data.manifest import Ids
 from pipeline.data.order import write_order
 from pipeline.data.shard_reader import read_labels
+from pipeline.data.streams import StreamPlan
 from pipeline.data.whole_file import cannot_hold
 from pipeline.encoders.embeddings import embedding_width
 from pipeline.errors import Problem, UserError
@@ -140,9 +140,17 @@ def plan_recipe(recipe: Recipe) -> Plan:
             size=recipe.views.size,
         ),
         memory_bytes=training_bytes(
-            learner, recipe, local_batch=local_batch, samples=math.ceil(cut.samples / workers)
+            learner, recipe, local_batch=local_batch, samples=_most_remembered(cut, workers)
         ),
         warnings=list(_warnings(recipe, learner)),
+    )
+
+
+def _most_remembered(cut: StreamPlan, workers: int) -> int:
+    """Of the workers' ids, of which streams of several sets have very different numbers."""
+    lengths = [high - low for low, high in map(cut.bounds, range(cut.streams))]
+    return max(
+        sum(lengths[stream] for stream in cut.streams_of(rank, workers)) for rank in range(workers)
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from pipeline.encoders.decoder import Decoded
 from pipeline.encoders.latent import unrounded
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.composite import CompositeConfig
@@ -84,12 +86,31 @@ def test_codes_are_not_rounded_to_half_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = autoencoder.posterior(features)
         embedded = unrounded(autoencoder.decoder.embed, found.mean)
-        decoded = autoencoder.decode(found.mean).output
-        moved = autoencoder.decode(found.mean + math.exp(-6)).output
+        decoded = autoencoder.decode(found.mean)
+        moved = autoencoder.decode(found.mean + math.exp(-6))
     torch.testing.assert_close(found, exact, rtol=0, atol=0)
     torch.testing.assert_close(embedded, autoencoder.decoder.embed(exact.mean), rtol=0, atol=0)
-    assert decoded.dtype == torch.bfloat16
-    assert not torch.equal(decoded, moved)
+    assert (decoded.hidden[-1].dtype, decoded.output.dtype) == (torch.bfloat16, torch.float32)
+    assert not torch.equal(decoded.output, moved.output)
+
+
+def test_codes_of_mims_own_samples_are_not_rounded_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = build(OBJECTIVES["mim"]).float()
+    assert isinstance(objective, LatentObjective)
+    views = encoded(noise(1, BATCH, 6).float(), progress=0.5)
+    decode, decoded = objective.autoencoder.decode, []
+
+    def seen(codes: Tensor, target: Tensor | None = None) -> Decoded:
+        decoded.append(codes)
+        return decode(codes, target)
+
+    monkeypatch.setattr(objective.autoencoder, "decode", seen)
+    objective(views)
+    with torch.autocast("cpu", torch.bfloat16):
+        objective(replace(views, features=views.features.bfloat16()))
+    anchors = decoded[1::2]
+    assert len(anchors) == 2
+    assert torch.equal(*anchors)
 
 
 @every
@@ -221,6 +242,17 @@ def test_a_composite_is_arbitrated_as_all_its_parts_can_be(
     assert build({"kind": "composite", "parts": parts}).capabilities.arbitration == arbitration
 
 
+def test_an_arbiter_sees_the_parts_of_a_composite_that_may_be_arbitrated() -> None:
+    parts = [{"objective": OBJECTIVES[name]} for name in ("cmim", "simclr", "barlow")]
+    composite = build({"kind": "composite", "parts": parts})
+    views = encoded(noise(2, BATCH, 6))
+    alone = composite.parts[1](views).projections
+    torch.testing.assert_close(composite(views).projections, F.normalize(alone, dim=-1))
+    features = noise(BATCH, 6)
+    projected = composite.parts[1].project(features)
+    torch.testing.assert_close(composite.project(features), F.normalize(projected, dim=-1))
+
+
 def test_a_composite_is_the_weighted_sum_of_its_parts() -> None:
     section = OBJECTIVES["composite"]
     composite = build(section)
@@ -232,7 +264,7 @@ def test_a_composite_is_the_weighted_sum_of_its_parts() -> None:
     torch.testing.assert_close(total(found), expected)
     torch.testing.assert_close(found.evidence, parts[0].evidence + 0.5 * parts[1].evidence)
     torch.testing.assert_close(found.terms["barlow/redundancy"], 0.1 * parts[2].terms["redundancy"])
-    assert found.projections.shape == (2, BATCH, 3 * 8)
+    assert found.projections.shape == (2, BATCH, 2 * 8)  # of barlow no pair owns a part
     assert composite.ema == composite.parts[1].ema
 
 

@@ -35,6 +35,13 @@ RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
         ("encoder.args={}", lambda r: r.encoder.args, {}),
         ("tracking.register=digits", lambda r: r.tracking.register_as, "digits"),
         ("tracking.uri=http://a:1/?b=c", lambda r: r.tracking.uri, "http://a:1/?b=c"),
+        ("pairs.miner=dbpm", lambda r: r.pairs.miner.kind, "dbpm"),
+        ("pairs.arbiter=uota", lambda r: r.pairs.arbiter.temperature, 2.734375),
+        (
+            "objective={kind: cmim, decoder: {channels: [16, 8]}}",
+            lambda r: (r.objective.decoder.kind, r.objective.decoder.channels),
+            ("conv", (16, 8)),
+        ),
         ("name='2024'", lambda r: r.name, "2024"),
     ],
 )

@@ -42,6 +42,7 @@ FOUND = BadPairs(
     samples=200_010,
     sorts=[NOISY, FAULTY, OUTLIERS],
     images=IMAGES,
+    excluded=np.array([], np.int64),
 )
 
 

@@ -39,6 +39,13 @@ def test_features_of_codes_need_an_objective_with_codes(
     assert list(problems(objective, f"encoder.features={kind}")) == ["encoder.features"]
 
 
+@pytest.mark.parametrize("floor", [-20, 1])
+def test_a_floor_at_which_draws_are_rounded_is_refused(problems: Checker, floor: int) -> None:
+    (told,) = problems(f"objective={{kind: a_mim, log_scale_least: {floor}}}").items()
+    assert told[0] == "objective.log_scale_least"
+    assert f"{floor} is wrong" in told[1]
+
+
 MIM_OF_TWO = "{kind: composite, parts: [{objective: {kind: simclr}}, {objective: {%s}}]}"
 MIM = "kind: mim, width: 5, decoder: {kind: conv, channels: [8, 8]}"
 
@@ -147,6 +154,29 @@ def test_the_history_of_samples_is_counted(recipe: Path, pairs: str) -> None:
         plan_recipe(checked_recipe(recipe, settings)) for settings in ([], [f"pairs={pairs}"])
     )
     assert remembering.memory_bytes == without.memory_bytes + 40 * without.samples
+
+
+def test_the_history_is_that_of_the_worker_with_the_most_samples(
+    recipe: Path, clipart_shards: Path
+) -> None:
+    """Of two sets, each on a worker of its own."""
+    sets = f"data.shards=[{{path: {clipart_shards}/train}}, {{path: {clipart_shards}/test}}]"
+    two = [sets, "data.streams=2", "train.workers=2"]
+    without, remembering = (
+        plan_recipe(checked_recipe(recipe, [*two, *settings]))
+        for settings in ([], ["pairs.miner=dbpm"])
+    )
+    largest = max(source["samples"] for source in without.sources)
+    assert largest > without.samples / 2
+    assert remembering.memory_bytes == without.memory_bytes + 40 * largest
+
+
+def test_samples_of_its_own_are_counted_though_mim_begins_without_them(recipe: Path) -> None:
+    without, later, at_once = (
+        plan_recipe(checked_recipe(recipe, [f"objective={{{MIM}, {setting}}}"])).memory_bytes
+        for setting in ("model_samples: 0", "warm_up: 0.05", "warm_up: 0")
+    )
+    assert without < later == at_once
 
 
 def test_memory_is_planned_for_the_micro_batch(recipe: Path) -> None:

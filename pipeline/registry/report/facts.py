@@ -142,7 +142,7 @@ class BadPairs:
     samples: int  # all
     sorts: Sequence[BadSort]
     images: Mapping[int, Pixels] | str  # (S, S, 3) of the worst by id, or why there are none
-    excluded: Sequence[int] = ()  # ids that the run left out
+    excluded: Ints  # that the run left out
     notes: Sequence[str] = ()
 
 
