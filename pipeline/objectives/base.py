@@ -67,7 +67,8 @@ class PairLosses:
 
     loss: Tensor  # (V, B) for each predicting view and sample
     evidence: Tensor  # (B,) what a miner looks at
-    projections: Tensor  # (V, B, D) what an arbiter looks at
+    projections: Tensor  # (V, B, D) what signs are of, and what an arbiter looks at, but for:
+    arbitrated: Tensor | None = None  # (V, B, D') the part of them that an arbiter is to look at
     terms: dict[str, Tensor] = field(default_factory=dict)  # scalars no pair owns, weighted already
     logs: dict[str, Tensor] = field(default_factory=dict)  # scalars to record
 
@@ -148,6 +149,12 @@ class Objective(nn.Module):
         """The head's output for features (B, D): (B, P), before any normalisation."""
         projected: Tensor = self.projector(features)
         return projected
+
+    @property
+    def arbitrated_width(self) -> int:
+        """Dimensions of the projections that an arbiter looks at."""
+        with torch.no_grad():
+            return self.project(torch.zeros(2, self.feature_width)).shape[1]
 
     def project_views(self, features: Tensor) -> Tensor:
         """The same for features (V, B, D): (V, B, P), at least float32."""

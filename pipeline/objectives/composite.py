@@ -109,10 +109,8 @@ class Composite(Objective):
     def __init__(
         self, *, names: Sequence[str], weights: Sequence[float], objectives: Sequence[Objective]
     ) -> None:
-        self._shown = _shown([part.capabilities for part in objectives])
         super().__init__(
-            feature_width=objectives[0].feature_width,
-            projector=_Projections(objectives, shown=self._shown),
+            feature_width=objectives[0].feature_width, projector=_Projections(objectives)
         )
         self._names = list(names)
         self._weights = list(weights)
@@ -144,10 +142,26 @@ class Composite(Objective):
             loss=_weighted([losses.loss for losses in found], self._weights),
             evidence=_weighted([losses.evidence for losses in found], self._weights),
             projections=torch.cat(
-                [F.normalize(found[number].projections, dim=-1) for number in self._shown], dim=-1
+                [F.normalize(losses.projections, dim=-1) for losses in found], dim=-1
             ),
+            arbitrated=self._arbitrated(found),
             terms=terms,
             logs=logs,
+        )
+
+    def _arbitrated(self, found: Sequence[PairLosses]) -> Tensor | None:
+        shown = [
+            F.normalize(losses.projections, dim=-1)
+            for part, losses in zip(self.parts, found, strict=True)
+            if part.capabilities.arbitration != "none"
+        ]
+        return torch.cat(shown, dim=-1) if shown else None
+
+    @property
+    def arbitrated_width(self) -> int:
+        """Of the parts that may be arbitrated."""
+        return sum(
+            part.arbitrated_width for part in self.parts if part.capabilities.arbitration != "none"
         )
 
     def negative_weights(self, cosines: Tensor, progress: float) -> Tensor:
@@ -169,24 +183,17 @@ class Composite(Objective):
 
 
 class _Projections(nn.Module):
-    """The parts; unit projections side by side of those that are shown."""
+    """The parts; their unit projections side by side."""
 
-    def __init__(self, parts: Sequence[Objective], *, shown: Sequence[int]) -> None:
+    def __init__(self, parts: Sequence[Objective]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        self._shown = shown
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.cat(
-            [F.normalize(self.parts[number].project(features), dim=-1) for number in self._shown],  # type: ignore[operator]
+            [F.normalize(part.project(features), dim=-1) for part in self.parts],  # type: ignore[operator]
             dim=-1,
         )
-
-
-def _shown(parts: Sequence[Capabilities]) -> Sequence[int]:
-    """Which parts show projections: those that may be arbitrated, or else all."""
-    arbitrated = [n for n, part in enumerate(parts) if part.arbitration != "none"]
-    return arbitrated or range(len(parts))
 
 
 def _common(parts: Sequence[Capabilities]) -> Capabilities:

@@ -158,7 +158,8 @@ class PairWeighting:
             return None
         if not self.arbiter.begins(epoch):
             return torch.ones_like(losses.loss)
-        return self.arbiter.weights(losses.projections, global_views=global_views)
+        seen = losses.projections if losses.arbitrated is None else losses.arbitrated
+        return self.arbiter.weights(seen, global_views=global_views)
 
     @torch.no_grad()
     def remember(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
 from pipeline.errors import Problem
 from pipeline.objectives.base import Objective
 from pipeline.pairs.uota import UOTAConfig
@@ -59,10 +57,9 @@ def warnings(recipe: Recipe, objective: Objective, *, last_epoch: int) -> Iterat
         yield from _too_few_deviations(recipe, objective)
 
 
-@torch.no_grad()
 def _too_few_deviations(recipe: Recipe, objective: Objective) -> Iterator[str]:
     """Deviations that do not depend on each other all lie equally far."""
-    width = objective.project(torch.zeros(2, objective.feature_width)).shape[1]
+    width = objective.arbitrated_width
     views = recipe.views.count + (recipe.views.local.count if recipe.views.local else 0)
     independent = (views - 1) * recipe.train.global_batch
     if independent <= width:

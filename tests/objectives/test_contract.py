@@ -16,7 +16,8 @@ from pipeline.encoders.latent import unrounded
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.composite import CompositeConfig
 from pipeline.objectives.latent import LatentObjective
-from pipeline.pairs.weighting import PairWeights, weighted_total
+from pipeline.pairs.uota import UOTAConfig
+from pipeline.pairs.weighting import PairWeighting, PairWeights, weighted_total
 from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise, total
 
 pytestmark = pytest.mark.fast
@@ -247,10 +248,15 @@ def test_an_arbiter_sees_the_parts_of_a_composite_that_may_be_arbitrated() -> No
     composite = build({"kind": "composite", "parts": parts})
     views = encoded(noise(2, BATCH, 6))
     alone = composite.parts[1](views).projections
-    torch.testing.assert_close(composite(views).projections, F.normalize(alone, dim=-1))
-    features = noise(BATCH, 6)
-    projected = composite.parts[1].project(features)
-    torch.testing.assert_close(composite.project(features), F.normalize(projected, dim=-1))
+    found = composite(views)
+    torch.testing.assert_close(found.arbitrated, F.normalize(alone, dim=-1))
+    assert found.projections.shape[2] > 2 * 8
+
+    weighting = PairWeighting(arbiter=UOTAConfig(kind="uota", start_epoch=0).build(per_view=True))
+    told = {"global_views": 2, "epoch": 0, "sample_id": torch.arange(BATCH)}
+    by_part = weighting.weights(replace(found, projections=alone, arbitrated=None), **told)
+    torch.testing.assert_close(weighting.weights(found, **told).total, by_part.total)
+    assert composite.float().arbitrated_width == alone.shape[2] == 8
 
 
 def test_a_composite_is_the_weighted_sum_of_its_parts() -> None:
@@ -264,7 +270,7 @@ def test_a_composite_is_the_weighted_sum_of_its_parts() -> None:
     torch.testing.assert_close(total(found), expected)
     torch.testing.assert_close(found.evidence, parts[0].evidence + 0.5 * parts[1].evidence)
     torch.testing.assert_close(found.terms["barlow/redundancy"], 0.1 * parts[2].terms["redundancy"])
-    assert found.projections.shape == (2, BATCH, 2 * 8)  # of barlow no pair owns a part
+    assert found.projections.shape == (2, BATCH, 3 * 8)
     assert composite.ema == composite.parts[1].ema
 
 
