@@ -61,7 +61,7 @@ def _draw_detection(axes: Axes, found: Found, sort: str) -> None:
             epochs = [epoch["epoch"] for epoch in own[0]]
             curve = np.mean([[epoch[sort] for epoch in of_seed] for of_seed in own], axis=0)
             axes.plot(epochs, curve, color=colour, label=title)
-    axes.set_ylim(0.6, 1.02)
+    axes.set_ylim(0.5, 1.02)
     axes.set_xlabel("epochs")
     axes.set_title(f"AUC, {_SORTS[sort]}")
 

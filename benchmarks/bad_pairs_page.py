@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import typer
-from bad_pairs import LISTED, PUBLISHED, SETUPS, WARM_UP, Setup, best_of
+from bad_pairs import LISTED, PUBLISHED, SEEDS, SETUPS, WARM_UP, Setup, best_of
 from bad_pairs_cell import EPOCHS
 from bad_pairs_figure import draw
 from bad_pairs_lines import PROBES, gain, of_conditions, of_settings
@@ -49,8 +49,8 @@ def _introduction() -> str:
         f"is 5 by 5 pixels of the sample, enlarged). Weights apply from epoch {WARM_UP} on, "
         "counted from 0; precision and recall are of verdicts made after each epoch. AUC and "
         "precision are of a sort against samples in which nothing is planted: those of other "
-        "sorts are left out. Accuracies in per cent on the test samples, mean of seeds "
-        "(three; vicreg two, cmim one) and its standard error. The miner's bounds and weight "
+        "sorts are left out. Accuracies in per cent on the test samples, mean of "
+        f"{SEEDS} seeds and its standard error. The miner's bounds and weight "
         "are chosen by the accuracy on a held-out fifth of the training samples, with one "
         "seed. Differences are means of those between runs of one seed. *Listed left out*: a "
         f"first training remembers pairs, with {LISTED['noisy']} and {LISTED['faulty']} for "
@@ -72,7 +72,7 @@ def _setup(lines: list[Line], title: str, setup: Setup) -> Iterator[str]:
     found = of_conditions(lines, setup)
     for name, own in found.items():
         figures = " | ".join(str(mean_of([100 * x[probe] for x in own])) for probe in PROBES)
-        seeds = "" if len(own) == setup.seeds else f" ({len(own)} seeds)"
+        seeds = "" if len(own) == SEEDS else f" ({len(own)} seeds)"
         rows.append(f"| {name}{seeds} | {figures} |")
     yield "\n".join(rows)
     yield from _gains(found)
