@@ -183,7 +183,7 @@ def _ids_of_parquet(location: str) -> Ids:
     try:
         column = storage.retrying(read)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise _problem(location, f"is not a Parquet file: {error}") from error
+        raise _problem(location, f"is not a Parquet file that can be read: {error}") from error
     if isinstance(column, int):
         columns = f"{column} columns" if column else "no column"
         raise _problem(location, f"has {columns} {_COLUMN}; {_ALLOWED}")

@@ -67,8 +67,8 @@ class PairLosses:
 
     loss: Tensor  # (V, B) for each predicting view and sample
     evidence: Tensor  # (B,) what a miner looks at
-    projections: Tensor  # (V, B, D) what signs are of, and what an arbiter looks at, but for:
-    arbitrated: Tensor | None = None  # (V, B, D') the part of them that an arbiter is to look at
+    projections: Tensor  # (V, B, D) what signs of collapse are measured of
+    arbitrated: Tensor | None = None  # (V, B, D') what an arbiter looks at; None: the projections
     terms: dict[str, Tensor] = field(default_factory=dict)  # scalars no pair owns, weighted already
     logs: dict[str, Tensor] = field(default_factory=dict)  # scalars to record
 
