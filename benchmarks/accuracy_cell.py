@@ -22,9 +22,9 @@ from pipeline.evaluation.probe_set import ProbeSet
 from pipeline.evaluation.probes import predictions
 from pipeline.evaluation.score import score_of
 from pipeline.evaluation.spectrum import rank_me
+from pipeline.learning.learner import StepResult, build_learner
 from pipeline.randomness import permutation
 from pipeline.recipe import Recipe
-from pipeline.training.learner import StepResult, build_learner
 
 _VALIDATION_SHARE = 0.2
 _LAST_LOSSES = 10

@@ -40,9 +40,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.encoders.backbone import build_backbone, feature_width
+from pipeline.learning.optimization import learning_rate
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
-from pipeline.training.optimization import learning_rate
 from pipeline.views.parameters import ImageViews
 
 _MOCO_MOMENTUM = 0.99

@@ -21,16 +21,16 @@ from plain_training import steps_of, write_images
 from planted_pairs import SORTS, Sorts, detection, planted_sorts
 from study import Line
 
-from pipeline.data.assemble import Batch
+from pipeline.data.reading.assemble import Batch
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images, encode_images
 from pipeline.evaluation.probes import predictions
 from pipeline.evaluation.score import score_of
+from pipeline.learning.learner import Learner, build_learner
 from pipeline.pairs.base import Verdict
+from pipeline.planning.length import stream_plan
 from pipeline.randomness import permutation, seed_for, uniform
 from pipeline.recipe import Recipe
-from pipeline.training.learner import Learner, build_learner
-from pipeline.training.length import stream_plan
 
 Change = Callable[[Batch], Batch]
 Bools = npt.NDArray[np.bool_]

@@ -19,13 +19,13 @@ from pipeline.encoders.shape import EncoderShape
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.probes import predictions
 from pipeline.evaluation.score import score_of
+from pipeline.learning.config import OptimizerConfig
+from pipeline.learning.optimization import build_optimizer, learning_rate
 from pipeline.objectives.base import EncodedViews, Objective
 from pipeline.objectives.simclr import SimCLRConfig
 from pipeline.pairs.config import PairsConfig
 from pipeline.pairs.weighting import PairWeighting, weighted_total
 from pipeline.randomness import permutation, seed_for
-from pipeline.training.config import OptimizerConfig
-from pipeline.training.optimization import build_optimizer, learning_rate
 
 SORTS_OF_SERIES = ("noisy", "faulty")
 

@@ -12,7 +12,7 @@ import torch
 from planted_pairs import Sorts
 from torch import nn
 
-from pipeline.data.assemble import Batch
+from pipeline.data.reading.assemble import Batch
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import EncodedViews, Objective, PairLosses
 from pipeline.recipe import Recipe

@@ -23,10 +23,10 @@ from torch.nn import functional as F
 
 from pipeline.encoders.patches import encode_patches
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
+from pipeline.learning.learner import Learner, LearnerBatch, build_learner
 from pipeline.objectives.base import EncodedPatches, EncodedViews
 from pipeline.objectives.ijepa import IJEPA
 from pipeline.recipe import Recipe
-from pipeline.training.learner import Learner, LearnerBatch, build_learner
 
 _CLIPART = Path(__file__).parent.parent / "tests" / "fixtures" / "openclipart_ci_32.npz"
 _STEPS = 300

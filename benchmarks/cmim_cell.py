@@ -18,12 +18,12 @@ from plain_training import steps_of, write_images
 from study import Line
 
 from pipeline.evaluation.features import Images, raw_pixels
+from pipeline.learning.learner import Learner, build_learner
 from pipeline.objectives.base import EncodedViews, PairLosses
 from pipeline.objectives.cmim import CMIM, log_probability_own
-from pipeline.objectives.latent import LatentObjective
+from pipeline.objectives.parts.latent import LatentObjective
 from pipeline.randomness import permutation
 from pipeline.recipe import Recipe
-from pipeline.training.learner import Learner, build_learner
 
 TRAINED_ON = 20_000
 EPOCHS = {"settings": 5, "seeds": 10, "variants": 5}

@@ -12,9 +12,9 @@ from pipeline.evaluation.config import FeatureKind, Probe
 from pipeline.evaluation.features import Images, encode_images
 from pipeline.evaluation.probes import predictions
 from pipeline.evaluation.score import score_of
+from pipeline.learning.learner import Learner
 from pipeline.objectives.base import EncodedViews
-from pipeline.objectives.latent import LatentObjective
-from pipeline.training.learner import Learner
+from pipeline.objectives.parts.latent import LatentObjective
 
 KINDS: dict[str, Any] = {
     "mean": "mean",

@@ -24,10 +24,10 @@ from torch.nn import functional as F
 
 from pipeline.encoders.heads import mlp
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
+from pipeline.learning.learner import Learner, build_learner
 from pipeline.objectives.base import Capabilities, EncodedViews, Objective, PairLosses
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
-from pipeline.training.learner import Learner, build_learner
 
 _CLIPART = Path(__file__).parent.parent / "tests" / "fixtures" / "openclipart_ci_32.npz"
 _STEPS = 200

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import simplejpeg
 
 from pipeline.data.decode import encode_png
-from pipeline.data.sharding import write_shards
-from pipeline.data.sources import open_source
+from pipeline.data.sources.opening import open_source
+from pipeline.data.sources.sharding import write_shards
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -17,12 +17,14 @@ from ray.data._internal.execution.backpressure_policy import (
     ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
 )
 
-from pipeline.data.assemble import BatchAssembler, Cursor
-from pipeline.data.ingest import Ingest, batches_per_slice, inline
-from pipeline.data.manifest import load_manifest
-from pipeline.data.ray_ingest import ray_data
-from pipeline.data.slice_reader import SliceReader
-from pipeline.data.streams import StreamPlan, slices
+from pipeline.data.order.slices import slices
+from pipeline.data.order.streams import StreamPlan
+from pipeline.data.reading.assemble import BatchAssembler
+from pipeline.data.reading.cursor import Cursor
+from pipeline.data.reading.ingest import Ingest, batches_per_slice, inline
+from pipeline.data.reading.ray_ingest import ray_data
+from pipeline.data.reading.slice_reader import SliceReader
+from pipeline.data.sources.manifest import load_manifest
 from pipeline.views.parameters import ImageViews
 
 _ENDLESS = 10**6  # batches, or shards; nobody takes as many

@@ -42,10 +42,10 @@ from pipeline.objectives.barlow import BarlowConfig
 from pipeline.objectives.base import EncodedViews, Objective
 from pipeline.objectives.byol import negative_cosine
 from pipeline.objectives.hard_contrastive import hard_nt_xent
-from pipeline.objectives.key_queue import KeyQueue
 from pipeline.objectives.lejepa import LeJEPAConfig
 from pipeline.objectives.moco import queue_cross_entropy
 from pipeline.objectives.mocov3 import batch_cross_entropy
+from pipeline.objectives.parts.key_queue import KeyQueue
 from pipeline.objectives.simclr import nt_xent
 from pipeline.objectives.unigrad import UniGradConfig
 from pipeline.objectives.vicreg import VICRegConfig

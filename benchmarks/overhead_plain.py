@@ -17,13 +17,13 @@ import yaml
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.data.slice_reader import SliceReader, pixels_of
-from pipeline.data.streams import Slice
+from pipeline.data.order.slices import Slice
+from pipeline.data.reading.slice_reader import SliceReader, pixels_of
+from pipeline.learning.learner import LearnerBatch, build_learner
+from pipeline.learning.optimization import Optimization
+from pipeline.planning.length import stream_plan, total_steps
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
-from pipeline.training.learner import LearnerBatch, build_learner
-from pipeline.training.length import stream_plan, total_steps
-from pipeline.training.optimization import Optimization
 
 _BATCHES_AHEAD = 8
 

@@ -19,9 +19,9 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from pipeline.learning.learner import LearnerBatch, build_learner
+from pipeline.learning.optimization import Optimization
 from pipeline.recipe import Recipe
-from pipeline.training.learner import LearnerBatch, build_learner
-from pipeline.training.optimization import Optimization
 
 _ROUNDS = 5
 _OBJECTIVES: dict[str, dict[str, Any]] = {

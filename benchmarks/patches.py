@@ -21,9 +21,9 @@ import torch
 import typer
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.learning.feed import Feed
+from pipeline.learning.learner import Learner, LearnerBatch, build_learner
 from pipeline.recipe import Recipe
-from pipeline.training.feed import Feed
-from pipeline.training.learner import Learner, LearnerBatch, build_learner
 
 _ENCODERS: dict[str, dict[str, Any]] = {
     "ViT-S/16 at 224": {"name": "vit_small_patch16_224", "size": 224, "embed_dim": 384},

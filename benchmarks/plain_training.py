@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from pipeline.data.assemble import Batch
-from pipeline.data.sharding import write_shards
-from pipeline.data.slice_reader import SliceReader, pixels_of
-from pipeline.data.sources import open_source
-from pipeline.data.streams import Slice
+from pipeline.data.order.slices import Slice
+from pipeline.data.reading.assemble import Batch
+from pipeline.data.reading.slice_reader import SliceReader, pixels_of
+from pipeline.data.sources.opening import open_source
+from pipeline.data.sources.sharding import write_shards
+from pipeline.learning.feed import Feed
+from pipeline.learning.learner import Learner, StepResult
+from pipeline.learning.optimization import Optimization
+from pipeline.planning.length import stream_plan, total_steps
 from pipeline.recipe import Recipe
-from pipeline.training.feed import Feed
-from pipeline.training.learner import Learner, StepResult
-from pipeline.training.length import stream_plan, total_steps
-from pipeline.training.optimization import Optimization
 
 
 def write_images(source: Path, shards: Path) -> None:

@@ -130,8 +130,8 @@ class _Run:
 
 
 def _recipe(folder: Path, *, name: str, workers: int | list[int]) -> dict[str, Any]:
-    from pipeline.data.sharding import write_shards
-    from pipeline.data.sources import open_source
+    from pipeline.data.sources.opening import open_source
+    from pipeline.data.sources.sharding import write_shards
 
     if not (folder / "shards").exists():
         write_shards(
@@ -169,10 +169,10 @@ def _checkpoint(root: Path) -> tuple[float, float, int]:
     """Seconds that training waits, seconds of writing, and bytes."""
     import torch
 
+    from pipeline.learning.learner import LearnerBatch, build_learner
+    from pipeline.learning.optimization import Optimization
     from pipeline.recipe import Recipe
-    from pipeline.training.checkpoint import CheckpointStore
-    from pipeline.training.learner import LearnerBatch, build_learner
-    from pipeline.training.optimization import Optimization
+    from pipeline.runs.checkpoint import CheckpointStore
 
     recipe = Recipe.model_validate(
         {

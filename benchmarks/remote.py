@@ -93,11 +93,13 @@ class _Epoch:
 
 def _epoch(location: str) -> _Epoch:
     """An epoch of two 224 px crops."""
-    from pipeline.data.assemble import BatchAssembler, Cursor
-    from pipeline.data.ingest import batches_per_slice, inline
-    from pipeline.data.manifest import load_manifest
-    from pipeline.data.slice_reader import SliceReader
-    from pipeline.data.streams import StreamPlan, slices
+    from pipeline.data.order.slices import slices
+    from pipeline.data.order.streams import StreamPlan
+    from pipeline.data.reading.assemble import BatchAssembler
+    from pipeline.data.reading.cursor import Cursor
+    from pipeline.data.reading.ingest import batches_per_slice, inline
+    from pipeline.data.reading.slice_reader import SliceReader
+    from pipeline.data.sources.manifest import load_manifest
     from pipeline.views.parameters import ImageViews
 
     plan = StreamPlan(

@@ -12,7 +12,7 @@ import typer
 from jobs.output import JsonOption, in_bytes, print_result, reporting_errors
 
 if TYPE_CHECKING:
-    from pipeline.training.plan import Plan
+    from pipeline.planning.plan import Plan
 
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 OverridesArgument = Annotated[
@@ -42,7 +42,7 @@ def plan(
     Example: python -m jobs plan jobs/recipes/images.yaml train.epochs=10
     """
     from pipeline.errors import Problem, UserError
-    from pipeline.training.plan import checked_recipe, plan_recipe, write_epoch_order
+    from pipeline.planning.plan import checked_recipe, plan_recipe, write_epoch_order
 
     with reporting_errors(json):
         if epoch is not None and order is None:

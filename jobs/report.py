@@ -25,9 +25,9 @@ def report(
 
     Example: python -m jobs report runs/images/simclr-resnet18-1f0c9a2b
     """
-    from pipeline.training.reporting import report_of_folder
-    from pipeline.training.run_folder import RunFolder
-    from pipeline.training.tracked_report import track_report
+    from pipeline.report.tracked_report import track_report
+    from pipeline.report.writing import report_of_folder
+    from pipeline.runs.folder import RunFolder
 
     with reporting_errors(json):
         report = report_of_folder(folder)

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jobs.output import JsonOption, only_results_on_stdout, print_result, reporting_errors
 
 if TYPE_CHECKING:
-    from pipeline.data.manifest import Manifest
-    from pipeline.data.sharding import ShardingResult
+    from pipeline.data.sources.manifest import Manifest
+    from pipeline.data.sources.sharding import ShardingResult
 
 
 class Format(StrEnum):
@@ -127,9 +127,9 @@ def _progress(title: str) -> Progress:
 
 
 def _index(src: str, dest: str, *, images: str | None, labels: str | None) -> dict[str, Any]:
-    from pipeline.data.foreign_shards import Fields
-    from pipeline.data.indexing import find_shards, index_shards
     from pipeline.data.ray_session import ray_session
+    from pipeline.data.sources.foreign_shards import Fields
+    from pipeline.data.sources.indexing import find_shards, index_shards
 
     found = find_shards(src)
     with ray_session(cpus=1, verbose=False), _progress("indexing") as bar:
@@ -160,8 +160,8 @@ def _write(
     seed: int,
     append: bool,
 ) -> dict[str, Any]:
-    from pipeline.data.sharding import append_shards, write_shards
-    from pipeline.data.sources import open_source
+    from pipeline.data.sources.opening import open_source
+    from pipeline.data.sources.sharding import append_shards, write_shards
 
     source = open_source(Path(src), labels=labels, images=images)
     with _progress("sharding") as bar:

@@ -21,6 +21,7 @@ from pipeline.encoders.features import FeaturesConfig
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.extensions import kind_of, load_extensions
+from pipeline.learning.config import TrainConfig
 from pipeline.objectives.composite import CompositeConfig, PartConfig
 from pipeline.objectives.simclr import SimCLRConfig
 from pipeline.objectives.single import SingleObjectiveConfig
@@ -29,7 +30,6 @@ from pipeline.pairs.dbpm import DBPMConfig
 from pipeline.pairs.uota import UOTAConfig
 from pipeline.registry.config import TrackingConfig
 from pipeline.section import Section
-from pipeline.training.config import TrainConfig
 from pipeline.views.parameters import ImageViews
 
 

@@ -13,13 +13,23 @@ from typing import Any
 import boto3
 import pytest
 import ray
+import yaml
 from moto.server import ThreadedMotoServer
 
-from pipeline.data.sharding import write_shards
-from pipeline.data.sources import open_source
+from pipeline.data.sources.opening import open_source
+from pipeline.data.sources.sharding import write_shards
+from pipeline.errors import UserError
+from pipeline.report.facts import RunFacts
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ROOT = Path(__file__).parent.parent
+Checker = Callable[..., dict[str, str]]
+SMALL = {
+    "encoder": {"name": "resnet10t", "args": {"channels": [16, 16, 32, 32], "stem_width": 8}},
+    "views": {"size": 16},
+    "objective": {"projector": [32, 16]},
+    "train": {"epochs": 3, "global_batch": 32},
+}
 
 
 @pytest.fixture(scope="session")
@@ -97,3 +107,44 @@ def last_json(process: subprocess.CompletedProcess[str]) -> Any:
     lines = process.stdout.splitlines()
     assert len(lines) == 1, f"stdout: {process.stdout}\nstderr: {process.stderr}"
     return json.loads(lines[0])
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, clipart_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of the pictures' shards, without a mistake; a module may have its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(SMALL | {"data": {"shards": f"{clipart_shards}/train"}}))
+    return path
+
+
+@pytest.fixture
+def problems(recipe: Path) -> Checker:
+    """Checks the module's recipe with overrides, and says what is wrong with which setting."""
+    from pipeline.planning.plan import checked_recipe
+
+    def check(*overrides: str) -> dict[str, str]:
+        with pytest.raises(UserError) as error:
+            checked_recipe(recipe, overrides)
+        found = dict(error.value.problems)
+        assert len(found) == len(error.value.problems), f"told twice: {error.value}"
+        assert str(error.value).splitlines() == [f"{w}: {m}" for w, m in found.items()]
+        return found
+
+    return check
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[RunFacts]:
+    """What pages were drawn from, and they are drawn."""
+    from pipeline.report import writing
+
+    found: list[RunFacts] = []
+    render = writing.render_page
+
+    def noting(facts: RunFacts) -> str:
+        found.append(facts)
+        return render(facts)
+
+    monkeypatch.setattr(writing, "render_page", noting)
+    return found

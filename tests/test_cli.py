@@ -17,7 +17,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from pipeline.data.ingest import SLICES_IN_FLIGHT
+from pipeline.data.reading.ingest import SLICES_IN_FLIGHT
 
 pytestmark = pytest.mark.fast
 

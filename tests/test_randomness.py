@@ -140,7 +140,7 @@ def test_seeds_for_libraries_fit_in_63_bits_and_differ() -> None:
 
 def test_a_read_task_never_imports_torch_ray_or_mlflow() -> None:
     code = (
-        "import sys, pipeline.data.slice_reader; "
+        "import sys, pipeline.data.reading.slice_reader; "
         "print([m for m in ('torch', 'ray', 'mlflow') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.data.shard_reader import DEFAULT_CACHE_BYTES
+from pipeline.data.reading.shard_reader import DEFAULT_CACHE_BYTES
 from pipeline.data.storage import absolute
 from pipeline.section import Section
 

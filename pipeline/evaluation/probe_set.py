@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.corpus import load_corpus
 from pipeline.data.decode import BadSample, decode_image
-from pipeline.data.exclusion import NOTHING, Exclusion
-from pipeline.data.manifest import load_manifest, manifest_path
-from pipeline.data.shard_reader import ShardReader, read_labels
+from pipeline.data.order.corpus import load_corpus
+from pipeline.data.order.exclusion import NOTHING, Exclusion
+from pipeline.data.reading.shard_reader import ShardReader, read_labels
+from pipeline.data.sources.manifest import load_manifest, manifest_path
 from pipeline.errors import Problem, UserError
 from pipeline.views.opencv import render_probe_view, render_views
 from pipeline.views.parameters import ImageViews

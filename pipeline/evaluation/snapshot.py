@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipeline import collectives
 from pipeline.data import storage
-from pipeline.data.exclusion import NOTHING, Exclusion
+from pipeline.data.order.exclusion import NOTHING, Exclusion
 from pipeline.encoders.features import FeaturesConfig
 from pipeline.evaluation.config import EvaluateConfig, FeatureKind, Probe
 from pipeline.evaluation.features import encode_images

@@ -10,11 +10,11 @@ from pipeline.encoders.ema import EMAConfig
 from pipeline.encoders.heads import HiddenWidths, MultiHead, Widths, mlp
 from pipeline.encoders.shape import EncoderShape
 from pipeline.errors import Problem
-from pipeline.objectives.amcl_contrastive import AMCLMoCo, AMCLSimCLR
-from pipeline.objectives.amcl_siamese import AMCLBarlow, AMCLSimSiam
 from pipeline.objectives.base import Objective, ObjectiveConfig
-from pipeline.objectives.key_queue import queue_problems
-from pipeline.objectives.pair_temperature import AdaptiveParts, PairTemperature
+from pipeline.objectives.parts.amcl_contrastive import AMCLMoCo, AMCLSimCLR
+from pipeline.objectives.parts.amcl_siamese import AMCLBarlow, AMCLSimSiam
+from pipeline.objectives.parts.key_queue import queue_problems
+from pipeline.objectives.parts.pair_temperature import AdaptiveParts, PairTemperature
 
 _QUEUE = 4096
 _EMA = EMAConfig(start=0.99)

@@ -18,7 +18,7 @@ from pipeline.objectives.base import (
     PairLosses,
     at_least_float32,
 )
-from pipeline.objectives.partners import GLOBAL_VIEWS, mean_over_partners
+from pipeline.objectives.parts.partners import GLOBAL_VIEWS, mean_over_partners
 
 
 class BYOLConfig(ObjectiveConfig):

@@ -14,11 +14,11 @@ from pipeline import collectives
 from pipeline.encoders.autoencoder import Autoencoder
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import EncodedViews, PairLosses
-from pipeline.objectives.contrast import cross_entropy, own_places
-from pipeline.objectives.latent import LatentObjectiveConfig
-from pipeline.objectives.log_sum_exp import log_sum_exp
 from pipeline.objectives.mim import AMIM
-from pipeline.objectives.temperature import Temperature, TemperatureConfig
+from pipeline.objectives.parts.contrast import cross_entropy, own_places
+from pipeline.objectives.parts.latent import LatentObjectiveConfig
+from pipeline.objectives.parts.log_sum_exp import log_sum_exp
+from pipeline.objectives.parts.temperature import Temperature, TemperatureConfig
 
 
 class CMIMConfig(LatentObjectiveConfig):

@@ -15,7 +15,7 @@ from pipeline.objectives.base import (
     ObjectiveConfig,
     PairLosses,
 )
-from pipeline.objectives.sigreg import random_slices, sigreg
+from pipeline.objectives.parts.sigreg import random_slices, sigreg
 
 
 class LeJEPAConfig(ObjectiveConfig):

@@ -13,7 +13,7 @@ from pipeline.encoders.autoencoder import Autoencoder
 from pipeline.encoders.latent import log_standard_normal
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import EncodedViews, PairLosses
-from pipeline.objectives.latent import Codes, LatentObjective, LatentObjectiveConfig
+from pipeline.objectives.parts.latent import Codes, LatentObjective, LatentObjectiveConfig
 
 
 class MIMConfig(LatentObjectiveConfig):

@@ -19,15 +19,15 @@ from pipeline.objectives.base import (
     PairLosses,
     at_least_float32,
 )
-from pipeline.objectives.contrast import (
+from pipeline.objectives.parts.contrast import (
     ContrastiveObjective,
     own_places,
     own_products,
     pair_cross_entropy,
 )
-from pipeline.objectives.log_sum_exp import log_sum_exp
-from pipeline.objectives.partners import GLOBAL_VIEWS
-from pipeline.objectives.temperature import TemperatureConfig
+from pipeline.objectives.parts.log_sum_exp import log_sum_exp
+from pipeline.objectives.parts.partners import GLOBAL_VIEWS
+from pipeline.objectives.parts.temperature import TemperatureConfig
 
 
 class MoCoV3Config(ObjectiveConfig):

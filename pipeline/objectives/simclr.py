@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from pipeline.encoders.heads import Widths, mlp
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import Capabilities, EncodedViews, ObjectiveConfig, PairLosses
-from pipeline.objectives.contrast import ContrastiveObjective, global_batch_cross_entropy
-from pipeline.objectives.partners import GLOBAL_VIEWS
-from pipeline.objectives.temperature import TemperatureConfig
+from pipeline.objectives.parts.contrast import ContrastiveObjective, global_batch_cross_entropy
+from pipeline.objectives.parts.partners import GLOBAL_VIEWS
+from pipeline.objectives.parts.temperature import TemperatureConfig
 
 
 class SimCLRConfig(ObjectiveConfig):

@@ -20,7 +20,7 @@ from pipeline.objectives.base import (
     at_least_float32,
 )
 from pipeline.objectives.byol import negative_cosine
-from pipeline.objectives.partners import GLOBAL_VIEWS
+from pipeline.objectives.parts.partners import GLOBAL_VIEWS
 
 
 class SimSiamConfig(ObjectiveConfig):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from pipeline.data.manifest import load_manifest
-from pipeline.data.verify import verify
+from pipeline.data.sources.manifest import load_manifest
+from pipeline.data.sources.verify import verify
 from pipeline.encoders.embeddings import problems_of_embedding
 from pipeline.encoders.features import FeaturesConfig, Pool
 from pipeline.errors import Problem, UserError

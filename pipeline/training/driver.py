@@ -17,37 +17,27 @@ from ray.train.v2.api.config import LoggingConfig
 from safetensors.torch import save
 
 from pipeline.data import storage
-from pipeline.data.corpus import load_corpus
-from pipeline.data.exclusion import load_exclusion
+from pipeline.data.order.corpus import load_corpus
+from pipeline.data.order.exclusion import load_exclusion
 from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.score import scores_from_json
+from pipeline.planning.initial_weights import initial_weights
+from pipeline.planning.plan import checked_recipe
 from pipeline.recipe import Recipe
 from pipeline.registry import tracking
 from pipeline.registry.journal import JournalTail, records
 from pipeline.registry.register import register_encoder
 from pipeline.registry.tracking import Forwarder, TrackedRun, TrackingError, forwarding
+from pipeline.report.writing import report_or_warning
+from pipeline.runs.folder import RunFolder, fresh_name, read_json, with_own_exclusion, write_json
+from pipeline.runs.identity import differences, flatten, run_identity, run_name, without_effect
+from pipeline.runs.product import package_encoder
+from pipeline.runs.summary import summary
+from pipeline.runs.trace import join_trace
 from pipeline.training.cluster import connected, uses_gpu
-from pipeline.training.initial_weights import initial_weights
 from pipeline.training.outages import interrupted_by_outages
-from pipeline.training.plan import checked_recipe
-from pipeline.training.product import package_encoder
 from pipeline.training.progress import showing_progress
-from pipeline.training.reporting import report_or_warning
-from pipeline.training.run_folder import (
-    RunFolder,
-    differences,
-    flatten,
-    fresh_name,
-    read_json,
-    run_identity,
-    run_name,
-    with_own_exclusion,
-    without_effect,
-    write_json,
-)
-from pipeline.training.summary import summary
-from pipeline.training.trace import join_trace
 from pipeline.training.worker import train_worker
 
 log = logging.getLogger(__name__)

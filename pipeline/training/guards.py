@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pipeline import collectives
-from pipeline.data.accounting import LedgerEntry, write_ledger
+from pipeline.data.reading.accounting import LedgerEntry, write_ledger
 from pipeline.errors import UserError
 from pipeline.evaluation.collapse import CollapseAlarm
 from pipeline.evaluation.config import OnCollapse
+from pipeline.learning.finite import FiniteGuard, Ids, NotFiniteError
+from pipeline.learning.learner import StepResult
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
-from pipeline.training.finite import FiniteGuard, Ids, NotFiniteError
-from pipeline.training.learner import StepResult
-from pipeline.training.run_folder import RunFolder
+from pipeline.runs.folder import RunFolder
 from pipeline.training.stops import collapsed, not_finite, too_many_bad
 
 

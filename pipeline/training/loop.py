@@ -16,32 +16,32 @@ from safetensors.torch import load
 
 from pipeline import collectives
 from pipeline.data import storage
-from pipeline.data.accounting import LedgerEntry, write_ledger
-from pipeline.data.assemble import Batch, BatchAssembler
-from pipeline.data.ingest import Ingest, batches_per_slice
-from pipeline.data.slice_reader import SliceReader
-from pipeline.data.streams import slices
+from pipeline.data.order.slices import slices
+from pipeline.data.reading.accounting import LedgerEntry, write_ledger
+from pipeline.data.reading.assemble import Batch, BatchAssembler
+from pipeline.data.reading.ingest import Ingest, batches_per_slice
+from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.errors import UserError
 from pipeline.evaluation.collapse import CollapseAlarm
+from pipeline.learning.feed import Feed
+from pipeline.learning.finite import FiniteGuard
+from pipeline.learning.learner import Learner, StepResult, build_learner
+from pipeline.learning.optimization import Optimization
+from pipeline.learning.step_metrics import step_metrics
+from pipeline.planning.length import stream_plan, total_steps
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
-from pipeline.training.checkpoint import CheckpointStore
-from pipeline.training.checkpoint_schedule import CheckpointSchedule
+from pipeline.runs.checkpoint import CheckpointStore
+from pipeline.runs.checkpoint_schedule import CheckpointSchedule
+from pipeline.runs.cursors import DataState
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.stream_files import StoredFile
+from pipeline.runs.trace import Trace
 from pipeline.training.clock import Clock
-from pipeline.training.data_state import DataState
 from pipeline.training.evaluator import Fit
-from pipeline.training.feed import Feed
-from pipeline.training.finite import FiniteGuard
 from pipeline.training.guards import Guards
-from pipeline.training.learner import Learner, StepResult, build_learner
-from pipeline.training.length import stream_plan, total_steps
-from pipeline.training.optimization import Optimization
-from pipeline.training.run_folder import RunFolder
 from pipeline.training.snapshots import Snapshots
-from pipeline.training.step_metrics import step_metrics
 from pipeline.training.stops import unknown_metric
-from pipeline.training.stream_files import StoredFile
-from pipeline.training.trace import Trace
 
 
 class TrainingLoop:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from ray.train import TrainingFailedError, WorkerGroupError
 
-from pipeline.data.manifest import StoreAwayError
-from pipeline.data.slice_reader import UnreadableShardError
+from pipeline.data.reading.slice_reader import UnreadableShardError
+from pipeline.data.sources.manifest import StoreAwayError
 from pipeline.errors import InterruptedRunError
 from pipeline.registry.tracking import TrackingError
 

@@ -9,8 +9,8 @@ from pipeline.evaluation.features import encode_images, raw_pixels
 from pipeline.evaluation.probe_set import load_probe_set
 from pipeline.evaluation.probes import FeatureFunction, contestant_scores
 from pipeline.evaluation.score import Score
+from pipeline.learning.learner import Learner, build_learner
 from pipeline.recipe import Recipe
-from pipeline.training.learner import Learner, build_learner
 
 
 def probe_learner(recipe: Recipe, learner: Learner) -> dict[str, Score]:

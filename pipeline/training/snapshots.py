@@ -7,19 +7,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from pipeline import collectives
-from pipeline.data.streams import StreamPlan
+from pipeline.data.order.streams import StreamPlan
 from pipeline.evaluation.snapshot import (
     SnapshotImages,
     evaluate_snapshot,
     load_snapshot_images,
     take_snapshot,
 )
+from pipeline.learning.learner import Learner
+from pipeline.planning.length import snapshot_samples, snapshot_steps
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
+from pipeline.runs.folder import RunFolder
 from pipeline.training.evaluator import Evaluator, Fit
-from pipeline.training.learner import Learner
-from pipeline.training.length import snapshot_samples, snapshot_steps
-from pipeline.training.run_folder import RunFolder
 
 
 class Snapshots:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pipeline.data.accounting import LedgerEntry
+from pipeline.data.reading.accounting import LedgerEntry
 from pipeline.errors import Problem
-from pipeline.training.finite import NotFiniteError
+from pipeline.learning.finite import NotFiniteError
 
 _NAMED_SAMPLES = 8  # in a message; the journal has all
 

@@ -11,19 +11,19 @@ import ray.train.torch
 
 from pipeline import collectives
 from pipeline.data import storage
-from pipeline.data.ingest import inline
-from pipeline.data.manifest import StoreAwayError
-from pipeline.data.ray_ingest import ray_data
-from pipeline.data.streams import workers_that_train
+from pipeline.data.order.workers import workers_that_train
+from pipeline.data.reading.ingest import inline
+from pipeline.data.reading.ray_ingest import ray_data
+from pipeline.data.sources.manifest import StoreAwayError
 from pipeline.errors import UserError
 from pipeline.evaluation.score import scores_as_json
 from pipeline.evaluation.snapshot import Evaluation
 from pipeline.recipe import load_recipe
+from pipeline.runs.folder import RunFolder, write_json
 from pipeline.training.evaluator import Fit
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.preemption import PreemptionNotice
 from pipeline.training.probing import probe_learner
-from pipeline.training.run_folder import RunFolder, write_json
 from pipeline.training.snapshots import evaluation_of
 
 

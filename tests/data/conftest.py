@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.index import load_index
-from pipeline.data.manifest import load_manifest, locate
-from pipeline.data.sharding import write_shards
-from pipeline.data.sources import open_source
+from pipeline.data.sources.index import load_index
+from pipeline.data.sources.manifest import load_manifest, locate
+from pipeline.data.sources.opening import open_source
+from pipeline.data.sources.sharding import write_shards
 
 Spoil = Callable[[Path, Path, Collection[int]], Path]
 

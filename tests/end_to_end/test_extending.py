@@ -19,8 +19,8 @@ from pipeline.pairs.base import Verdict
 from pipeline.recipe import Recipe, load_recipe, recipe_class
 from pipeline.recipe_file import draft_recipe
 from pipeline.registry.journal import records
-from pipeline.training.checkpoint import CheckpointStore
-from pipeline.training.run_folder import RunFolder
+from pipeline.runs.checkpoint import CheckpointStore
+from pipeline.runs.folder import RunFolder
 
 Verb = Callable[..., CompletedProcess[str]]
 

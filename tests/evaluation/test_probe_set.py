@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.data.corpus import load_corpus
 from pipeline.data.decode import decode_image, encode_png
-from pipeline.data.manifest import Manifest, Shards
-from pipeline.data.shard_reader import ShardReader, read_labels
-from pipeline.data.shard_writer import ShardContent, write_shard
+from pipeline.data.order.corpus import load_corpus
+from pipeline.data.reading.shard_reader import ShardReader, read_labels
+from pipeline.data.sources.manifest import Manifest, Shards
+from pipeline.data.sources.shard_writer import ShardContent, write_shard
 from pipeline.errors import UserError
 from pipeline.evaluation.probe_set import load_probe_set
 from pipeline.views.opencv import render_probe_view

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.data.sharding import write_shards
-from pipeline.data.sources import open_source
+from pipeline.data.sources.opening import open_source
+from pipeline.data.sources.sharding import write_shards
 from tests.faults.pretraining import TRAIN, Pretraining
 
 

@@ -13,12 +13,12 @@ import torch
 import torch.distributed as dist
 
 from pipeline import collectives
-from pipeline.data.ingest import inline
-from pipeline.data.streams import workers_that_train
+from pipeline.data.order.workers import workers_that_train
+from pipeline.data.reading.ingest import inline
 from pipeline.recipe import Recipe
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.state_files import snapshot
 from pipeline.training.loop import TrainingLoop
-from pipeline.training.run_folder import RunFolder
-from pipeline.training.state_files import snapshot
 
 
 def main(rank: int, world_size: int, rendezvous: str, recipe: Path, run: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.training.checkpoint import CheckpointStore
+from pipeline.runs.checkpoint import CheckpointStore
 
 
 class Part:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from pipeline.recipe import Recipe
-from pipeline.training.checkpoint import CheckpointStore
-from pipeline.training.run_folder import RunFolder
-from pipeline.training.trace import join_trace
+from pipeline.runs.checkpoint import CheckpointStore
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.trace import join_trace
 
 Variant = dict[str, Any]
 Undisturbed = Callable[[int, Variant], Path]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.objectives.base import EncodedViews
-from pipeline.objectives.pair_temperature import PairTemperature, omega
+from pipeline.objectives.parts.pair_temperature import PairTemperature, omega
 from tests.objectives.cases import OBJECTIVES, build, encoded, noise, total, unit
 
 pytestmark = pytest.mark.fast

@@ -15,7 +15,7 @@ from pipeline.encoders.decoder import Decoded
 from pipeline.encoders.latent import unrounded
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.composite import CompositeConfig
-from pipeline.objectives.latent import LatentObjective
+from pipeline.objectives.parts.latent import LatentObjective
 from pipeline.pairs.uota import UOTAConfig
 from pipeline.pairs.weighting import PairWeighting, PairWeights, weighted_total
 from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise, total

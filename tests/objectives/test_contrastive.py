@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pipeline.objectives.hard_contrastive import hard_nt_xent
-from pipeline.objectives.key_queue import KeyQueue
 from pipeline.objectives.moco import queue_cross_entropy
 from pipeline.objectives.mocov3 import batch_cross_entropy
+from pipeline.objectives.parts.key_queue import KeyQueue
 from pipeline.objectives.simclr import nt_xent
 from tests.objectives.cases import (
     GOLDEN,

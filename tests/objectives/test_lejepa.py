@@ -12,7 +12,7 @@ from scipy.integrate import quad
 from torch import Tensor
 
 from pipeline.objectives.base import EncodedViews
-from pipeline.objectives.sigreg import random_slices, sigreg
+from pipeline.objectives.parts.sigreg import random_slices, sigreg
 from tests.objectives.cases import BATCH, build, noise, total, without_heads
 
 pytestmark = pytest.mark.fast

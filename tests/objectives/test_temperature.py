@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pipeline.objectives.temperature import Temperature, TemperatureConfig
+from pipeline.objectives.parts.temperature import Temperature, TemperatureConfig
 
 pytestmark = pytest.mark.fast
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline.learning.learner import LearnerBatch, build_learner
 from pipeline.recipe import Recipe
-from pipeline.training.learner import LearnerBatch, build_learner
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:

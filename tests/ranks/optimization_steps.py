@@ -18,12 +18,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline import collectives
-from pipeline.data.assemble import Batch
+from pipeline.data.reading.assemble import Batch
+from pipeline.learning.feed import Feed
+from pipeline.learning.learner import build_learner
+from pipeline.learning.optimization import Optimization
+from pipeline.learning.step_metrics import step_metrics
 from pipeline.recipe import Recipe
-from pipeline.training.feed import Feed
-from pipeline.training.learner import build_learner
-from pipeline.training.optimization import Optimization
-from pipeline.training.step_metrics import step_metrics
 
 
 def steps_of(recipe: Recipe, views: Tensor) -> dict[str, Any]:

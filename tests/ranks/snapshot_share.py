@@ -13,8 +13,8 @@ import torch.distributed as dist
 
 from pipeline.evaluation.collapse import collapse_signs
 from pipeline.evaluation.snapshot import load_snapshot_images, take_snapshot
+from pipeline.learning.learner import build_learner
 from pipeline.recipe import Recipe
-from pipeline.training.learner import build_learner
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:

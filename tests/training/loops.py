@@ -11,12 +11,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pipeline.data import ingest
-from pipeline.data.slice_reader import SliceReader
-from pipeline.data.streams import Slice
+from pipeline.data.order.slices import Slice
+from pipeline.data.reading import ingest
+from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.recipe import Recipe
+from pipeline.runs.folder import RunFolder
 from pipeline.training.loop import TrainingLoop
-from pipeline.training.run_folder import RunFolder
 
 
 def recipe_for(shards: Path, **settings: Any) -> Recipe:

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import ray
 
-from pipeline.data.ingest import batches_per_slice
-from pipeline.data.ray_ingest import ray_data
-from pipeline.data.sharding import write_shards
-from pipeline.data.slice_reader import SliceReader
-from pipeline.data.sources import open_source
-from pipeline.data.streams import slices
+from pipeline.data.order.slices import slices
+from pipeline.data.reading.ingest import batches_per_slice
+from pipeline.data.reading.ray_ingest import ray_data
+from pipeline.data.reading.slice_reader import SliceReader
+from pipeline.data.sources.opening import open_source
+from pipeline.data.sources.sharding import write_shards
 from pipeline.errors import UserError
+from pipeline.planning.length import stream_plan
 from pipeline.recipe import Recipe
 from pipeline.training.cluster import connected, cpus_needed
-from pipeline.training.length import stream_plan
 
 RANKS = 8
 SPARE_CPUS = 4

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.data.ingest import inline
+from pipeline.data.reading.ingest import inline
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import records
+from pipeline.runs.folder import RunFolder
 from pipeline.training.loop import TrainingLoop
-from pipeline.training.run_folder import RunFolder
 
 HEALTHY = {"kind": "simclr", "projector": [64]}
 COLLAPSING = {"kind": "vicreg", "variance": 0.0, "projector": [64, 64]}

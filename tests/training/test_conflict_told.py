@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.pairs.base import Arbiter
 from pipeline.registry.journal import JournalTail, records
 from pipeline.training.progress import showing_progress
-from tests.registry.report_facts import top
+from tests.report.report_facts import top
 from tests.training.loops import loop_for, recipe_for
 
 pytestmark = pytest.mark.fast

@@ -13,34 +13,29 @@ import pytest
 import torch
 import yaml
 
-from pipeline.data import ingest, storage
-from pipeline.data.corpus import SOURCE_STRIDE, load_corpus
-from pipeline.data.exclusion import NOTHING, Exclusion, load_exclusion
-from pipeline.data.manifest import load_manifest
-from pipeline.data.order import epoch_order
-from pipeline.data.sharding import write_shards
-from pipeline.data.slice_reader import SliceReader
-from pipeline.data.sources import open_source
+from pipeline.data import storage
+from pipeline.data.order.corpus import SOURCE_STRIDE, load_corpus
+from pipeline.data.order.exclusion import NOTHING, Exclusion, load_exclusion
+from pipeline.data.order.export import epoch_order
+from pipeline.data.reading import ingest
+from pipeline.data.reading.slice_reader import SliceReader
+from pipeline.data.sources.manifest import load_manifest
+from pipeline.data.sources.opening import open_source
+from pipeline.data.sources.sharding import write_shards
 from pipeline.errors import UserError
 from pipeline.evaluation.probe_set import load_panel_set, load_probe_set
 from pipeline.evaluation.snapshot import load_snapshot_images
+from pipeline.planning.length import stream_plan
+from pipeline.planning.plan import checked_recipe, plan_recipe, write_epoch_order
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
-from pipeline.registry.report.facts import FirstViews, RunFacts
-from pipeline.training.length import stream_plan
+from pipeline.report.facts import FirstViews, RunFacts
+from pipeline.report.writing import report_of_folder
+from pipeline.runs.folder import RunFolder, with_own_exclusion, write_json
+from pipeline.runs.identity import differences, run_identity, run_name
+from pipeline.runs.trace import join_trace
 from pipeline.training.loop import TrainingLoop
-from pipeline.training.plan import checked_recipe, plan_recipe, write_epoch_order
-from pipeline.training.reporting import report_of_folder
-from pipeline.training.run_folder import (
-    RunFolder,
-    differences,
-    run_identity,
-    run_name,
-    with_own_exclusion,
-    write_json,
-)
-from pipeline.training.trace import join_trace
-from tests.training.conftest import Checker
+from tests.conftest import Checker
 
 pytestmark = pytest.mark.fast
 

@@ -10,11 +10,11 @@ import timm
 import torch
 from torch import Tensor
 
+from pipeline.learning.learner import Learner
 from pipeline.recipe import Recipe
 from pipeline.registry.package import PackagedEncoder
-from pipeline.training.learner import Learner
-from pipeline.training.product import package_encoder
-from pipeline.training.run_folder import RunFolder
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.product import package_encoder
 from tests.encoders.vit import SECTION as VIT
 from tests.objectives.cases import MASKED
 from tests.training.loops import Crash, crashing_after, loop_for, metrics_of, same

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.data.manifest import load_manifest
-from pipeline.data.order import epoch_order
-from pipeline.training.learner import LearnerBatch, StepResult, build_learner
-from pipeline.training.length import stream_plan
-from pipeline.training.optimization import Optimization
-from pipeline.training.run_folder import RunFolder
-from pipeline.training.trace import join_trace
+from pipeline.data.order.export import epoch_order
+from pipeline.data.sources.manifest import load_manifest
+from pipeline.learning.learner import LearnerBatch, StepResult, build_learner
+from pipeline.learning.optimization import Optimization
+from pipeline.planning.length import stream_plan
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.trace import join_trace
 from tests.training.loops import Crash, crashing_after, loop_for, metrics_of, recipe_for, same
 
 pytestmark = pytest.mark.fast

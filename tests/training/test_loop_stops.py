@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.index import load_index
-from pipeline.data.manifest import load_manifest
-from pipeline.data.order import epoch_order
+from pipeline.data.order.export import epoch_order
+from pipeline.data.sources.index import load_index
+from pipeline.data.sources.manifest import load_manifest
 from pipeline.errors import UserError
-from pipeline.training.learner import LearnerBatch, StepResult
-from pipeline.training.length import stream_plan
-from pipeline.training.optimization import Optimization
+from pipeline.learning.learner import LearnerBatch, StepResult
+from pipeline.learning.optimization import Optimization
+from pipeline.planning.length import stream_plan
 from tests.training.loops import loop_for, recipe_for
 
 pytestmark = pytest.mark.fast

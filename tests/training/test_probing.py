@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.learning.learner import build_learner
 from pipeline.recipe import Recipe
-from pipeline.training.learner import build_learner
 from pipeline.training.probing import probe_learner
 
 pytestmark = pytest.mark.fast

@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.data.ingest import inline
+from pipeline.data.reading.ingest import inline
 from pipeline.errors import UserError
 from pipeline.evaluation.features import encode_images
 from pipeline.evaluation.panel import label_free_panel
 from pipeline.evaluation.probe_set import load_panel_set, load_probe_set
 from pipeline.evaluation.probes import probe_scores
 from pipeline.evaluation.snapshot import Evaluation
+from pipeline.learning.learner import LearnerBatch, StepResult
+from pipeline.learning.optimization import Optimization
+from pipeline.planning import evaluation_plan, length
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import records
-from pipeline.training import evaluation_plan, length
+from pipeline.runs.folder import RunFolder
 from pipeline.training.evaluator import Fit
-from pipeline.training.learner import LearnerBatch, StepResult
 from pipeline.training.loop import TrainingLoop
-from pipeline.training.optimization import Optimization
-from pipeline.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.fast
 

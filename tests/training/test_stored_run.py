@@ -10,14 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline.data import ingest, storage
-from pipeline.data.accounting import LEDGER_SCHEMA
+from pipeline.data import storage
+from pipeline.data.reading import ingest
+from pipeline.data.reading.accounting import LEDGER_SCHEMA
 from pipeline.registry.journal import Journal, JournalTail, records
 from pipeline.registry.line_log import open_log, reader_of
-from pipeline.training.checkpoint import CheckpointStore
+from pipeline.runs.checkpoint import CheckpointStore
+from pipeline.runs.folder import RunFolder, fresh_name, read_json, write_json
+from pipeline.runs.trace import join_trace
 from pipeline.training.loop import TrainingLoop
-from pipeline.training.run_folder import RunFolder, fresh_name, read_json, write_json
-from pipeline.training.trace import join_trace
 from tests.training.loops import Crash, crashing_after, recipe_for
 
 

@@ -1,0 +1,141 @@
+"""The facts of a run that its page is drawn from, gathered from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.data import storage
+from pipeline.data.order.corpus import load_corpus
+from pipeline.data.reading.accounting import read_ledger
+from pipeline.data.reading.first_views import first_images, first_views
+from pipeline.data.reading.slice_reader import SliceReader, UnreadableShardError
+from pipeline.errors import Problem, UserError
+from pipeline.planning.length import stream_plan
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.registry.journal import records
+from pipeline.report.facts import FirstViews, Ledger, RunFacts
+from pipeline.report.gathering.autoencoder import AutoencoderFacts, autoencoder_facts
+from pipeline.report.gathering.bad_pairs import bad_pairs
+from pipeline.report.gathering.patches import PatchFacts, patch_facts
+from pipeline.report.gathering.pictures import FirstSamples
+from pipeline.runs.folder import RunFolder, read_json, with_own_exclusion
+
+_LEDGER_ROWS = 50
+_SAMPLES_SHOWN = 12
+_GONE = "the shards cannot be read any more."
+
+
+def run_facts(
+    recipe: Recipe | None, folder: RunFolder, result: Mapping[str, Any] | None
+) -> RunFacts:
+    """What the page says of a run, whatever state it is in.
+
+    Args:
+        recipe: of the run; None if this version cannot read it.
+        folder: of the run.
+        result: of the run, if it has ended and its folder does not have it yet.
+
+    Raises:
+        OSError: a file of the run cannot be read.
+    """
+    if result is None and storage.exists(folder.result):
+        result = read_json(folder.result)
+    if recipe is not None:
+        recipe = with_own_exclusion(recipe, folder)
+    identity = read_json(folder.identity)["identity"]
+    failures = read_json(folder.failure) if storage.exists(folder.failure) else []
+    reader = _reader(recipe, fingerprint=identity["data fingerprint"])
+    first = _first_samples(reader)
+    finished = result is not None
+    patches, autoencoder, bad = PatchFacts(), AutoencoderFacts(), None
+    if recipe is not None:
+        patches = patch_facts(recipe, first, folder, finished=finished)
+        autoencoder = autoencoder_facts(recipe, first, folder, finished=finished)
+        bad = bad_pairs(recipe, reader, folder)
+    return RunFacts(
+        name=folder.name,
+        identity=identity,
+        records=list(records(folder.journal)),
+        recipe_yaml=storage.read_file(folder.recipe).decode(),
+        views=first if isinstance(first, str) else first.views,
+        masks=patches.masks,
+        similarity=patches.similarity,
+        reconstructions=autoencoder.reconstructions,
+        prior_samples=autoencoder.prior_samples,
+        interpolations=autoencoder.interpolations,
+        bad_pairs=bad,
+        result=result,
+        ledger=_ledger(folder),
+        failures=[str(Problem(**problem)) for problem in failures],
+    )
+
+
+def stored_recipe(folder: RunFolder) -> Recipe | None:
+    """The run's own recipe; None if this version cannot read it."""
+    try:
+        return load_recipe(yaml.safe_load(storage.read_file(folder.recipe)))
+    except (yaml.YAMLError, ValidationError):
+        return None  # of a version with other settings; all else can be told
+
+
+def _ledger(folder: RunFolder) -> Ledger | None:
+    if not storage.exists(folder.ledger):
+        return None
+    entries, total = read_ledger(folder.ledger, at_most=_LEDGER_ROWS)
+    return Ledger(entries=[asdict(entry) for entry in entries], total=total)
+
+
+def _reader(recipe: Recipe | None, *, fingerprint: str) -> SliceReader | str:
+    """What reads the run's samples by their ids, or why that cannot be."""
+    if recipe is None:
+        return "this version of the pipeline does not understand the recipe."
+    manifests = recipe.data.with_absolute_paths().manifests
+    try:
+        if load_corpus(manifests).fingerprint != fingerprint:
+            return "the data has changed since the run began, and its order with it."
+        return SliceReader(
+            manifests=manifests,
+            plan=stream_plan(recipe),
+            views=recipe.views,
+            cache_bytes=recipe.data.cache_bytes,
+        )
+    except UserError as error:
+        return f"{_GONE} {error}"
+
+
+def _first_samples(reader: SliceReader | str) -> FirstSamples | str:
+    """The first samples and their views as a step of training gets them, or why there are none."""
+    if isinstance(reader, str):
+        return reader
+    try:
+        images = first_images(reader, count=_SAMPLES_SHOWN)
+    except (UserError, UnreadableShardError) as error:
+        return f"{_GONE} {error}"
+    if not images.images:
+        return "none of the first samples can be decoded."
+    blocks = first_views(reader, images)
+    if reader.views.executor == "device":
+        blocks = _finished(reader, images.sample_ids, blocks)
+    views = FirstViews(sample_ids=images.sample_ids.tolist(), blocks=blocks)
+    return FirstSamples(reader=reader, images=images, views=views)
+
+
+def _finished(reader: SliceReader, sample_ids: Any, blocks: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What the training device would make of blocks, on the CPU."""
+    import torch
+
+    from pipeline.views.batched import finish_views
+
+    finished = finish_views(
+        tuple(torch.from_numpy(block) for block in blocks),
+        config=reader.views,
+        seed=reader.plan.seed,
+        epoch=0,
+        sample_ids=sample_ids,
+    )
+    return tuple(block.numpy() for block in finished)

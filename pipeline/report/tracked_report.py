@@ -1,0 +1,43 @@
+"""A run's report, beside its other files in MLflow."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from pipeline.registry.tracking import SQLITE, TrackedRun, unreachable
+from pipeline.report.writing import Report
+from pipeline.runs.folder import RunFolder, read_json
+
+log = logging.getLogger(__name__)
+
+
+def track_report(report: Report, folder: RunFolder) -> bool:
+    """Put a report that was drawn anew into its MLflow run, in place of the one before.
+
+    Args:
+        report: of the run.
+        folder: of the run; says where MLflow is.
+
+    Returns:
+        Whether MLflow has it now; if not, a warning says why. The report is in the folder anyway.
+    """
+    noted = read_json(folder.identity)
+    uri = noted["tracking_uri"]
+    away = _away(uri)
+    if away is None:
+        try:
+            TrackedRun(uri, noted["run_id"]).log_files(report.files)
+        except Exception as error:  # a store's own, such as of credentials that are missing
+            away = " ".join(str(error).split())
+    if away is not None:
+        log.warning("the report is not in MLflow: %s", away)
+    return away is None
+
+
+def _away(uri: str) -> str | None:
+    """Why MLflow cannot be asked; a file of SQLite that is not there would be made."""
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return f"{uri} does not exist here"
+    problem = unreachable(uri)
+    return problem.message if problem else None
