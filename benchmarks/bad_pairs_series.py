@@ -22,7 +22,7 @@ from pipeline.evaluation.score import score_of
 from pipeline.learning.config import OptimizerConfig
 from pipeline.learning.optimization import build_optimizer, learning_rate
 from pipeline.objectives.base import EncodedViews, Objective
-from pipeline.objectives.simclr import SimCLRConfig
+from pipeline.objectives.configs.simclr import SimCLRConfig
 from pipeline.pairs.config import PairsConfig
 from pipeline.pairs.weighting import PairWeighting, weighted_total
 from pipeline.randomness import permutation, seed_for

@@ -9,9 +9,12 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from pipeline.objectives.base import EncodedViews, Objective, ObjectiveConfig, PairLosses
-from pipeline.objectives.cmim import CMIM, CMIMConfig, log_probability_own
-from pipeline.objectives.simclr import SimCLR, SimCLRConfig, nt_xent
+from pipeline.objectives.base import EncodedViews, Objective, PairLosses
+from pipeline.objectives.cmim import CMIM, log_probability_own
+from pipeline.objectives.configs.base import ObjectiveConfig
+from pipeline.objectives.configs.cmim import CMIMConfig
+from pipeline.objectives.configs.simclr import SimCLRConfig
+from pipeline.objectives.simclr import SimCLR, nt_xent
 
 
 class SimCLRInGroups(SimCLR):

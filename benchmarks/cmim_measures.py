@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.encoders.features import FeaturesConfig
+from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.config import FeatureKind, Probe
 from pipeline.evaluation.features import Images, encode_images
 from pipeline.evaluation.probes import predictions

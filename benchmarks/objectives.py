@@ -37,18 +37,18 @@ from torch.profiler import ProfilerActivity, profile
 
 from pipeline.encoders.heads import MultiHead
 from pipeline.encoders.shape import EncoderShape
-from pipeline.objectives.amcl import AMCLConfig
-from pipeline.objectives.barlow import BarlowConfig
 from pipeline.objectives.base import EncodedViews, Objective
 from pipeline.objectives.byol import negative_cosine
+from pipeline.objectives.configs.amcl import AMCLConfig
+from pipeline.objectives.configs.barlow import BarlowConfig
+from pipeline.objectives.configs.lejepa import LeJEPAConfig
+from pipeline.objectives.configs.unigrad import UniGradConfig
+from pipeline.objectives.configs.vicreg import VICRegConfig
 from pipeline.objectives.hard_contrastive import hard_nt_xent
-from pipeline.objectives.lejepa import LeJEPAConfig
 from pipeline.objectives.moco import queue_cross_entropy
 from pipeline.objectives.mocov3 import batch_cross_entropy
 from pipeline.objectives.parts.key_queue import KeyQueue
 from pipeline.objectives.simclr import nt_xent
-from pipeline.objectives.unigrad import UniGradConfig
-from pipeline.objectives.vicreg import VICRegConfig
 from pipeline.pairs.weighting import uniform_weights, weighted_total
 
 _TEMPERATURE = 0.2

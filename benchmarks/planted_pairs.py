@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from pipeline.pairs.base import MinerConfig, Verdict
+from pipeline.pairs.base import Verdict
+from pipeline.pairs.config import MinerConfig
 from pipeline.pairs.history import SampleHistory
 from pipeline.randomness import permutation
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jobs.output import JsonOption, print_result, reporting_errors, rows_of_scores
-from pipeline.encoders.features import Pool
+from pipeline.encoders.configs.features import Pool
 from pipeline.evaluation.config import FeatureKind, Probe
 
 UriArgument = Annotated[

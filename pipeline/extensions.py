@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
 from pipeline.errors import Problem, UserError
-from pipeline.objectives.base import ObjectiveConfig
-from pipeline.pairs.base import ArbiterConfig, MinerConfig
+from pipeline.objectives.configs.base import ObjectiveConfig
+from pipeline.pairs.config import ArbiterConfig, MinerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,18 +16,16 @@ from pydantic import (
 
 from pipeline.data.config import DataConfig
 from pipeline.data.storage import absolute
-from pipeline.encoders.backbone import EncoderConfig
-from pipeline.encoders.features import FeaturesConfig
+from pipeline.encoders.configs.encoder import EncoderConfig
+from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.extensions import kind_of, load_extensions
 from pipeline.learning.config import TrainConfig
-from pipeline.objectives.composite import CompositeConfig, PartConfig
-from pipeline.objectives.simclr import SimCLRConfig
-from pipeline.objectives.single import SingleObjectiveConfig
-from pipeline.pairs.config import PairsConfig
-from pipeline.pairs.dbpm import DBPMConfig
-from pipeline.pairs.uota import UOTAConfig
+from pipeline.objectives.configs.composite import CompositeConfig, PartConfig
+from pipeline.objectives.configs.simclr import SimCLRConfig
+from pipeline.objectives.configs.single import SingleObjectiveConfig
+from pipeline.pairs.config import DBPMConfig, PairsConfig, UOTAConfig
 from pipeline.registry.config import TrackingConfig
 from pipeline.section import Section
 from pipeline.views.parameters import ImageViews

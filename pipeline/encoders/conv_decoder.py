@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
 from torch import Tensor, nn
 
+from pipeline.encoders.configs.conv_decoder import GROUPS, ConvDecoderConfig
 from pipeline.encoders.decoder import Decoded, Decoder
 from pipeline.encoders.latent import unrounded
 from pipeline.errors import Problem, UserError
-from pipeline.section import Section
-
-_GROUPS = 8
-
-
-class ConvDecoderConfig(Section):
-    """Nearest-neighbour doublings, and a convolution after each (Odena et al., 2016).
-
-    Group normalisation, so that an image's reconstruction does not depend on its batch.
-    """
-
-    kind: Literal["conv"] = "conv"
-    channels: Annotated[
-        tuple[Annotated[int, Field(ge=_GROUPS, multiple_of=_GROUPS)], ...],
-        Field(min_length=1, description="of each size, the smallest first; each next is doubled"),
-    ] = (128, 64, 32)
-
-    def build(self, *, width: int, size: int, channels: int) -> ConvDecoder:
-        """The decoder for codes of a width, and images of a side in pixels and some channels.
-
-        Raises:
-            UserError: the side cannot be halved often enough.
-        """
-        return ConvDecoder(config=self, width=width, size=size, channels=channels)
 
 
 class ConvDecoder(Decoder):
@@ -75,6 +49,6 @@ def _stage(inner: int, outer: int, *, doubled: bool) -> nn.Sequential:
     return nn.Sequential(
         nn.Upsample(scale_factor=2, mode="nearest") if doubled else nn.Identity(),
         nn.Conv2d(inner, outer, kernel_size=3, padding=1, bias=False),
-        nn.GroupNorm(_GROUPS, outer),
+        nn.GroupNorm(GROUPS, outer),
         nn.GELU(),
     )

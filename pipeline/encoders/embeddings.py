@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pipeline.encoders import noise
 from pipeline.encoders.autoencoder import Autoencoder
-from pipeline.encoders.features import FeaturesConfig, Pool
+from pipeline.encoders.configs.features import FeaturesConfig, Pool
 from pipeline.errors import Problem
 
 NO_AUTOENCODER = "needs one autoencoder behind the encoder, as mim, a_mim and cmim train it"

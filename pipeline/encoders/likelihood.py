@@ -1,16 +1,19 @@
-"""How likely a decoder's output makes a sample."""
+"""How likely a decoder's output makes a sample.
+
+Likelihoods are sections of the recipe, so torch is imported where they compute.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn import functional as F
 
 from pipeline.section import Section
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Reduction = Annotated[
     Literal["sum", "mean"],
@@ -72,6 +75,8 @@ class Bernoulli(_Independent):
     kind: Literal["bernoulli"] = "bernoulli"
 
     def _of_values(self, output: Tensor, target: Tensor) -> Tensor:
+        from torch.nn import functional as F
+
         return F.binary_cross_entropy_with_logits(output, target, reduction="none")
 
     def mean(self, output: Tensor) -> Tensor:
@@ -104,6 +109,8 @@ class Gaussian(_Independent):
 
     def sample(self, output: Tensor, uniform: Tensor) -> Tensor:
         """A sample with gradient, by uniform numbers of the same shape."""
+        import torch
+
         return output + self.scale * torch.special.ndtri(uniform).to(output.dtype)
 
     @property
@@ -118,6 +125,8 @@ ImageLikelihood = Annotated[Bernoulli | Gaussian, Field(discriminator="kind")]
 
 def _matched(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both of one type, float32 at least: log-densities are sums of thousands of values."""
+    import torch
+
     output = output if output.dtype == torch.float64 else output.float()
     if output.shape != target.shape:
         raise ValueError(f"output {tuple(output.shape)} for samples {tuple(target.shape)}")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.encoders.configs.neighbours import Window
 from pipeline.encoders.patches import take_tokens
-
-Window = Literal["toroidal", "clamped"]
 
 
 def window_of(grid: tuple[int, int], window: Window) -> tuple[Tensor, Tensor]:

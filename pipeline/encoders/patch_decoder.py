@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.encoders.configs.patch_decoder import PatchDecoderConfig
 from pipeline.encoders.decoder import Decoded, Decoder
 from pipeline.encoders.latent import unrounded
 from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.transformer import LAYER_NORM, blocks, initialise, mask_token
 from pipeline.errors import Problem, UserError
-from pipeline.section import Section
-
-
-class PatchDecoderConfig(Section):
-    """Narrow and shallow, as for masked autoencoders (He et al., 2022, section 3)."""
-
-    kind: Literal["patches"]
-    patch: Annotated[int, Field(ge=1, description="side of a patch in pixels")] = 4
-    width: Annotated[int, Field(ge=4, multiple_of=4, description="of its tokens")] = 128
-    depth: Annotated[int, Field(ge=1, description="blocks")] = 2
-    heads: Annotated[int, Field(ge=1, description="of its attention")] = 4
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> PatchDecoderConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of its {self.heads} heads")
-        return self
-
-    def build(self, *, width: int, size: int, channels: int) -> PatchDecoder:
-        """The decoder for codes of a width, and images of a side in pixels and some channels.
-
-        Raises:
-            UserError: the side is no multiple of the patch's.
-        """
-        return PatchDecoder(config=self, width=width, size=size, channels=channels)
 
 
 class PatchDecoder(Decoder):

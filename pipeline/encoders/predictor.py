@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.encoders.configs.predictor import PredictorConfig
 from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.shape import PatchShape
 from pipeline.encoders.transformer import LAYER_NORM, blocks, initialise, mask_token
 from pipeline.errors import Problem, UserError
-from pipeline.section import Section
-
-
-class PredictorConfig(Section):
-    """A narrow transformer; the defaults are I-JEPA's for ViT-B."""
-
-    width: Annotated[int, Field(ge=4, multiple_of=4, description="of its tokens")] = 384
-    depth: Annotated[int, Field(ge=1, description="blocks")] = 6
-    heads: Annotated[
-        int | None, Field(ge=1, description="of its attention; null: as many as the encoder's")
-    ] = None
 
 
 class PatchPredictor(nn.Module):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.encoders.embeddings import NO_AUTOENCODER, embedding
-from pipeline.encoders.features import FeaturesConfig
 from pipeline.errors import Problem
 from pipeline.evaluation.config import FeatureKind
 from pipeline.objectives.base import Objective

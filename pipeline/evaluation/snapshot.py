@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pipeline import collectives
 from pipeline.data import storage
 from pipeline.data.order.exclusion import NOTHING, Exclusion
-from pipeline.encoders.features import FeaturesConfig
+from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.config import EvaluateConfig, FeatureKind, Probe
 from pipeline.evaluation.features import encode_images
 from pipeline.evaluation.probe_set import PanelSet, ProbeSet, load_panel_set, load_probe_set

@@ -2,151 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field, model_validator
-
-from pipeline.encoders.ema import EMAConfig
-from pipeline.encoders.heads import HiddenWidths, MultiHead, Widths, mlp
+from pipeline.encoders.heads import MultiHead, mlp
 from pipeline.encoders.shape import EncoderShape
-from pipeline.errors import Problem
-from pipeline.objectives.base import Objective, ObjectiveConfig
+from pipeline.objectives.base import Objective
+from pipeline.objectives.configs.amcl import EMA, QUEUE, AMCLConfig
 from pipeline.objectives.parts.amcl_contrastive import AMCLMoCo, AMCLSimCLR
 from pipeline.objectives.parts.amcl_siamese import AMCLBarlow, AMCLSimSiam
-from pipeline.objectives.parts.key_queue import queue_problems
 from pipeline.objectives.parts.pair_temperature import AdaptiveParts, PairTemperature
 
-_QUEUE = 4096
-_EMA = EMAConfig(start=0.99)
-_TOP_K = 100
-_ONLY_WITH = {
-    "top_k": ("simclr", "moco"),
-    "queue": ("moco",),
-    "ema": ("moco",),
-    "predictor": ("simsiam",),
-    "redundancy": ("barlow",),
-}
 
+def build_amcl(config: AMCLConfig, encoder: EncoderShape, *, global_batch: int) -> Objective:
+    """AMCL over the base that its settings name.
 
-class AMCLConfig(ObjectiveConfig):
-    """AMCL (Wang et al., Adaptive Multi-head Contrastive Learning, ECCV 2024).
-
-    Over SimCLR, MoCo, SimSiam or Barlow Twins. Two settings differ from the authors': temperatures
-    end at 0.05, not 0.00001, because with a small `regularisation` the loss of positives has no
-    minimum and falls to -1 / tau; and what temperatures cost is averaged over the `top_k` negatives
-    like the rest of the loss, so that `top_k: 1` is the paper's equation.
+    Args:
+        config: its settings.
+        encoder: that it is for.
+        global_batch: samples in a step.
     """
-
-    kind: Literal["amcl"]
-    base: Annotated[
-        Literal["simclr", "moco", "simsiam", "barlow"], Field(description="what it is built over")
-    ] = "simclr"
-    heads: Annotated[int, Field(ge=1, description="projection heads C")] = 3
-    temperature_least: Annotated[float, Field(gt=0, description="lowest temperature")] = 0.05
-    temperature_most: Annotated[float, Field(gt=0, description="highest temperature")] = 2.0
-    regularisation: Annotated[
-        float | None,
-        Field(ge=0, description="beta, weight of what temperatures cost; null: 1e-4, barlow 1e-6"),
-    ] = None
-    hidden: Annotated[int, Field(ge=1, description="width within the temperatures' map")] = 128
-    projector: Annotated[
-        Widths | None, Field(description="of a head; null: [512, 128], simsiam and barlow 2048s")
-    ] = None
-    top_k: Annotated[
-        int | None, Field(ge=1, description="most similar negatives that count; null: 100")
-    ] = None
-    queue: Annotated[int | None, Field(ge=1, description="past keys; null: 4096")] = None
-    ema: Annotated[EMAConfig | None, Field(description="of moco's twin; null: 0.99")] = None
-    predictor: Annotated[HiddenWidths | None, Field(description="null: [512]")] = None
-    redundancy: Annotated[float | None, Field(ge=0, description="lambda; null: 0.005")] = None
-
-    @model_validator(mode="after")
-    def _fits_the_base(self) -> AMCLConfig:
-        wrong = [
-            f"{name} is a setting of base {' and '.join(bases)}, not of {self.base}; allowed: null"
-            for name, bases in _ONLY_WITH.items()
-            if getattr(self, name) is not None and self.base not in bases
-        ]
-        if not self.temperature_least < self.temperature_most:
-            wrong.append(
-                f"temperature_least {self.temperature_least} is not below temperature_most "
-                f"{self.temperature_most}"
-            )
-        if self.heads > self.widths[-1]:
-            wrong.append(
-                f"heads {self.heads} are more than the {self.widths[-1]} dimensions of a head's "
-                "projection"
-            )
-        if wrong:
-            raise ValueError("; ".join(wrong))
-        return self
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Of a head."""
-        if self.projector is not None:
-            return self.projector
-        return (512, 128) if self.base in ("simclr", "moco") else (2048, 2048)
-
-    @property
-    def twin(self) -> EMAConfig | None:
-        """Only MoCo has one."""
-        return (self.ema or _EMA) if self.base == "moco" else None
-
-    @property
-    def beta(self) -> float:
-        """Weight of what temperatures cost."""
-        if self.regularisation is not None:
-            return self.regularisation
-        return 1e-6 if self.base == "barlow" else 1e-4
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> Objective:
-        """The objective for an encoder of this feature width."""
-        width = self.widths[-1]
-        heads = MultiHead(
-            mlp(
-                encoder.width,
-                self.widths,
-                hidden_norm=self.base != "moco",
-                output_norm=self.base in ("simclr", "simsiam"),  # as its own head
-            )
-            for _ in range(self.heads)
+    width = config.widths[-1]
+    heads = MultiHead(
+        mlp(
+            encoder.width,
+            config.widths,
+            hidden_norm=config.base != "moco",
+            output_norm=config.base in ("simclr", "simsiam"),  # as its own head
         )
-        temperature = PairTemperature(
-            # Barlow Twins compares dimensions: vectors of as many entries as the batch has samples.
-            width=global_batch if self.base == "barlow" else width,
-            hidden=self.hidden,
-            least=self.temperature_least,
-            most=self.temperature_most,
-        )
-        parts = AdaptiveParts(
-            feature_width=encoder.width,
-            heads=heads,
-            width=width,
-            temperature=temperature,
-            beta=self.beta,
-        )
-        if self.base == "simclr":
-            return AMCLSimCLR(parts, top_k=self._top_k(2 * (global_batch - 1)))
-        if self.base == "moco":
-            size = self.queue or _QUEUE
-            return AMCLMoCo(parts, top_k=self._top_k(size), queue=size, ema=self.ema or _EMA)
-        if self.base == "simsiam":
-            hidden = (512,) if self.predictor is None else self.predictor
-            return AMCLSimSiam(parts, predictor=hidden)
-        redundancy = 0.005 if self.redundancy is None else self.redundancy
-        return AMCLBarlow(parts, redundancy=redundancy, global_batch=global_batch)
-
-    def _top_k(self, negatives: int) -> int:
-        return self.top_k or min(_TOP_K, negatives)
-
-    def problems(self, *, global_batch: int) -> list[Problem]:
-        """A queue that a step's keys do not fill evenly, or more hard negatives than there are."""
-        found = []
-        negatives = 2 * (global_batch - 1)
-        if self.base == "moco":
-            negatives = self.queue or _QUEUE
-            found += queue_problems(negatives, global_batch=global_batch)
-        if self.top_k is not None and self.top_k > negatives:
-            found.append(Problem("top_k", f"{self.top_k}, but an anchor has {negatives} negatives"))
-        return found
+        for _ in range(config.heads)
+    )
+    temperature = PairTemperature(
+        # Barlow Twins compares dimensions: vectors of as many entries as the batch has samples.
+        width=global_batch if config.base == "barlow" else width,
+        hidden=config.hidden,
+        least=config.temperature_least,
+        most=config.temperature_most,
+    )
+    parts = AdaptiveParts(
+        feature_width=encoder.width,
+        heads=heads,
+        width=width,
+        temperature=temperature,
+        beta=config.beta,
+    )
+    if config.base == "simclr":
+        return AMCLSimCLR(parts, top_k=config.top_k_of(2 * (global_batch - 1)))
+    if config.base == "moco":
+        size = config.queue or QUEUE
+        return AMCLMoCo(parts, top_k=config.top_k_of(size), queue=size, ema=config.ema or EMA)
+    if config.base == "simsiam":
+        hidden = (512,) if config.predictor is None else config.predictor
+        return AMCLSimSiam(parts, predictor=hidden)
+    redundancy = 0.005 if config.redundancy is None else config.redundancy
+    return AMCLBarlow(parts, redundancy=redundancy, global_batch=global_batch)

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
 from torch import Tensor
 
 from pipeline import collectives
 from pipeline.encoders.batch_norm import GlobalBatchNorm
-from pipeline.encoders.heads import Widths, mlp
-from pipeline.encoders.shape import EncoderShape
+from pipeline.encoders.heads import mlp
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
     Objective,
-    ObjectiveConfig,
     PairLosses,
     without_autocast,
 )
-
-
-class BarlowConfig(ObjectiveConfig):
-    """Barlow Twins (Zbontar et al., Self-Supervised Learning via Redundancy Reduction, ICML 2021).
-
-    No pair owns a part of this loss, so that pairs cannot be weighted.
-    """
-
-    kind: Literal["barlow"]
-    redundancy: Annotated[float, Field(ge=0, description="lambda, weight of other dimensions")] = (
-        0.0051
-    )
-    scale: Annotated[float, Field(gt=0, description="factor of the whole loss")] = 1.0
-    projector: Widths = (8192, 8192, 8192)
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> Barlow:
-        """The objective for an encoder of this feature width."""
-        return Barlow(config=self, feature_width=encoder.width)
+from pipeline.objectives.configs.barlow import BarlowConfig
 
 
 class Barlow(Objective):

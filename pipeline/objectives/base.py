@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from pydantic import field_validator
 from torch import Tensor, nn
 
-from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig
-from pipeline.encoders.ema import EMAConfig
-from pipeline.encoders.shape import EncoderShape
-from pipeline.errors import Problem
-from pipeline.section import Section
+from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.configs.ema import EMAConfig
+from pipeline.objectives.configs.base import ObjectiveConfig as ObjectiveConfig
 
 
 class PatchIndices(NamedTuple):
@@ -82,39 +79,6 @@ class Capabilities:
     local_views: bool = False  # whether it also takes local views
     mining: Literal["per_sample", "none"]
     arbitration: Literal["per_view", "per_sample", "none"]
-
-
-class ObjectiveConfig(Section):
-    """An objective's section of the recipe; subclasses add `kind` and settings."""
-
-    kind: str
-
-    @field_validator("ema", mode="before", check_fields=False)
-    @classmethod
-    def _over_the_defaults(cls, value: Any) -> Any:
-        """A section that says some of its settings leaves the others at this objective's."""
-        default = cls.model_fields["ema"].default
-        if isinstance(value, Mapping) and isinstance(default, EMAConfig):
-            return {**default.model_dump(), **value}
-        return value
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> Objective:
-        """The objective for such an encoder, and so many samples in a step."""
-        raise NotImplementedError
-
-    @property
-    def twin(self) -> EMAConfig | None:
-        """How the encoder's twin follows, if targets are of one."""
-        return getattr(self, "ema", None)
-
-    @property
-    def sole_autoencoder(self) -> AutoencoderConfig | None:
-        """What stands behind the encoder, if it is exactly one autoencoder."""
-        return None
-
-    def problems(self, *, global_batch: int) -> list[Problem]:
-        """Settings that do not go with the global batch; places are within this section."""
-        return []
 
 
 class Objective(nn.Module):

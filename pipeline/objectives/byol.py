@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.encoders.heads import HiddenWidths, Widths, mlp
-from pipeline.encoders.shape import EncoderShape
+from pipeline.encoders.configs.ema import EMAConfig
+from pipeline.encoders.ema import EMATwin
+from pipeline.encoders.heads import mlp
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
     Objective,
-    ObjectiveConfig,
     PairLosses,
     at_least_float32,
 )
+from pipeline.objectives.configs.byol import BYOLConfig
 from pipeline.objectives.parts.partners import GLOBAL_VIEWS, mean_over_partners
-
-
-class BYOLConfig(ObjectiveConfig):
-    """BYOL (Grill et al., Bootstrap Your Own Latent, NeurIPS 2020)."""
-
-    kind: Literal["byol"]
-    ema: EMAConfig = EMAConfig(start=0.99, end=1.0)
-    projector: Widths = (4096, 256)
-    predictor: HiddenWidths = (4096,)
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> BYOL:
-        """The objective for an encoder of this feature width."""
-        return BYOL(config=self, feature_width=encoder.width)
 
 
 class BYOL(Objective):

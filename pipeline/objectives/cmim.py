@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.encoders.autoencoder import Autoencoder
-from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import EncodedViews, PairLosses
+from pipeline.objectives.configs.cmim import CMIMConfig
 from pipeline.objectives.mim import AMIM
 from pipeline.objectives.parts.contrast import cross_entropy, own_places
-from pipeline.objectives.parts.latent import LatentObjectiveConfig
 from pipeline.objectives.parts.log_sum_exp import log_sum_exp
-from pipeline.objectives.parts.temperature import Temperature, TemperatureConfig
-
-
-class CMIMConfig(LatentObjectiveConfig):
-    """cMIM (Livne, cMIM: A Contrastive Mutual Information Machine, 2025)."""
-
-    kind: Literal["cmim"]
-    contrast: Annotated[float, Field(ge=0, description="weight of the contrastive term")] = 1.0
-    temperature: Annotated[TemperatureConfig, Field(description="tau of similarities")] = (
-        TemperatureConfig(start=0.1)
-    )
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> CMIM:
-        """The objective for an encoder of this feature width and image size.
-
-        Raises:
-            UserError: the decoder cannot make images of this size.
-        """
-        autoencoder = self.autoencoder(encoder)
-        return CMIM(config=self, autoencoder=autoencoder, feature_width=encoder.width)
+from pipeline.objectives.parts.temperature import Temperature
 
 
 class CMIM(AMIM):

@@ -2,101 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeVar
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig
-from pipeline.encoders.ema import EMAConfig
-from pipeline.encoders.shape import EncoderShape
-from pipeline.errors import Problem
-from pipeline.objectives.base import (
-    Capabilities,
-    EncodedViews,
-    Objective,
-    ObjectiveConfig,
-    PairLosses,
-)
-from pipeline.objectives.ijepa import PatchPredictionConfig
-from pipeline.objectives.single import SingleObjectiveConfig
-from pipeline.section import Section
+from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.objectives.base import Capabilities, EncodedViews, Objective, PairLosses
+from pipeline.objectives.configs.composite import sole
 
 _T = TypeVar("_T")
-
-
-class PartConfig(Section):
-    """One of the objectives, with its weight."""
-
-    weight: Annotated[float, Field(gt=0, description="of all its losses and terms")] = 1.0
-    objective: SingleObjectiveConfig
-
-
-class CompositeConfig(ObjectiveConfig):
-    """A weighted sum of objectives; each view is encoded once, and each objective has its heads."""
-
-    kind: Literal["composite"]
-    parts: Annotated[tuple[PartConfig, ...], Field(min_length=2)]
-
-    @model_validator(mode="after")
-    def _one_twin(self) -> CompositeConfig:
-        twins = {part.objective.twin for part in self.parts} - {None}
-        if len(twins) > 1:
-            raise ValueError(
-                "parts have different ema settings, but there is one twin of the encoder; give "
-                "them the same"
-            )
-        return self
-
-    @property
-    def twin(self) -> EMAConfig | None:
-        """The parts' one."""
-        return next((part.objective.twin for part in self.parts if part.objective.twin), None)
-
-    @property
-    def sole_autoencoder(self) -> AutoencoderConfig | None:
-        """That of the one part that has one."""
-        return _sole(part.objective.sole_autoencoder for part in self.parts)
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> Composite:
-        """The objectives for an encoder of this feature width."""
-        return Composite(
-            names=self.names,
-            weights=[part.weight for part in self.parts],
-            objectives=[
-                part.objective.build(encoder, global_batch=global_batch) for part in self.parts
-            ],
-        )
-
-    @property
-    def names(self) -> list[str]:
-        """Of the parts in metrics: their kinds, numbered where a kind comes twice."""
-        kinds = [part.objective.kind for part in self.parts]
-        often = Counter(kinds)
-        return [
-            kind if often[kind] == 1 else f"{kind}{number}" for number, kind in enumerate(kinds)
-        ]
-
-    def problems(self, *, global_batch: int) -> list[Problem]:
-        """Those of the parts, and parts that see other views than the rest."""
-        masked = [
-            Problem(
-                f"parts.{number}.objective.kind",
-                f"{part.objective.kind} sees masked views, which no other part does; allowed: as "
-                "the run's only objective",
-            )
-            for number, part in enumerate(self.parts)
-            if isinstance(part.objective, PatchPredictionConfig)
-        ]
-        return masked + [
-            Problem(f"parts.{number}.objective.{where}", message)
-            for number, part in enumerate(self.parts)
-            for where, message in part.objective.problems(global_batch=global_batch)
-        ]
 
 
 class Composite(Objective):
@@ -127,7 +44,7 @@ class Composite(Objective):
     @property
     def sole_autoencoder(self) -> Autoencoder | None:
         """That of the one part that has one."""
-        return _sole(part.sole_autoencoder for part in self.parts)
+        return sole(part.sole_autoencoder for part in self.parts)
 
     def forward(self, views: EncodedViews) -> PairLosses:
         """The weighted sum; each part's loss, terms and logs are logged under its name."""
@@ -209,11 +126,6 @@ def _common(parts: Sequence[Capabilities]) -> Capabilities:
         mining="per_sample" if mined else "none",
         arbitration=arbitration,
     )
-
-
-def _sole(found: Iterable[_T | None]) -> _T | None:
-    there = [one for one in found if one is not None]
-    return there[0] if len(there) == 1 else None
 
 
 def _weighted(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from pipeline.encoders.aggregation import AggregationHead
 from pipeline.encoders.ema import EMATwin
-from pipeline.encoders.neighbours import Window, most_similar, window_of
+from pipeline.encoders.neighbours import most_similar, window_of
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import EncodedPatches, at_least_float32
-from pipeline.objectives.ijepa import IJEPA, PatchPredictionConfig, layer_normalised
+from pipeline.objectives.configs.dmt_jepa import DMTJEPAConfig
+from pipeline.objectives.ijepa import IJEPA, layer_normalised
 
 _AT_ONCE = 32  # samples
-
-
-class DMTJEPAConfig(PatchPredictionConfig):
-    """DMT-JEPA (Mo & Tong, Discriminative Masked Targets for JEPA, 2024)."""
-
-    kind: Literal["dmt_jepa"]
-    neighbours: Annotated[
-        int, Field(ge=1, le=8, description="of the eight patches around a patch, how many count")
-    ] = 4
-    window: Annotated[
-        Window,
-        Field(
-            description="clamped: a patch at an edge has fewer neighbours; toroidal: it has others "
-            "at the opposite edge, as in the official code"
-        ),
-    ] = "clamped"
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> DMTJEPA:
-        """The objective for an encoder with patches.
-
-        Raises:
-            UserError: it has none, or the predictor does not go with it.
-        """
-        return DMTJEPA(config=self, encoder=encoder)
 
 
 class DMTJEPA(IJEPA):

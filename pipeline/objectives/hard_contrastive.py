@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
 
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.encoders.heads import Widths, mlp
-from pipeline.encoders.shape import EncoderShape
-from pipeline.objectives.base import Capabilities, EncodedViews, ObjectiveConfig, PairLosses
+from pipeline.encoders.heads import mlp
+from pipeline.objectives.base import Capabilities, EncodedViews, PairLosses
+from pipeline.objectives.configs.hard_contrastive import HardContrastiveConfig
 from pipeline.objectives.parts.contrast import ContrastiveObjective, global_batch_cross_entropy
 from pipeline.objectives.parts.partners import GLOBAL_VIEWS
-from pipeline.objectives.parts.temperature import TemperatureConfig
-
-
-class HardContrastiveConfig(ObjectiveConfig):
-    """Explicit hard negatives (Wang & Liu, Understanding the Behaviour of Contrastive Loss, 2021).
-
-    In its two-view form: negatives are those of SimCLR. With `hardest: 1` it is SimCLR.
-    """
-
-    kind: Literal["hard_contrastive"]
-    temperature: TemperatureConfig = TemperatureConfig(start=0.3)
-    hardest: Annotated[
-        float, Field(gt=0, le=1, description="alpha, share of an anchor's negatives that count")
-    ] = 0.0819
-    projector: Widths = (2048, 256)
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> HardContrastive:
-        """The objective for an encoder of this feature width."""
-        return HardContrastive(config=self, feature_width=encoder.width)
 
 
 class HardContrastive(ContrastiveObjective):

@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.encoders.ema import EMAConfig
+from pipeline.encoders.configs.ema import EMAConfig
 from pipeline.encoders.patches import take_tokens
-from pipeline.encoders.predictor import PatchPredictor, PredictorConfig
+from pipeline.encoders.predictor import PatchPredictor
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import (
     Capabilities,
     EncodedPatches,
     EncodedViews,
     Objective,
-    ObjectiveConfig,
     PairLosses,
     at_least_float32,
 )
-
-
-class PatchPredictionConfig(ObjectiveConfig):
-    """What I-JEPA and its relatives have in common."""
-
-    ema: EMAConfig = EMAConfig(start=0.996, end=1.0, schedule="linear")
-    predictor: PredictorConfig = PredictorConfig()
-
-
-class IJEPAConfig(PatchPredictionConfig):
-    """I-JEPA (Assran et al., Self-Supervised Learning from Images with a JEPA, CVPR 2023)."""
-
-    kind: Literal["ijepa"]
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> IJEPA:
-        """The objective for an encoder with patches.
-
-        Raises:
-            UserError: it has none, or the predictor does not go with it.
-        """
-        return IJEPA(config=self, encoder=encoder)
+from pipeline.objectives.configs.ijepa import PatchPredictionConfig
 
 
 class IJEPA(Objective):

@@ -2,57 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.encoders.heads import Widths, mlp
-from pipeline.encoders.shape import EncoderShape
-from pipeline.errors import Problem
-from pipeline.objectives.base import (
-    Capabilities,
-    EncodedViews,
-    ObjectiveConfig,
-    PairLosses,
-    at_least_float32,
-)
+from pipeline.encoders.configs.ema import EMAConfig
+from pipeline.encoders.ema import EMATwin
+from pipeline.encoders.heads import mlp
+from pipeline.objectives.base import Capabilities, EncodedViews, PairLosses, at_least_float32
+from pipeline.objectives.configs.moco import MoCoConfig
 from pipeline.objectives.parts.contrast import (
     ContrastiveObjective,
     own_products,
     pair_cross_entropy,
 )
-from pipeline.objectives.parts.key_queue import KeyQueue, queue_problems
+from pipeline.objectives.parts.key_queue import KeyQueue
 from pipeline.objectives.parts.log_sum_exp import log_sum_exp
 from pipeline.objectives.parts.partners import GLOBAL_VIEWS
-from pipeline.objectives.parts.temperature import TemperatureConfig
-
-
-class MoCoConfig(ObjectiveConfig):
-    """MoCo v2 (Chen et al., Improved Baselines with Momentum Contrastive Learning, 2020).
-
-    Both views are queries and keys, as in solo-learn and the authors' CIFAR notebook; a queue holds
-    the past keys of each. Shuffled batch normalisation is not needed: with `train.batch_norm: sync`
-    query and key statistics are of the whole batch.
-    """
-
-    kind: Literal["moco"]
-    temperature: TemperatureConfig = TemperatureConfig(start=0.2)
-    queue: Annotated[
-        int, Field(ge=1, description="past keys, a multiple of train.global_batch")
-    ] = 65536
-    ema: EMAConfig = EMAConfig(start=0.999)
-    projector: Widths = (2048, 128)
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> MoCo:
-        """The objective for an encoder of this feature width."""
-        return MoCo(config=self, feature_width=encoder.width)
-
-    def problems(self, *, global_batch: int) -> list[Problem]:
-        """A queue that a step's keys do not fill evenly."""
-        return queue_problems(self.queue, global_batch=global_batch)
 
 
 class MoCo(ContrastiveObjective):

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.encoders.heads import HiddenWidths, Widths, mlp
-from pipeline.encoders.shape import EncoderShape
-from pipeline.objectives.base import (
-    Capabilities,
-    EncodedViews,
-    ObjectiveConfig,
-    PairLosses,
-    at_least_float32,
-)
+from pipeline.encoders.configs.ema import EMAConfig
+from pipeline.encoders.ema import EMATwin
+from pipeline.encoders.heads import mlp
+from pipeline.objectives.base import Capabilities, EncodedViews, PairLosses, at_least_float32
+from pipeline.objectives.configs.mocov3 import MoCoV3Config
 from pipeline.objectives.parts.contrast import (
     ContrastiveObjective,
     own_places,
@@ -27,28 +19,6 @@ from pipeline.objectives.parts.contrast import (
 )
 from pipeline.objectives.parts.log_sum_exp import log_sum_exp
 from pipeline.objectives.parts.partners import GLOBAL_VIEWS
-from pipeline.objectives.parts.temperature import TemperatureConfig
-
-
-class MoCoV3Config(ObjectiveConfig):
-    """MoCo v3 (Chen et al., An Empirical Study of Training Self-Supervised ViTs, ICCV 2021).
-
-    The heads are the official ones for a ViT; for a ResNet `projector: [4096, 256]` and
-    `predictor_norm: false`. The official loss is the sum of both directions, ours their mean.
-    """
-
-    kind: Literal["mocov3"]
-    temperature: TemperatureConfig = TemperatureConfig(start=0.2)
-    ema: EMAConfig = EMAConfig(start=0.99, end=1.0)
-    projector: Widths = (4096, 4096, 256)
-    predictor: HiddenWidths = (4096,)
-    predictor_norm: Annotated[bool, Field(description="batch norm of the predictor's output")] = (
-        True
-    )
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> MoCoV3:
-        """The objective for an encoder of this feature width."""
-        return MoCoV3(config=self, feature_width=encoder.width)
 
 
 class MoCoV3(ContrastiveObjective):

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.encoders.heads import Widths, mlp
-from pipeline.encoders.shape import EncoderShape
-from pipeline.objectives.base import Capabilities, EncodedViews, ObjectiveConfig, PairLosses
+from pipeline.encoders.heads import mlp
+from pipeline.objectives.base import Capabilities, EncodedViews, PairLosses
+from pipeline.objectives.configs.simclr import SimCLRConfig
 from pipeline.objectives.parts.contrast import ContrastiveObjective, global_batch_cross_entropy
 from pipeline.objectives.parts.partners import GLOBAL_VIEWS
-from pipeline.objectives.parts.temperature import TemperatureConfig
-
-
-class SimCLRConfig(ObjectiveConfig):
-    """SimCLR (Chen et al., A Simple Framework for Contrastive Learning, ICML 2020)."""
-
-    kind: Literal["simclr"] = "simclr"
-    temperature: Annotated[TemperatureConfig, Field(description="tau of NT-Xent")] = (
-        TemperatureConfig(start=0.2)
-    )
-    projector: Widths = (2048, 256)
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> SimCLR:
-        """The objective for an encoder of this feature width."""
-        return SimCLR(config=self, feature_width=encoder.width)
 
 
 class SimCLR(ContrastiveObjective):

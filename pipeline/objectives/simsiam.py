@@ -3,49 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.encoders.heads import HiddenWidths, Widths, mlp
-from pipeline.encoders.shape import EncoderShape
+from pipeline.encoders.heads import mlp
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
     Objective,
-    ObjectiveConfig,
     PairLosses,
     at_least_float32,
 )
 from pipeline.objectives.byol import negative_cosine
+from pipeline.objectives.configs.simsiam import SimSiamConfig
 from pipeline.objectives.parts.partners import GLOBAL_VIEWS
-
-
-class SimSiamConfig(ObjectiveConfig):
-    """SimSiam (Chen & He, Exploring Simple Siamese Representation Learning, CVPR 2021)."""
-
-    kind: Literal["simsiam"]
-    projector: Widths = (2048, 2048, 2048)
-    predictor: HiddenWidths = (512,)
-    constant_predictor_rate: Annotated[
-        bool, Field(description="whether the predictor's learning rate stays at its peak")
-    ] = True
-    ema: Annotated[None, Field(description="none: targets are of the encoder itself")] = None
-
-    @field_validator("ema", mode="before")
-    @classmethod
-    def _no_twin(cls, value: Any) -> None:
-        if value is not None:
-            raise ValueError(
-                "targets of SimSiam are of the encoder itself; allowed: null, or kind: byol for "
-                "targets of an EMA twin"
-            )
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> SimSiam:
-        """The objective for an encoder of this feature width."""
-        return SimSiam(config=self, feature_width=encoder.width)
 
 
 class SimSiam(Objective):

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.encoders.heads import Widths, mlp
-from pipeline.encoders.shape import EncoderShape
+from pipeline.encoders.ema import EMATwin
+from pipeline.encoders.heads import mlp
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
     Objective,
-    ObjectiveConfig,
     PairLosses,
     at_least_float32,
     without_autocast,
 )
 from pipeline.objectives.byol import negative_cosine
-
-
-class UniGradConfig(ObjectiveConfig):
-    """UniGrad (Tao et al., Exploring the Equivalence of Siamese SSL, CVPR 2022)."""
-
-    kind: Literal["unigrad"]
-    decorrelation: Annotated[float, Field(ge=0, description="lambda, weight of z F z / 2")] = 100.0
-    memory: Annotated[
-        float, Field(ge=0, lt=1, description="rho, what the correlation F keeps in a step")
-    ] = 0.99
-    ema: Annotated[
-        EMAConfig | None, Field(description="of the targets' twin; null: the encoder itself")
-    ] = EMAConfig(start=0.996, end=1.0)
-    projector: Widths = (2048, 2048, 2048)
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> UniGrad:
-        """The objective for an encoder of this feature width."""
-        return UniGrad(config=self, feature_width=encoder.width)
+from pipeline.objectives.configs.unigrad import UniGradConfig
 
 
 class UniGrad(Objective):

@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.encoders.heads import Widths, mlp
-from pipeline.encoders.shape import EncoderShape
+from pipeline.encoders.heads import mlp
 from pipeline.objectives.barlow import squares_off_diagonal
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,
     Objective,
-    ObjectiveConfig,
     PairLosses,
     without_autocast,
 )
+from pipeline.objectives.configs.vicreg import VICRegConfig
 
 _EPSILON = 1e-4  # under the root of the variance, as in the paper's appendix A
-
-
-class VICRegConfig(ObjectiveConfig):
-    """VICReg (Bardes et al., Variance-Invariance-Covariance Regularization, ICLR 2022).
-
-    The hinges of the two views are averaged, as in the paper and the official code; solo-learn adds
-    them up, so that its weight of 25 is 50 here.
-    """
-
-    kind: Literal["vicreg"]
-    invariance: Annotated[float, Field(ge=0, description="weight of the views' distance")] = 25.0
-    variance: Annotated[
-        float, Field(ge=0, description="weight of the hinge on deviations, the views' mean")
-    ] = 25.0
-    covariance: Annotated[
-        float, Field(ge=0, description="weight of squared covariances, the views' sum")
-    ] = 1.0
-    projector: Widths = (2048, 2048, 2048)
-
-    def build(self, encoder: EncoderShape, *, global_batch: int) -> VICReg:
-        """The objective for an encoder of this feature width."""
-        return VICReg(config=self, feature_width=encoder.width)
 
 
 class VICReg(Objective):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from pipeline.pairs.config import ArbiterConfig as ArbiterConfig
+from pipeline.pairs.config import MinerConfig as MinerConfig
 from pipeline.pairs.history import SampleHistory
-from pipeline.section import Section
 
 
 class Verdict(IntEnum):
@@ -19,19 +19,6 @@ class Verdict(IntEnum):
     clean = 0
     noisy = 1  # trivially easy
     faulty = 2  # hopelessly hard
-
-
-class MinerConfig(Section):
-    """A miner's section of the recipe; subclasses add `kind` and settings."""
-
-    kind: str
-    warm_up: Annotated[
-        int, Field(ge=1, description="epochs in which losses are only remembered")
-    ] = 50
-
-    def build(self) -> Miner:
-        """The miner."""
-        raise NotImplementedError
 
 
 class Miner:
@@ -93,23 +80,6 @@ class Miner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state."""
         self._epoch = state["epoch"]
-
-
-class ArbiterConfig(Section):
-    """An arbiter's section of the recipe; subclasses add `kind` and settings."""
-
-    kind: str
-    start_epoch: Annotated[
-        int, Field(ge=0, description="first epoch, counted from 0, in which pairs are weighed")
-    ] = 100
-
-    def build(self, *, per_view: bool) -> Arbiter:
-        """The arbiter.
-
-        Args:
-            per_view: whether views of a sample may have different weights.
-        """
-        raise NotImplementedError
 
 
 class Arbiter:

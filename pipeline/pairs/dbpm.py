@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from pipeline.pairs.base import Miner, MinerConfig, Verdict
+from pipeline.pairs.base import Miner, Verdict
+from pipeline.pairs.config import DBPMConfig
 from pipeline.pairs.history import SampleHistory
-
-
-class DBPMConfig(MinerConfig):
-    """DBPM (Lan et al., Towards Enhancing Time Series Contrastive Learning, ICLR 2024)."""
-
-    kind: Literal["dbpm"]
-    noisy: Annotated[
-        float,
-        Field(gt=0, description="beta_np: deviations below the mean from which a pair is noisy"),
-    ] = 2.0
-    faulty: Annotated[
-        float,
-        Field(gt=0, description="beta_fp: deviations above the mean from which one is faulty"),
-    ] = 3.0
-    history: Annotated[
-        Literal["mean", "recency"],
-        Field(description="of past losses: their mean; recency: as the official code has it"),
-    ] = "mean"
-    weight: Annotated[
-        Literal["gaussian", "pdf", "drop"],
-        Field(description="of a bad pair: exp(-d^2 / 2); pdf: its density; drop: 0"),
-    ] = "gaussian"
-
-    def build(self) -> DBPM:
-        """The miner."""
-        return DBPM(config=self)
 
 
 class DBPM(Miner):

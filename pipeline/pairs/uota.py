@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.objectives.base import without_autocast
-from pipeline.pairs.base import Arbiter, ArbiterConfig
+from pipeline.pairs.base import Arbiter
+from pipeline.pairs.config import UOTAConfig
 
 _EPSILON = 1e-8  # on the diagonal of the second moment, as in the official code
-
-
-class UOTAConfig(ArbiterConfig):
-    """UOTA (Wang et al., Automated Unsupervised Outlier Arbitration, NeurIPS 2021).
-
-    The paper starts it half-way, in the 101st of 200 epochs, and doubles the learning rate there;
-    the rate is left alone here.
-    """
-
-    kind: Literal["uota"]
-    temperature: Annotated[
-        float,
-        Field(
-            gt=0,
-            description="tau over the projections' dimensions; the official code has 350 for 128. "
-            "The lower, the further weights spread",
-        ),
-    ] = 350 / 128
-    shrinkage: Annotated[
-        float,
-        Field(
-            ge=0,
-            description="added to the variance in every direction, in parts of their mean; 0: as "
-            "in the official code",
-        ),
-    ] = 1e-4
-
-    def build(self, *, per_view: bool) -> UOTA:
-        """The arbiter."""
-        return UOTA(config=self, per_view=per_view)
 
 
 class UOTA(Arbiter):

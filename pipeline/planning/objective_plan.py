@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.objectives.base import ObjectiveConfig
-from pipeline.objectives.composite import CompositeConfig
-from pipeline.objectives.mim import MIMConfig
+from pipeline.objectives.configs.base import ObjectiveConfig
+from pipeline.objectives.configs.composite import CompositeConfig
+from pipeline.objectives.configs.mim import MIMConfig
 from pipeline.recipe import Recipe
 
 

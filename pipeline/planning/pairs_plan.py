@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.errors import Problem
 from pipeline.objectives.base import Objective
-from pipeline.pairs.uota import UOTAConfig
+from pipeline.pairs.config import UOTAConfig
 from pipeline.recipe import Recipe
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.encoders.features import FeaturesConfig
+from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.score import Score
 from pipeline.registry.package import (
     AUTOENCODER_FILE,

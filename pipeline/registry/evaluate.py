@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from pipeline.data.sources.manifest import load_manifest
 from pipeline.data.sources.verify import verify
+from pipeline.encoders.configs.features import FeaturesConfig, Pool
 from pipeline.encoders.embeddings import problems_of_embedding
-from pipeline.encoders.features import FeaturesConfig, Pool
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import FeatureKind, Probe
 from pipeline.evaluation.features import encode_images, problems_of_kinds, raw_pixels

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.data.decode import to_rgb
-from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
+from pipeline.encoders.autoencoder import Autoencoder, build_autoencoder
+from pipeline.encoders.configs.autoencoder import AutoencoderConfig
+from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.encoders.embeddings import embedding, embedding_width, problems_of_embedding
-from pipeline.encoders.features import FeaturesConfig
 from pipeline.errors import Problem, UserError
 from pipeline.recipe_errors import explain
 from pipeline.views.opencv import render_probe_view

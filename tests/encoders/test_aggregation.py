@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.encoders.aggregation import AggregationHead
-from pipeline.encoders.neighbours import Window, most_similar, window_of
+from pipeline.encoders.configs.neighbours import Window
+from pipeline.encoders.neighbours import most_similar, window_of
 
 pytestmark = pytest.mark.fast
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal
 
-from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
+from pipeline.encoders.autoencoder import Autoencoder, build_autoencoder
+from pipeline.encoders.configs.autoencoder import AutoencoderConfig
 from pipeline.encoders.latent import LatentHead, Posterior, log_standard_normal
 from pipeline.encoders.likelihood import Bernoulli, Gaussian
 from pipeline.errors import UserError

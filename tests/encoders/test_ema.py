@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from pipeline.encoders.batch_norm import globalise_batch_norm
-from pipeline.encoders.ema import EMAConfig, EMATwin
-from pipeline.objectives.ijepa import IJEPAConfig
+from pipeline.encoders.configs.ema import EMAConfig
+from pipeline.encoders.ema import EMATwin
+from pipeline.objectives.configs.ijepa import IJEPAConfig
 
 pytestmark = pytest.mark.fast
 

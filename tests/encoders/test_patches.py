@@ -10,7 +10,8 @@ import timm
 import torch
 from torch import Tensor
 
-from pipeline.encoders.backbone import EncoderConfig, build_backbone
+from pipeline.encoders.backbone import build_backbone
+from pipeline.encoders.configs.encoder import EncoderConfig
 from pipeline.encoders.patches import encode_patches, take_tokens
 from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.shape import PatchShape, encoder_shape

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.encoders.backbone import EncoderConfig, build_backbone
+from pipeline.encoders.backbone import build_backbone
+from pipeline.encoders.configs.encoder import EncoderConfig
 
 SIZE = 32
 PATCH = 4

@@ -11,14 +11,15 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from pipeline.encoders.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
+from pipeline.encoders.autoencoder import Autoencoder, build_autoencoder
+from pipeline.encoders.configs.autoencoder import AutoencoderConfig
+from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.encoders.embeddings import embedding
-from pipeline.encoders.features import FeaturesConfig
 from pipeline.encoders.shape import EncoderShape
 from pipeline.evaluation.config import FeatureKind
 from pipeline.evaluation.features import encode_images, problems_of_kinds, raw_pixels
 from pipeline.objectives.base import Objective
-from pipeline.objectives.simclr import SimCLRConfig
+from pipeline.objectives.configs.simclr import SimCLRConfig
 
 pytestmark = pytest.mark.fast
 

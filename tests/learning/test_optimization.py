@@ -9,7 +9,7 @@ import timm
 import torch
 from pydantic import ValidationError
 
-from pipeline.encoders.ema import EMAConfig
+from pipeline.encoders.configs.ema import EMAConfig
 from pipeline.learning.config import OptimizerConfig
 from pipeline.learning.learner import LearnerBatch, build_learner
 from pipeline.learning.optimization import (
@@ -18,7 +18,7 @@ from pipeline.learning.optimization import (
     learning_rate,
     weight_decay,
 )
-from pipeline.objectives.ijepa import IJEPAConfig
+from pipeline.objectives.configs.ijepa import IJEPAConfig
 from pipeline.recipe import Recipe
 
 pytestmark = pytest.mark.fast

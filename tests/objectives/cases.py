@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.encoders.shape import EncoderShape
-from pipeline.objectives.base import EncodedViews, Objective, ObjectiveConfig, PairLosses
-from pipeline.objectives.composite import CompositeConfig
-from pipeline.objectives.single import SingleObjectiveConfig
+from pipeline.objectives.base import EncodedViews, Objective, PairLosses
+from pipeline.objectives.configs.base import ObjectiveConfig
+from pipeline.objectives.configs.composite import CompositeConfig
+from pipeline.objectives.configs.single import SingleObjectiveConfig
 from pipeline.pairs.weighting import uniform_weights, weighted_total
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "fixtures" / "golden.json").read_text())[

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from pipeline.encoders.decoder import Decoded
 from pipeline.encoders.latent import unrounded
 from pipeline.objectives.base import EncodedViews
-from pipeline.objectives.composite import CompositeConfig
+from pipeline.objectives.configs.composite import CompositeConfig
 from pipeline.objectives.parts.latent import LatentObjective
-from pipeline.pairs.uota import UOTAConfig
+from pipeline.pairs.config import UOTAConfig
 from pipeline.pairs.weighting import PairWeighting, PairWeights, weighted_total
 from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise, total
 

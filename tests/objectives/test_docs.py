@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from pipeline.objectives.single import SingleObjectiveConfig
+from pipeline.objectives.configs.single import SingleObjectiveConfig
 
 pytestmark = pytest.mark.fast
 

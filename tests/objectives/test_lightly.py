@@ -11,7 +11,7 @@ from lightly.models.modules import heads
 from lightly.utils.scheduler import cosine_schedule
 from torch import Tensor, nn
 
-from pipeline.encoders.ema import EMAConfig
+from pipeline.encoders.configs.ema import EMAConfig
 from pipeline.objectives.barlow import cross_correlation_losses
 from pipeline.objectives.byol import negative_cosine
 from pipeline.objectives.moco import queue_cross_entropy

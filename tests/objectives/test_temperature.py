@@ -9,7 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pipeline.objectives.parts.temperature import Temperature, TemperatureConfig
+from pipeline.objectives.configs.temperature import TemperatureConfig
+from pipeline.objectives.parts.temperature import Temperature
 
 pytestmark = pytest.mark.fast
 

@@ -13,7 +13,8 @@ from pipeline.encoders.autoencoder import Autoencoder
 from pipeline.encoders.decoder import Decoded, Decoder
 from pipeline.encoders.latent import LatentHead
 from pipeline.objectives.base import EncodedViews
-from pipeline.objectives.cmim import CMIM, CMIMConfig
+from pipeline.objectives.cmim import CMIM
+from pipeline.objectives.configs.cmim import CMIMConfig
 from tests.objectives.cases import noise, total
 
 pytestmark = pytest.mark.fast

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.objectives.base import PairLosses
 from pipeline.pairs.base import Arbiter
-from pipeline.pairs.dbpm import DBPMConfig
+from pipeline.pairs.config import DBPMConfig
 from pipeline.pairs.weighting import PairWeighting
 
 pytestmark = pytest.mark.fast

@@ -9,8 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from pipeline.pairs.dbpm import DBPMConfig
-from pipeline.pairs.uota import UOTAConfig
+from pipeline.pairs.config import DBPMConfig, UOTAConfig
 
 pytestmark = pytest.mark.fast
 

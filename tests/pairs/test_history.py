@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.objectives.base import PairLosses
-from pipeline.pairs.dbpm import DBPMConfig
+from pipeline.pairs.config import DBPMConfig
 from pipeline.pairs.history import SampleHistory
 from pipeline.pairs.weighting import PairWeighting
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pipeline.objectives.base import PairLosses
-from pipeline.pairs.config import PairsConfig
-from pipeline.pairs.uota import UOTA, UOTAConfig, softmax_over_ranks, squared_distances
+from pipeline.pairs.config import PairsConfig, UOTAConfig
+from pipeline.pairs.uota import UOTA, softmax_over_ranks, squared_distances
 from pipeline.pairs.weighting import PairWeights, weight_signs, weighted_total
 from tests.objectives.cases import build, noise
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.pairs.base import Miner, Verdict
-from pipeline.pairs.dbpm import DBPMConfig
+from pipeline.pairs.config import DBPMConfig
 from pipeline.pairs.history import SampleHistory
 from pipeline.pairs.worst import OUTLYING, worst_samples
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.encoders.backbone import EncoderConfig, build_backbone
+from pipeline.encoders.backbone import build_backbone
+from pipeline.encoders.configs.encoder import EncoderConfig
 from pipeline.planning.plan import checked_recipe, plan_recipe
 from pipeline.registry.package import PackageConfig, Preprocessing, write_package
 from tests.conftest import Checker

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.encoders.features import FeaturesConfig
+from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import draft_recipe
 from tests.objectives.cases import OBJECTIVES

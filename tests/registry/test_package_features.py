@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 
 import pipeline
 from jobs.__main__ import app
-from pipeline.encoders.autoencoder import AutoencoderConfig, build_autoencoder
+from pipeline.encoders.autoencoder import build_autoencoder
+from pipeline.encoders.configs.autoencoder import AutoencoderConfig
+from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.encoders.embeddings import embedding
-from pipeline.encoders.features import FeaturesConfig
 from pipeline.errors import UserError
 from pipeline.evaluation.config import FeatureKind
 from pipeline.recipe import Recipe

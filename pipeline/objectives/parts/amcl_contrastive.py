@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.encoders.ema import EMAConfig, EMATwin
+from pipeline.encoders.configs.ema import EMAConfig
+from pipeline.encoders.ema import EMATwin
 from pipeline.objectives.base import (
     Capabilities,
     EncodedViews,

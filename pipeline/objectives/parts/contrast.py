@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.objectives.base import Objective, PairLosses
+from pipeline.objectives.configs.temperature import TemperatureConfig
 from pipeline.objectives.parts.log_sum_exp import log_sum_exp
 from pipeline.objectives.parts.partners import GLOBAL_VIEWS, mean_of_pairs, mean_over_partners
-from pipeline.objectives.parts.temperature import Temperature, TemperatureConfig
+from pipeline.objectives.parts.temperature import Temperature
 
 
 class ContrastiveObjective(Objective):

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.errors import Problem
 
 
 class KeyQueue(nn.Module):
@@ -48,17 +47,3 @@ class KeyQueue(nn.Module):
         self.keys[:, places] = self._waiting.to(self.keys.dtype)
         self.position.copy_((self.position + added) % size)
         self._waiting = None
-
-
-def queue_problems(size: int, *, global_batch: int) -> list[Problem]:
-    """A queue that is no multiple of the global batch."""
-    if size % global_batch == 0:
-        return []
-    near = max(global_batch, round(size / global_batch) * global_batch)
-    return [
-        Problem(
-            "queue",
-            f"{size} is not a multiple of train.global_batch = {global_batch}; the nearest is "
-            f"{near}",
-        )
-    ]

@@ -16,9 +16,12 @@ from pipeline.encoders import noise
 from pipeline.encoders.autoencoder import Autoencoder
 from pipeline.encoders.likelihood import Bernoulli, Gaussian, Likelihood
 from pipeline.learning.learner import Learner
-from pipeline.objectives.base import Objective, ObjectiveConfig
-from pipeline.objectives.composite import Composite, CompositeConfig
-from pipeline.objectives.parts.latent import LatentObjective, LatentObjectiveConfig
+from pipeline.objectives.base import Objective
+from pipeline.objectives.composite import Composite
+from pipeline.objectives.configs.base import ObjectiveConfig
+from pipeline.objectives.configs.composite import CompositeConfig
+from pipeline.objectives.configs.latent import LatentObjectiveConfig
+from pipeline.objectives.parts.latent import LatentObjective
 from pipeline.recipe import Recipe
 from pipeline.report.facts import Interpolations, PriorSamples, Reconstructions
 from pipeline.report.gathering.pictures import NO_ENCODER_YET, FirstSamples, or_reason

@@ -1,0 +1,36 @@
+"""The recipe's settings of I-JEPA, and what its relatives share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.encoders.configs.ema import EMAConfig
+from pipeline.encoders.configs.predictor import PredictorConfig
+from pipeline.objectives.configs.base import ObjectiveConfig
+
+if TYPE_CHECKING:
+    from pipeline.encoders.shape import EncoderShape
+    from pipeline.objectives.ijepa import IJEPA
+
+
+class PatchPredictionConfig(ObjectiveConfig):
+    """What I-JEPA and its relatives have in common."""
+
+    ema: EMAConfig = EMAConfig(start=0.996, end=1.0, schedule="linear")
+    predictor: PredictorConfig = PredictorConfig()
+
+
+class IJEPAConfig(PatchPredictionConfig):
+    """I-JEPA (Assran et al., Self-Supervised Learning from Images with a JEPA, CVPR 2023)."""
+
+    kind: Literal["ijepa"]
+
+    def build(self, encoder: EncoderShape, *, global_batch: int) -> IJEPA:
+        """The objective for an encoder with patches.
+
+        Raises:
+            UserError: it has none, or the predictor does not go with it.
+        """
+        from pipeline.objectives.ijepa import IJEPA
+
+        return IJEPA(config=self, encoder=encoder)
