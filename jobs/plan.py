@@ -42,12 +42,14 @@ def plan(
     Example: python -m jobs plan jobs/recipes/images.yaml train.epochs=10
     """
     from pipeline.errors import Problem, UserError
-    from pipeline.planning.plan import checked_recipe, plan_recipe, write_epoch_order
+    from pipeline.planning.check import checked_recipe
 
     with reporting_errors(json):
         if epoch is not None and order is None:
             raise UserError(Problem("--epoch", "is of no use without --order FILE"))
         checked = checked_recipe(recipe, overrides or [])
+        from pipeline.planning.plan import plan_recipe, write_epoch_order  # with torch
+
         found = plan_recipe(checked)
         result = asdict(found)
         rows = [

@@ -121,7 +121,7 @@ def recipe(tmp_path: Path, clipart_shards: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def problems(recipe: Path) -> Checker:
     """Checks the module's recipe with overrides, and says what is wrong with which setting."""
-    from pipeline.planning.plan import checked_recipe
+    from pipeline.planning.check import checked_recipe
 
     def check(*overrides: str) -> dict[str, str]:
         with pytest.raises(UserError) as error:

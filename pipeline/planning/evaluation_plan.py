@@ -6,10 +6,7 @@ import math
 
 from pipeline.data.sources.manifest import load_manifest
 from pipeline.data.sources.verify import verify
-from pipeline.encoders.embeddings import problems_of_embedding
 from pipeline.errors import Problem, UserError
-from pipeline.evaluation.features import problems_of_kinds
-from pipeline.learning.learner import Learner
 from pipeline.planning.length import SNAPSHOT_SHARE, snapshot_samples, stream_plan
 from pipeline.recipe import Recipe
 
@@ -19,18 +16,6 @@ _FEWEST_SAMPLES = 100  # with fewer a probe says little, and ranks are bounded b
 def problems(recipe: Recipe) -> list[Problem]:
     """Labelled sets that cannot be used, and snapshots too often to be of any size."""
     return _problems_of_sets(recipe) + _problems_of_snapshots(recipe)
-
-
-def problems_of_features(recipe: Recipe, learner: Learner) -> list[Problem]:
-    """Features that the encoder and what stands behind it cannot give."""
-    autoencoder = learner.objective.sole_autoencoder
-    found = problems_of_embedding(recipe.features, autoencoder, setting="encoder.features")
-    return found + problems_of_kinds(
-        recipe.evaluate.features or (),
-        setting="evaluate.features",
-        encoder=learner.encoder,
-        autoencoder=autoencoder,
-    )
 
 
 def _problems_of_sets(recipe: Recipe) -> list[Problem]:

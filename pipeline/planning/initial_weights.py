@@ -12,9 +12,9 @@ from torch import Tensor
 from pipeline.encoders.backbone import build_backbone, load_weights
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
-from pipeline.registry import tracking
 from pipeline.registry.package import WEIGHTS_FILE
 from pipeline.registry.resolve import encoder_folder
+from pipeline.registry.tracking_server import tracking_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ def initial_weights(recipe: Recipe) -> InitialWeights | None:
     """
     if recipe.encoder.init is None:
         return None
-    server = tracking.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
+    server = tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
     try:
         with encoder_folder(recipe.encoder.init, tracking_uri=server) as source:
             data = (source / WEIGHTS_FILE).read_bytes()

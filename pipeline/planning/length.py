@@ -69,3 +69,9 @@ def total_steps(recipe: Recipe, plan: StreamPlan) -> int:
         return recipe.train.steps
     assert recipe.train.epochs is not None
     return recipe.train.epochs * plan.steps_per_epoch
+
+
+def last_epoch(recipe: Recipe) -> int:
+    """The epoch in which the run ends, counted from 0."""
+    cut = stream_plan(recipe)
+    return (total_steps(recipe, cut) - 1) // cut.steps_per_epoch

@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from torch import nn
-
 from pipeline.data.order.workers import workers_that_train
-from pipeline.encoders.batch_norm import has_batch_norm
 from pipeline.errors import Problem
-from pipeline.learning.learner import Learner
 from pipeline.recipe import Recipe
 
 
@@ -34,36 +30,20 @@ def problems(recipe: Recipe) -> list[Problem]:
     ]
 
 
-def problems_of_encoder(recipe: Recipe, learner: Learner) -> list[Problem]:
-    """A micro-batch of which batch normalisation would see one image at once."""
-    views = recipe.views
-    counts = [views.count] + ([views.local.count] if views.local else [])
-    together = 1 if learner.objective.views_apart else min(counts)
-    if recipe.train.micro_batch != 1 or together > 1 or not has_batch_norm(learner.encoder):
-        return []
-    return [
-        Problem(
-            "train.micro_batch",
-            "1 leaves batch normalisation in the encoder a single view to normalise by; "
-            "allowed: null, or 2 and more",
-        )
-    ]
+def _workers_that_may_train(recipe: Recipe) -> list[int]:
+    started = range(recipe.train.least_workers, recipe.train.most_workers + 1)
+    return sorted({workers_that_train(recipe.data.streams, started=n) for n in started})
 
 
-def warnings(recipe: Recipe, encoder: nn.Module) -> Iterator[str]:
-    """What batch normalisation in the encoder makes of micro-batches."""
+def warnings(recipe: Recipe, *, batch_norm: bool) -> Iterator[str]:
+    """What batch normalisation in the encoder, if there is any, makes of micro-batches."""
     size = recipe.train.micro_batch
     workers = _workers_that_may_train(recipe)
     if size is None or size == recipe.train.global_batch // workers[0]:
         return
-    if has_batch_norm(encoder):
+    if batch_norm:
         varies = "; results depend on how many workers train" if len(workers) > 1 else ""
         yield (
             f"train.micro_batch: batch normalisation in the encoder sees {size} samples of each "
             f"worker at once, not the whole batch{varies}"
         )
-
-
-def _workers_that_may_train(recipe: Recipe) -> list[int]:
-    started = range(recipe.train.least_workers, recipe.train.most_workers + 1)
-    return sorted({workers_that_train(recipe.data.streams, started=n) for n in started})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pipeline.errors import Problem
-from pipeline.objectives.base import Objective
 from pipeline.pairs.config import UOTAConfig
 from pipeline.recipe import Recipe
+
+if TYPE_CHECKING:
+    from pipeline.objectives.base import Objective
 
 
 def problems(recipe: Recipe, objective: Objective) -> Iterator[Problem]:

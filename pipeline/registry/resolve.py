@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import Problem, UserError
-from pipeline.registry import tracking
+from pipeline.registry import tracking_server
 from pipeline.registry.package import AUTOENCODER_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from pipeline.whole_folder import whole_folder
 
@@ -25,7 +25,7 @@ def encoder_folder(uri_or_path: str, *, tracking_uri: str | None = None) -> Iter
 
     Args:
         uri_or_path: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or a local folder.
-        tracking_uri: MLflow; see `tracking.tracking_uri`.
+        tracking_uri: MLflow; see `tracking_server.tracking_uri`.
 
     Raises:
         UserError: nothing is registered or stored there.
@@ -66,7 +66,7 @@ def fetch_encoder(uri_or_path: str, destination: Path, *, tracking_uri: str | No
 
 
 def _download(uri: str, tracking_uri: str | None, scratch: Path) -> Path:
-    server = tracking.tracking_uri(tracking_uri, tracking.DEFAULT_STORAGE)
+    server = tracking_server.tracking_uri(tracking_uri, tracking_server.DEFAULT_STORAGE)
     _refuse_absent(server, uri)
     try:
         location = _artifacts_of(uri, MlflowClient(tracking_uri=server))
@@ -103,6 +103,6 @@ def _refuse_absent(server: str, uri: str) -> None:
                 "MLFLOW_TRACKING_URI, or give --tracking-uri",
             )
         )
-    problem = tracking.unreachable(server)
+    problem = tracking_server.unreachable(server)
     if problem:
         raise UserError(problem)

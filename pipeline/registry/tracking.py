@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.environment_variables import (
@@ -25,13 +24,10 @@ from mlflow.exceptions import MlflowException
 from pipeline.data import storage
 from pipeline.errors import Problem, UserError
 from pipeline.registry.journal import JournalTail
+from pipeline.registry.tracking_server import SQLITE, unreachable
 
 log = logging.getLogger(__name__)
 
-DEFAULT_STORAGE = "runs"
-
-SQLITE = "sqlite:///"
-"""What the URI of a store in a local file begins with."""
 
 TrackingError = MlflowException
 """What MLflow raises, for rooms that do not import it."""
@@ -45,47 +41,10 @@ MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
 MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(3)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
-_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
 _PARAM_LENGTH = 6000
 _POLL_SECONDS = 2.0
-_KNOCK_SECONDS = 5.0
-
-
-def tracking_uri(uri: str | None, runs: str) -> str:
-    """Where MLflow is: the argument, else MLFLOW_TRACKING_URI, else SQLite in the folder of runs.
-
-    Raises:
-        UserError: neither is given, and the folder is in a store, which cannot hold SQLite.
-    """
-    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if chosen is None and storage.is_remote(runs):
-        raise UserError(
-            Problem(
-                "tracking.uri",
-                f"{runs} cannot hold MLflow's SQLite file; give the URI of an MLflow server, or "
-                "set MLFLOW_TRACKING_URI",
-            )
-        )
-    chosen = chosen or f"{SQLITE}{Path(runs) / 'mlflow.db'}"
-    if chosen.startswith(SQLITE):
-        return f"{SQLITE}{Path(chosen.removeprefix(SQLITE)).resolve()}"
-    return chosen
-
-
-def unreachable(uri: str) -> Problem | None:
-    """Knock at a tracking server, without MLflow's minutes of retries; None if it answers."""
-    scheme = uri.partition(":")[0].partition("+")[0]
-    if scheme not in _SCHEMES:
-        return Problem("tracking.uri", f"{uri} is none of {', '.join(_SCHEMES)}")
-    if not scheme.startswith("http"):
-        return None
-    try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=_KNOCK_SECONDS).raise_for_status()
-    except requests.RequestException as error:
-        return Problem("tracking.uri", f"{uri} does not answer: {error}")
-    return None
 
 
 def open_experiment(uri: str, name: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from pipeline.registry.tracking import SQLITE, TrackedRun, unreachable
+from pipeline.registry.tracking import TrackedRun
+from pipeline.registry.tracking_server import SQLITE, unreachable
 from pipeline.report.writing import Report
 from pipeline.runs.folder import RunFolder, read_json
 

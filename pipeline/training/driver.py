@@ -22,10 +22,10 @@ from pipeline.data.order.exclusion import load_exclusion
 from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.score import scores_from_json
+from pipeline.planning.check import checked_recipe
 from pipeline.planning.initial_weights import initial_weights
-from pipeline.planning.plan import checked_recipe
 from pipeline.recipe import Recipe
-from pipeline.registry import tracking
+from pipeline.registry import tracking, tracking_server
 from pipeline.registry.journal import JournalTail, records
 from pipeline.registry.register import register_encoder
 from pipeline.registry.tracking import Forwarder, TrackedRun, TrackingError, forwarding
@@ -183,7 +183,7 @@ def _mark_failed(run: TrackedRun) -> None:
 
 def _open_run(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> TrackedRun:
     """The run's folder and its MLflow run, made or taken up; `run.json` ties the two together."""
-    uri = tracking.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
+    uri = tracking_server.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
     experiment_id = tracking.open_experiment(uri, recipe.tracking.experiment)
     storage.write_file(folder.recipe, recipe.to_yaml().encode())
     # From here on the run is not finished, whatever it was before.

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.registry.tracking import unreachable
+from pipeline.registry.tracking_server import unreachable
 from tests.faults.pretraining import Pretraining, assert_mlflow_has_the_journal
 
 STEPS = 400

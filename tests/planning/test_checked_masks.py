@@ -10,7 +10,8 @@ import yaml
 
 from pipeline.encoders.backbone import build_backbone
 from pipeline.encoders.configs.encoder import EncoderConfig
-from pipeline.planning.plan import checked_recipe, plan_recipe
+from pipeline.planning.check import checked_recipe
+from pipeline.planning.plan import plan_recipe
 from pipeline.registry.package import PackageConfig, Preprocessing, write_package
 from tests.conftest import Checker
 

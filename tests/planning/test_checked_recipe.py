@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.data.sources.opening import open_source
 from pipeline.data.sources.sharding import write_shards
-from pipeline.planning.plan import checked_recipe, plan_recipe
+from pipeline.planning.check import checked_recipe
+from pipeline.planning.plan import plan_recipe
 from tests.conftest import Checker
 
 pytestmark = pytest.mark.fast

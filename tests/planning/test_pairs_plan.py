@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from pipeline.errors import UserError
-from pipeline.planning.plan import checked_recipe, plan_recipe
+from pipeline.planning.check import checked_recipe
+from pipeline.planning.plan import plan_recipe
 from tests.objectives.cases import BATCH, OBJECTIVES
 
 pytestmark = pytest.mark.fast

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.planning.plan import checked_recipe, plan_recipe
+from pipeline.planning.check import checked_recipe
+from pipeline.planning.plan import plan_recipe
 from tests.conftest import Checker
 from tests.objectives.cases import BATCH, OBJECTIVES
 

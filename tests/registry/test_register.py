@@ -19,7 +19,8 @@ from pipeline.errors import UserError
 from pipeline.registry.package import PackageConfig, PackagedEncoder, Preprocessing, write_package
 from pipeline.registry.register import RegisteredEncoder, register_encoder
 from pipeline.registry.resolve import encoder_folder, fetch_encoder
-from pipeline.registry.tracking import TrackedRun, open_experiment, tracking_uri
+from pipeline.registry.tracking import TrackedRun, open_experiment
+from pipeline.registry.tracking_server import tracking_uri
 
 pytestmark = pytest.mark.fast
 

@@ -12,7 +12,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError
-from pipeline.registry import tracking
+from pipeline.registry import tracking, tracking_server
 from pipeline.registry.journal import Journal
 from pipeline.registry.tracking import Forwarder, TrackedRun, forwarding, open_experiment
 
@@ -271,14 +271,14 @@ def test_tags_and_files_are_kept_with_the_run(server: Server, tmp_path: Path) ->
 def test_where_mlflow_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert tracking.tracking_uri(None, "runs") == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert tracking_server.tracking_uri(None, "runs") == f"sqlite:///{tmp_path}/runs/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://env")
-    assert tracking.tracking_uri(None, "runs") == "http://env"
-    assert tracking.tracking_uri("http://given", "runs") == "http://given"
+    assert tracking_server.tracking_uri(None, "runs") == "http://env"
+    assert tracking_server.tracking_uri("http://given", "runs") == "http://given"
 
 
 def test_a_store_that_is_no_server_is_not_knocked_at(server: Server) -> None:
-    assert tracking.unreachable(server.uri) is None
-    problem = tracking.unreachable("http://127.0.0.1:9")
+    assert tracking_server.unreachable(server.uri) is None
+    problem = tracking_server.unreachable("http://127.0.0.1:9")
     assert problem is not None
     assert re.match(r"tracking.uri: http://127.0.0.1:9 does not answer", str(problem))

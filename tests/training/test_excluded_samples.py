@@ -25,8 +25,9 @@ from pipeline.data.sources.sharding import write_shards
 from pipeline.errors import UserError
 from pipeline.evaluation.probe_set import load_panel_set, load_probe_set
 from pipeline.evaluation.snapshot import load_snapshot_images
+from pipeline.planning.check import checked_recipe
 from pipeline.planning.length import stream_plan
-from pipeline.planning.plan import checked_recipe, plan_recipe, write_epoch_order
+from pipeline.planning.plan import plan_recipe, write_epoch_order
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import Journal
 from pipeline.report.facts import FirstViews, RunFacts

@@ -1,0 +1,115 @@
+"""Every mistake in a recipe that can be found with nothing started, the cheap ones first.
+
+Nothing here imports torch until the recipe itself is right: a typo is answered at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.data import storage
+from pipeline.data.whole_file import cannot_hold
+from pipeline.errors import Problem, UserError
+from pipeline.planning import data_plan, evaluation_plan, micro_batch_plan, pairs_plan
+from pipeline.planning.length import last_epoch
+from pipeline.recipe import Recipe
+from pipeline.recipe_file import draft_recipe
+from pipeline.registry import tracking_server
+
+
+def checked_recipe(path: Path, overrides: Iterable[str]) -> Recipe:
+    """Read a recipe and check it against everything it names.
+
+    Raises:
+        UserError: with every mistake that can be found without starting anything.
+    """
+    draft = draft_recipe(path, overrides)
+    problems = list(draft.problems)
+    recipe = draft.recipe.with_absolute_paths() if draft.recipe else None
+    if recipe is not None:
+        blamed = [problem.where for problem in problems]
+        problems += [
+            problem
+            for problem in find_problems(recipe, blamed=blamed)
+            if not _compares(problem, blamed)
+        ]
+    if problems or recipe is None:
+        raise UserError(dict.fromkeys(problems))  # a set may serve for training and probing
+    return recipe
+
+
+def _compares(problem: Problem, blamed: Iterable[str]) -> bool:
+    """Whether a problem rests on a setting that was wrong, and now has its default.
+
+    Settings are looked for as whole dotted names, so that no path that contains one is mistaken.
+    """
+    return any(
+        problem.where == setting
+        or (
+            "." in setting
+            and re.search(rf"(?<![\w./]){re.escape(setting)}(?![\w./])", problem.message)
+        )
+        for setting in blamed
+    )
+
+
+def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem]:
+    """Every mistake that can be found without starting anything.
+
+    Args:
+        recipe: with absolute paths.
+        blamed: settings known to be wrong, in whose place the recipe has defaults or stand-ins; the
+            model is built only if there are none.
+    """
+    blamed = set(blamed)
+    found = []
+    if not any(setting == "data" or setting.startswith("data.shards") for setting in blamed):
+        found += _data_problems(recipe)
+    found += _elastic_problems(recipe)
+    found += micro_batch_plan.problems(recipe)
+    found += [
+        Problem(f"objective.{where}", message)
+        for where, message in recipe.objective.problems(global_batch=recipe.train.global_batch)
+    ]
+    found += evaluation_plan.problems(recipe)
+    if not blamed:
+        # Heavy, so that a slip in the file is told without it.
+        from pipeline.planning import model_plan
+
+        found += model_plan.problems(recipe)
+    if recipe.train.trace is not None and (fault := cannot_hold(Path(recipe.train.trace))):
+        found.append(Problem("train.trace", fault))
+    return found + _tracking_problems(recipe)
+
+
+def _data_problems(recipe: Recipe) -> list[Problem]:
+    workers = 1 if _is_elastic(recipe) else recipe.train.most_workers
+    cut, found = data_plan.checked_cut(recipe, workers=workers)
+    if cut is not None and cut.steps_per_epoch:
+        found += pairs_plan.start_problems(recipe, last_epoch=last_epoch(recipe))
+    return found
+
+
+def _is_elastic(recipe: Recipe) -> bool:
+    return recipe.train.least_workers < recipe.train.most_workers
+
+
+def _elastic_problems(recipe: Recipe) -> list[Problem]:
+    if not _is_elastic(recipe) or recipe.data.ingest == "inline":
+        return []
+    remedy = "readers of their own CPUs would starve where Ray gives those to more workers"
+    return [Problem("data.ingest", f"a range of train.workers needs inline: {remedy}")]
+
+
+def _tracking_problems(recipe: Recipe) -> list[Problem]:
+    found = []
+    if fault := storage.unreachable(recipe.tracking.storage):
+        found.append(Problem("tracking.storage", fault))
+    try:
+        uri = tracking_server.tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
+    except UserError as error:
+        return found + error.problems
+    problem = tracking_server.unreachable(uri)
+    return [*found, problem] if problem else found
