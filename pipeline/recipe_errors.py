@@ -11,6 +11,9 @@ from pydantic_core import ErrorDetails
 
 from pipeline.errors import Problem
 
+MISSPELT = ("extra_forbidden", "union_tag_invalid")
+"""pydantic's types of errors where a name is none that there is."""
+
 _WRONG_KIND = ("union_tag_invalid", "union_tag_not_found", "model_attributes_type")
 
 

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe, recipe_class
-from pipeline.recipe_errors import explain, place
+from pipeline.recipe_errors import MISSPELT, explain, place
 
 
 class Draft(BaseModel):
@@ -24,6 +24,8 @@ class Draft(BaseModel):
 
     recipe: Recipe | None
     problems: list[Problem]
+    misspelt: bool = False
+    """Whether a setting or a kind is none that there is, so that nobody knows what was meant."""
 
 
 def draft_recipe(path: Path, overrides: Iterable[str] = ()) -> Draft:
@@ -40,17 +42,20 @@ def draft_recipe(path: Path, overrides: Iterable[str] = ()) -> Draft:
     problems: list[Problem] = []
     model = _class_for(raw, problems)
     removed: set[tuple[int | str, ...]] = set()
+    misspelt = False
     while True:
         try:
-            return Draft(recipe=model.model_validate(raw), problems=problems)
+            recipe = model.model_validate(raw)
+            return Draft(recipe=recipe, problems=problems, misspelt=misspelt)
         except ValidationError as error:
             found = {details["loc"] for details in error.errors()}
             new = [d for d in error.errors() if not _follows(d, removed=removed, found=found)]
             problems += [explain(details, model) for details in new]
+            misspelt = misspelt or any(details["type"] in MISSPELT for details in new)
             removed |= {details["loc"] for details in new}
             mended = _mend(raw, error.errors(), model)
             if mended == raw:
-                return Draft(recipe=None, problems=problems)
+                return Draft(recipe=None, problems=problems, misspelt=misspelt)
             raw = mended
 
 

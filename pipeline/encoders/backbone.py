@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.encoders.configs.encoder import EncoderConfig
 from pipeline.encoders.patches import fix_positions
+from pipeline.encoders.timm_names import unknown_model
 from pipeline.errors import Problem, UserError
 
 
@@ -21,9 +22,7 @@ def build_backbone(config: EncoderConfig) -> nn.Module:
         UserError: timm knows no such model or refuses an argument.
     """
     if not timm.is_model(config.name):
-        near = timm.list_models(f"*{config.name.split('_')[0]}*")[:5]
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise UserError(Problem("encoder.name", f"timm has no model {config.name!r}{hint}"))
+        raise UserError(unknown_model(config.name))
     reserved = {"pretrained", "checkpoint_path"} & set(config.args)
     if reserved:
         raise UserError(

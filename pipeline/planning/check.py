@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.data import storage
 from pipeline.data.whole_file import cannot_hold
+from pipeline.encoders.timm_names import problems_of_name
 from pipeline.errors import Problem, UserError
 from pipeline.planning import data_plan, evaluation_plan, micro_batch_plan, pairs_plan
 from pipeline.planning.length import last_epoch
@@ -22,6 +23,8 @@ from pipeline.registry import tracking_server
 def checked_recipe(path: Path, overrides: Iterable[str]) -> Recipe:
     """Read a recipe and check it against everything it names.
 
+    Encoder and objective are built, which takes seconds, only if all names in it are known ones.
+
     Raises:
         UserError: with every mistake that can be found without starting anything.
     """
@@ -32,7 +35,7 @@ def checked_recipe(path: Path, overrides: Iterable[str]) -> Recipe:
         blamed = [problem.where for problem in problems]
         problems += [
             problem
-            for problem in find_problems(recipe, blamed=blamed)
+            for problem in find_problems(recipe, blamed=blamed, build=not draft.misspelt)
             if not _compares(problem, blamed)
         ]
     if problems or recipe is None:
@@ -55,13 +58,15 @@ def _compares(problem: Problem, blamed: Iterable[str]) -> bool:
     )
 
 
-def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem]:
+def find_problems(
+    recipe: Recipe, *, blamed: Iterable[str] = (), build: bool = True
+) -> list[Problem]:
     """Every mistake that can be found without starting anything.
 
     Args:
         recipe: with absolute paths.
-        blamed: settings known to be wrong, in whose place the recipe has defaults or stand-ins; the
-            model is built only if there are none.
+        blamed: settings known to be wrong, in whose place the recipe has defaults or stand-ins.
+        build: whether encoder and objective are built to find what is wrong with them.
     """
     blamed = set(blamed)
     found = []
@@ -74,11 +79,8 @@ def find_problems(recipe: Recipe, *, blamed: Iterable[str] = ()) -> list[Problem
         for where, message in recipe.objective.problems(global_batch=recipe.train.global_batch)
     ]
     found += evaluation_plan.problems(recipe)
-    if not blamed:
-        # Heavy, so that a slip in the file is told without it.
-        from pipeline.planning import model_plan
-
-        found += model_plan.problems(recipe)
+    if not blamed & {"encoder", "encoder.name"}:
+        found += _model_problems(recipe, build=build)
     if recipe.train.trace is not None and (fault := cannot_hold(Path(recipe.train.trace))):
         found.append(Problem("train.trace", fault))
     return found + _tracking_problems(recipe)
@@ -94,6 +96,16 @@ def _data_problems(recipe: Recipe) -> list[Problem]:
 
 def _is_elastic(recipe: Recipe) -> bool:
     return recipe.train.least_workers < recipe.train.most_workers
+
+
+def _model_problems(recipe: Recipe, *, build: bool) -> list[Problem]:
+    # A module of the user's may bring models of its own, of which only timm knows.
+    found = [] if recipe.extensions else problems_of_name(recipe.encoder.name)
+    if found or not build:
+        return found
+    from pipeline.planning import model_plan  # with torch
+
+    return model_plan.problems(recipe)
 
 
 def _elastic_problems(recipe: Recipe) -> list[Problem]:
