@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images, encode_images, raw_pixels
+from pipeline.evaluation.panel.spectrum import rank_me
 from pipeline.evaluation.probe_set import ProbeSet
-from pipeline.evaluation.probes import predictions
-from pipeline.evaluation.score import score_of
-from pipeline.evaluation.spectrum import rank_me
+from pipeline.evaluation.probes.score import score_of
+from pipeline.evaluation.probes.scoring import predictions
 from pipeline.learning.learner import StepResult, build_learner
 from pipeline.randomness import permutation
 from pipeline.recipe import Recipe

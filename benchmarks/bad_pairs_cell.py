@@ -24,8 +24,8 @@ from study import Line
 from pipeline.data.reading.assemble import Batch
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images, encode_images
-from pipeline.evaluation.probes import predictions
-from pipeline.evaluation.score import score_of
+from pipeline.evaluation.probes.score import score_of
+from pipeline.evaluation.probes.scoring import predictions
 from pipeline.learning.learner import Learner, build_learner
 from pipeline.pairs.base import Verdict
 from pipeline.planning.length import stream_plan

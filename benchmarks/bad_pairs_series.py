@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pipeline.encoders.shape import EncoderShape
 from pipeline.evaluation.config import Probe
-from pipeline.evaluation.probes import predictions
-from pipeline.evaluation.score import score_of
+from pipeline.evaluation.probes.score import score_of
+from pipeline.evaluation.probes.scoring import predictions
 from pipeline.learning.config import OptimizerConfig
 from pipeline.learning.optimization import build_optimizer, learning_rate
 from pipeline.objectives.base import EncodedViews, Objective

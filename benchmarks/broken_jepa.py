@@ -21,7 +21,7 @@ from plain_training import steps_of, write_images
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.encoders.patches import encode_patches
+from pipeline.encoders.transformers.patches import encode_patches
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
 from pipeline.learning.learner import Learner, LearnerBatch, build_learner
 from pipeline.objectives.base import EncodedPatches, EncodedViews

@@ -10,8 +10,8 @@ from torch import Tensor
 from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.config import FeatureKind, Probe
 from pipeline.evaluation.features import Images, encode_images
-from pipeline.evaluation.probes import predictions
-from pipeline.evaluation.score import score_of
+from pipeline.evaluation.probes.score import score_of
+from pipeline.evaluation.probes.scoring import predictions
 from pipeline.learning.learner import Learner
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.parts.latent import LatentObjective

@@ -54,7 +54,7 @@ def evaluate(
 
     Example: python -m jobs evaluate models:/encoder@candidate --train DIR --test DIR
     """
-    from pipeline.evaluation.score import scores_as_json
+    from pipeline.evaluation.probes.score import scores_as_json
     from pipeline.registry.evaluate import evaluate_encoder
 
     with reporting_errors(json):

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.data.reading.shard_reader import DEFAULT_CACHE_BYTES
 from pipeline.data.storage import absolute
 from pipeline.section import Section
+
+DEFAULT_CACHE_BYTES = 8 << 30
 
 
 class SourceConfig(Section):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.encoders.configs.encoder import EncoderConfig
-from pipeline.encoders.patches import fix_positions
 from pipeline.encoders.timm_names import unknown_model
+from pipeline.encoders.transformers.patches import fix_positions
 from pipeline.errors import Problem, UserError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.encoders import noise
-from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders import noise
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
 from pipeline.encoders.configs.features import FeaturesConfig, Pool
 from pipeline.errors import Problem
 

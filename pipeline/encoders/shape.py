@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from pipeline.encoders.backbone import feature_width
-from pipeline.encoders.patches import encode_patches, patch_grid
+from pipeline.encoders.transformers.patches import encode_patches, patch_grid
 from pipeline.errors import Problem, UserError
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
 from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.encoders.embeddings import NO_AUTOENCODER, embedding
 from pipeline.errors import Problem

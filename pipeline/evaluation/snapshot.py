@@ -22,8 +22,8 @@ from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.config import EvaluateConfig, FeatureKind, Probe
 from pipeline.evaluation.features import encode_images
 from pipeline.evaluation.probe_set import PanelSet, ProbeSet, load_panel_set, load_probe_set
-from pipeline.evaluation.probes import finite_panel, predictions
-from pipeline.evaluation.score import score_of
+from pipeline.evaluation.probes.score import score_of
+from pipeline.evaluation.probes.scoring import finite_panel, predictions
 from pipeline.objectives.base import Objective
 from pipeline.views.parameters import ImageViews
 

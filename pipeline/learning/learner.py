@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from pipeline.encoders.backbone import build_backbone, load_weights
 from pipeline.encoders.batch_norm import globalise_batch_norm, has_batch_norm
 from pipeline.encoders.ema import EMATwin
-from pipeline.encoders.patches import encode_patches
 from pipeline.encoders.shape import encoder_shape
+from pipeline.encoders.transformers.patches import encode_patches
 from pipeline.learning.gradient_cache import encode_in_parts, statistics_kept
 from pipeline.objectives.base import (
     EncodedPatches,

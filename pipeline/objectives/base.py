@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
 from pipeline.encoders.configs.ema import EMAConfig
 from pipeline.objectives.configs.base import ObjectiveConfig as ObjectiveConfig
 

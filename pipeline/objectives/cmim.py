@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline import collectives
-from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
 from pipeline.objectives.base import EncodedViews, PairLosses
 from pipeline.objectives.configs.cmim import CMIMConfig
 from pipeline.objectives.mim import AMIM

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
 from pipeline.objectives.base import Capabilities, EncodedViews, Objective, PairLosses
 from pipeline.objectives.configs.composite import sole
 

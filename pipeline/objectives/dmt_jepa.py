@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.encoders.aggregation import AggregationHead
 from pipeline.encoders.ema import EMATwin
-from pipeline.encoders.neighbours import most_similar, window_of
 from pipeline.encoders.shape import EncoderShape
+from pipeline.encoders.transformers.aggregation import AggregationHead
+from pipeline.encoders.transformers.neighbours import most_similar, window_of
 from pipeline.objectives.base import EncodedPatches, at_least_float32
 from pipeline.objectives.configs.dmt_jepa import DMTJEPAConfig
 from pipeline.objectives.ijepa import IJEPA, layer_normalised

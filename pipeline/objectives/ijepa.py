@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from pipeline import collectives
 from pipeline.encoders.configs.ema import EMAConfig
-from pipeline.encoders.patches import take_tokens
-from pipeline.encoders.predictor import PatchPredictor
 from pipeline.encoders.shape import EncoderShape
+from pipeline.encoders.transformers.patches import take_tokens
+from pipeline.encoders.transformers.predictor import PatchPredictor
 from pipeline.objectives.base import (
     Capabilities,
     EncodedPatches,

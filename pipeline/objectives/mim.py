@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from pipeline.encoders import noise
-from pipeline.encoders.autoencoder import Autoencoder
-from pipeline.encoders.latent import log_standard_normal
+from pipeline.encoders.autoencoders import noise
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders.latent import log_standard_normal
 from pipeline.objectives.base import EncodedViews, PairLosses
 from pipeline.objectives.configs.latent import LatentObjectiveConfig
 from pipeline.objectives.configs.mim import MIMConfig

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.encoders.configs.features import FeaturesConfig
-from pipeline.evaluation.score import Score
+from pipeline.evaluation.probes.score import Score
 from pipeline.registry.package import (
     AUTOENCODER_FILE,
     CONFIG_FILE,

@@ -14,8 +14,8 @@ from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import FeatureKind, Probe
 from pipeline.evaluation.features import encode_images, problems_of_kinds, raw_pixels
 from pipeline.evaluation.probe_set import load_panel_set, load_probe_set
-from pipeline.evaluation.probes import FeatureFunction, contestant_scores, panel_of
-from pipeline.evaluation.score import Score
+from pipeline.evaluation.probes.score import Score
+from pipeline.evaluation.probes.scoring import FeatureFunction, contestant_scores, panel_of
 from pipeline.registry.package import PackagedEncoder
 from pipeline.registry.resolve import encoder_folder
 from pipeline.views.parameters import ImageViews

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.data.decode import to_rgb
-from pipeline.encoders.autoencoder import Autoencoder, build_autoencoder
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder, build_autoencoder
 from pipeline.encoders.configs.autoencoder import AutoencoderConfig
 from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.encoders.embeddings import embedding, embedding_width, problems_of_embedding

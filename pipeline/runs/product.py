@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.score import Score
+from pipeline.evaluation.probes.score import Score
 from pipeline.learning.learner import Learner, build_learner
 from pipeline.recipe import Recipe
 from pipeline.registry.card import model_card

@@ -1,1 +1,10 @@
-"""The learner in plain PyTorch, and Ray Train around it."""
+"""A run from its first step to its registered encoder: the only room that starts Ray Train.
+
+`driver.py` is the story of a run, `worker.py` what Ray runs on each worker, `loop.py` the training
+loop of a rank, plain torch. The loop is helped by `snapshots.py` and `evaluator.py` (evaluation
+beside training), `guards.py` and `stops.py` (what ends a run), `clock.py`; the driver by
+`cluster.py`, `outages.py`, `progress.py` and `probing.py`. `preemption.py` hears of nodes that will
+go.
+
+May import: everything below `jobs/`.
+"""

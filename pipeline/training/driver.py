@@ -21,7 +21,7 @@ from pipeline.data.order.corpus import load_corpus
 from pipeline.data.order.exclusion import load_exclusion
 from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
 from pipeline.errors import Problem, UserError
-from pipeline.evaluation.score import scores_from_json
+from pipeline.evaluation.probes.score import scores_from_json
 from pipeline.planning.check import checked_recipe
 from pipeline.planning.initial_weights import initial_weights
 from pipeline.recipe import Recipe

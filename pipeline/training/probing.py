@@ -7,8 +7,8 @@ from functools import partial
 from pipeline.evaluation.config import FeatureKind
 from pipeline.evaluation.features import encode_images, raw_pixels
 from pipeline.evaluation.probe_set import load_probe_set
-from pipeline.evaluation.probes import FeatureFunction, contestant_scores
-from pipeline.evaluation.score import Score
+from pipeline.evaluation.probes.score import Score
+from pipeline.evaluation.probes.scoring import FeatureFunction, contestant_scores
 from pipeline.learning.learner import Learner, build_learner
 from pipeline.recipe import Recipe
 

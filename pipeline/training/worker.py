@@ -16,7 +16,7 @@ from pipeline.data.reading.ingest import inline
 from pipeline.data.reading.ray_ingest import ray_data
 from pipeline.data.sources.manifest import StoreAwayError
 from pipeline.errors import UserError
-from pipeline.evaluation.score import scores_as_json
+from pipeline.evaluation.probes.score import scores_as_json
 from pipeline.evaluation.snapshot import Evaluation
 from pipeline.recipe import load_recipe
 from pipeline.runs.folder import RunFolder, write_json

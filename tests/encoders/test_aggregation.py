@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.encoders.aggregation import AggregationHead
 from pipeline.encoders.configs.neighbours import Window
-from pipeline.encoders.neighbours import most_similar, window_of
+from pipeline.encoders.transformers.aggregation import AggregationHead
+from pipeline.encoders.transformers.neighbours import most_similar, window_of
 
 pytestmark = pytest.mark.fast
 

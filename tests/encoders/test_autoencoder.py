@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal
 
-from pipeline.encoders.autoencoder import Autoencoder, build_autoencoder
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder, build_autoencoder
+from pipeline.encoders.autoencoders.latent import LatentHead, Posterior, log_standard_normal
+from pipeline.encoders.autoencoders.likelihood import Bernoulli, Gaussian
 from pipeline.encoders.configs.autoencoder import AutoencoderConfig
-from pipeline.encoders.latent import LatentHead, Posterior, log_standard_normal
-from pipeline.encoders.likelihood import Bernoulli, Gaussian
 from pipeline.errors import UserError
 
 pytestmark = pytest.mark.fast

@@ -9,13 +9,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from pipeline.encoders.autoencoder import Autoencoder, build_autoencoder
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder, build_autoencoder
+from pipeline.encoders.autoencoders.decoder import Decoded, Decoder
+from pipeline.encoders.autoencoders.latent import LatentHead
+from pipeline.encoders.autoencoders.likelihood import Bernoulli
 from pipeline.encoders.configs.autoencoder import AutoencoderConfig
 from pipeline.encoders.configs.features import FeaturesConfig
-from pipeline.encoders.decoder import Decoded, Decoder
 from pipeline.encoders.embeddings import embedding, embedding_width, problems_of_embedding
-from pipeline.encoders.latent import LatentHead
-from pipeline.encoders.likelihood import Bernoulli
 
 pytestmark = pytest.mark.fast
 

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from pipeline import randomness
-from pipeline.encoders import noise
+from pipeline.encoders.autoencoders import noise
 
 pytestmark = pytest.mark.fast
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pipeline.encoders.backbone import build_backbone
 from pipeline.encoders.configs.encoder import EncoderConfig
-from pipeline.encoders.patches import encode_patches, take_tokens
-from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.shape import PatchShape, encoder_shape
+from pipeline.encoders.transformers.patches import encode_patches, take_tokens
+from pipeline.encoders.transformers.positions import sincos_positions
 from pipeline.errors import UserError
 from tests.encoders.vit import GRID, PATCHES, SIZE, vit
 

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from pipeline.evaluation.bootstrap import accuracy_interval
-from pipeline.evaluation.score import Score, score_of, scores_as_json, scores_from_json
+from pipeline.evaluation.probes.bootstrap import accuracy_interval
+from pipeline.evaluation.probes.score import (
+    Score,
+    score_of,
+    scores_as_json,
+    scores_from_json,
+)
 
 pytestmark = pytest.mark.fast
 

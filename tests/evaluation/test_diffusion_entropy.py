@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.evaluation.diffusion_entropy import (
+from pipeline.evaluation.panel.diffusion_entropy import (
     UNIT_SPHERE_BANDWIDTH,
     diffusion_spectral_entropy,
     dsmi,

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from pipeline.encoders.autoencoder import Autoencoder, build_autoencoder
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder, build_autoencoder
 from pipeline.encoders.configs.autoencoder import AutoencoderConfig
 from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.encoders.embeddings import embedding

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.evaluation import hypersphere
-from pipeline.evaluation.hypersphere import (
+from pipeline.evaluation.panel import hypersphere
+from pipeline.evaluation.panel.hypersphere import (
     alignment,
     dead_dimensions,
     spread,

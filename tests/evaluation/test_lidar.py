@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.evaluation.lidar import lidar
+from pipeline.evaluation.panel.lidar import lidar
 
 pytestmark = pytest.mark.fast
 

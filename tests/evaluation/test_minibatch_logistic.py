@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from pipeline.evaluation import linear, minibatch_logistic
-from pipeline.evaluation.linear import linear_predictions
+from pipeline.evaluation.probes import linear, minibatch_logistic
+from pipeline.evaluation.probes.linear import linear_predictions
 
 pytestmark = pytest.mark.fast
 

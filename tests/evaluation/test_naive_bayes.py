@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.naive_bayes import GaussianNB
 
-from pipeline.evaluation.naive_bayes import (
+from pipeline.evaluation.probes.naive_bayes import (
     ClassMoments,
     class_moments,
     naive_bayes_classifier,

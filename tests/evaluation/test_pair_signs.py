@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.evaluation import hypersphere
 from pipeline.evaluation.pair_signs import pair_signs
+from pipeline.evaluation.panel import hypersphere
 
 pytestmark = pytest.mark.fast
 

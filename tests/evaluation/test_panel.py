@@ -8,22 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.evaluation import panel
-from pipeline.evaluation.diffusion_entropy import (
+from pipeline.evaluation.panel import measures as panel
+from pipeline.evaluation.panel.diffusion_entropy import (
     UNIT_SPHERE_BANDWIDTH,
     diffusion_spectral_entropy,
     dsmi,
 )
-from pipeline.evaluation.hypersphere import (
+from pipeline.evaluation.panel.hypersphere import (
     alignment,
     dead_dimensions,
     spread,
     tolerance,
     uniformity,
 )
-from pipeline.evaluation.lidar import lidar
-from pipeline.evaluation.panel import label_free_panel
-from pipeline.evaluation.spectrum import alpha_req, rank_me, von_neumann_entropy
+from pipeline.evaluation.panel.lidar import lidar
+from pipeline.evaluation.panel.measures import label_free_panel
+from pipeline.evaluation.panel.spectrum import alpha_req, rank_me, von_neumann_entropy
 from pipeline.randomness import permutation
 
 pytestmark = pytest.mark.fast

@@ -15,10 +15,10 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import raw_pixels
-from pipeline.evaluation.knn import knn_predictions
-from pipeline.evaluation.linear import linear_predictions
 from pipeline.evaluation.probe_set import ProbeSet
-from pipeline.evaluation.probes import contestant_scores, probe_scores
+from pipeline.evaluation.probes.knn import knn_predictions
+from pipeline.evaluation.probes.linear import linear_predictions
+from pipeline.evaluation.probes.scoring import contestant_scores, probe_scores
 from pipeline.randomness import permutation
 
 pytestmark = pytest.mark.fast

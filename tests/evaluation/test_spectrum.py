@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.evaluation.spectrum import alpha_req, rank_me, von_neumann_entropy
+from pipeline.evaluation.panel.spectrum import alpha_req, rank_me, von_neumann_entropy
 
 pytestmark = pytest.mark.fast
 

@@ -12,9 +12,9 @@ import torch
 from lightly.models.modules import IJEPAPredictorTIMM
 from torch import Tensor
 
-from pipeline.encoders.positions import sincos_positions
-from pipeline.encoders.predictor import PatchPredictor
 from pipeline.encoders.shape import EncoderShape, PatchShape
+from pipeline.encoders.transformers.positions import sincos_positions
+from pipeline.encoders.transformers.predictor import PatchPredictor
 from pipeline.objectives.base import EncodedPatches, EncodedViews, Objective, PatchIndices
 from pipeline.views.masks import MultiBlockConfig, draw_masks
 from tests.encoders.vit import GRID, PATCHES, WIDTH

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.encoders.decoder import Decoded
-from pipeline.encoders.latent import unrounded
+from pipeline.encoders.autoencoders.decoder import Decoded
+from pipeline.encoders.autoencoders.latent import unrounded
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.configs.composite import CompositeConfig
 from pipeline.objectives.parts.latent import LatentObjective

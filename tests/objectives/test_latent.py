@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.encoders import noise as named
-from pipeline.encoders.decoder import Decoded
-from pipeline.encoders.latent import log_normal, log_standard_normal
+from pipeline.encoders.autoencoders import noise as named
+from pipeline.encoders.autoencoders.decoder import Decoded
+from pipeline.encoders.autoencoders.latent import log_normal, log_standard_normal
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.cmim import log_probability_own
 from tests.objectives.cases import BATCH, OBJECTIVES, build, encoded, noise

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.encoders.configs.predictor import PredictorConfig
-from pipeline.encoders.patches import encode_patches
-from pipeline.encoders.predictor import PatchPredictor
+from pipeline.encoders.transformers.patches import encode_patches
+from pipeline.encoders.transformers.predictor import PatchPredictor
 from pipeline.errors import UserError
 from pipeline.objectives.base import EncodedPatches, EncodedViews, PatchIndices
 from pipeline.objectives.ijepa import IJEPA

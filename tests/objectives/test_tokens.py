@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.encoders.autoencoder import Autoencoder
-from pipeline.encoders.decoder import Decoded, Decoder
-from pipeline.encoders.latent import LatentHead
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders.decoder import Decoded, Decoder
+from pipeline.encoders.autoencoders.latent import LatentHead
 from pipeline.objectives.base import EncodedViews
 from pipeline.objectives.cmim import CMIM
 from pipeline.objectives.configs.cmim import CMIMConfig

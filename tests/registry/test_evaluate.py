@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 import pipeline
 from jobs.__main__ import app
-from pipeline.encoders.autoencoder import build_autoencoder
+from pipeline.encoders.autoencoders.autoencoder import build_autoencoder
 from pipeline.encoders.configs.autoencoder import AutoencoderConfig
 from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.probe_set import load_probe_set
-from pipeline.evaluation.probes import predictions
+from pipeline.evaluation.probes.scoring import predictions
 from pipeline.registry.package import PackageConfig, Preprocessing, write_package
 
 pytestmark = pytest.mark.fast

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.data.decode import decode_image
-from pipeline.evaluation.score import Score
+from pipeline.evaluation.probes.score import Score
 from pipeline.registry.card import model_card
 from pipeline.registry.package import (
     PackageConfig,

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import pipeline
 from jobs.__main__ import app
-from pipeline.encoders.autoencoder import build_autoencoder
+from pipeline.encoders.autoencoders.autoencoder import build_autoencoder
 from pipeline.encoders.configs.autoencoder import AutoencoderConfig
 from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.encoders.embeddings import embedding

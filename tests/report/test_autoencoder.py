@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data import storage
-from pipeline.encoders import noise
-from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders import noise
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
 from pipeline.recipe import Recipe
 from pipeline.report.facts import Pixels, RunFacts
 from pipeline.report.gathering.autoencoder import spherical_path

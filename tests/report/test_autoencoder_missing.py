@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.data.reading.first_views import first_views
-from pipeline.encoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
 from pipeline.report.facts import FirstViews, PriorSamples, Reconstructions, RunFacts
 from pipeline.report.gathering import autoencoder as gathering
 from pipeline.report.gathering.autoencoder import autoencoder_facts

@@ -19,7 +19,7 @@ from pipeline.data.reading import ingest
 from pipeline.data.reading.assemble import Batch, BatchAssembler
 from pipeline.data.reading.first_views import first_batch, first_images
 from pipeline.data.reading.slice_reader import SliceReader
-from pipeline.encoders.patches import encode_patches
+from pipeline.encoders.transformers.patches import encode_patches
 from pipeline.learning.feed import Feed
 from pipeline.planning.length import stream_plan
 from pipeline.recipe import Recipe

@@ -14,9 +14,9 @@ import torch
 from pipeline.data.reading.ingest import inline
 from pipeline.errors import UserError
 from pipeline.evaluation.features import encode_images
-from pipeline.evaluation.panel import label_free_panel
+from pipeline.evaluation.panel.measures import label_free_panel
 from pipeline.evaluation.probe_set import load_panel_set, load_probe_set
-from pipeline.evaluation.probes import probe_scores
+from pipeline.evaluation.probes.scoring import probe_scores
 from pipeline.evaluation.snapshot import Evaluation
 from pipeline.learning.learner import LearnerBatch, StepResult
 from pipeline.learning.optimization import Optimization

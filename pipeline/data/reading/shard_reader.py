@@ -14,14 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data import storage
+from pipeline.data.config import DEFAULT_CACHE_BYTES
 from pipeline.data.order.corpus import Corpus
 from pipeline.data.reading.shard_cache import Range, ShardCache, merge, split
 from pipeline.data.sources.index import ShardIndex, load_index
 from pipeline.data.sources.manifest import Ids, Manifest, Shard
 
 Request = tuple[int, Range]  # a shard's number in the corpus, bytes of it
-
-DEFAULT_CACHE_BYTES = 8 << 30
 
 _OPEN_SHARDS = 128
 _SHARDS_AT_A_TIME = 8  # fetched from; each by a few requests

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data import storage
+from pipeline.data.config import DEFAULT_CACHE_BYTES
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.order.corpus import load_corpus
 from pipeline.data.order.shuffle import StreamOrder
 from pipeline.data.order.slices import Slice
 from pipeline.data.order.streams import StreamPlan
-from pipeline.data.reading.shard_reader import DEFAULT_CACHE_BYTES, Request, ShardReader
+from pipeline.data.reading.shard_reader import Request, ShardReader
 from pipeline.data.sources.manifest import Ids
 from pipeline.views.arrays import Pixels
 from pipeline.views.opencv import render_views

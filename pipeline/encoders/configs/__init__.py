@@ -1,1 +1,1 @@
-"""TODO."""
+"""The recipe's settings of encoders and their parts; read without torch."""

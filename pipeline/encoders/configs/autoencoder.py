@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from pipeline.encoders.autoencoders.likelihood import Bernoulli, ImageLikelihood
 from pipeline.encoders.configs.conv_decoder import ConvDecoderConfig
 from pipeline.encoders.configs.patch_decoder import PatchDecoderConfig
-from pipeline.encoders.likelihood import Bernoulli, ImageLikelihood
 from pipeline.section import Section
 
 DecoderConfig = Annotated[ConvDecoderConfig | PatchDecoderConfig, Field(discriminator="kind")]

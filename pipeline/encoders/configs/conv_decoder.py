@@ -9,7 +9,7 @@ from pydantic import Field
 from pipeline.section import Section
 
 if TYPE_CHECKING:
-    from pipeline.encoders.conv_decoder import ConvDecoder
+    from pipeline.encoders.autoencoders.conv_decoder import ConvDecoder
 
 
 GROUPS = 8
@@ -33,6 +33,6 @@ class ConvDecoderConfig(Section):
         Raises:
             UserError: the side cannot be halved often enough.
         """
-        from pipeline.encoders.conv_decoder import ConvDecoder
+        from pipeline.encoders.autoencoders.conv_decoder import ConvDecoder
 
         return ConvDecoder(config=self, width=width, size=size, channels=channels)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.section import Section
 
 if TYPE_CHECKING:
-    from pipeline.encoders.patch_decoder import PatchDecoder
+    from pipeline.encoders.autoencoders.patch_decoder import PatchDecoder
 
 
 class PatchDecoderConfig(Section):
@@ -33,6 +33,6 @@ class PatchDecoderConfig(Section):
         Raises:
             UserError: the side is no multiple of the patch's.
         """
-        from pipeline.encoders.patch_decoder import PatchDecoder
+        from pipeline.encoders.autoencoders.patch_decoder import PatchDecoder
 
         return PatchDecoder(config=self, width=width, size=size, channels=channels)

@@ -10,7 +10,7 @@ from pipeline.encoders.configs.autoencoder import AutoencoderConfig
 from pipeline.objectives.configs.base import ObjectiveConfig
 
 if TYPE_CHECKING:
-    from pipeline.encoders.autoencoder import Autoencoder
+    from pipeline.encoders.autoencoders.autoencoder import Autoencoder
     from pipeline.encoders.shape import EncoderShape
 
 
@@ -40,7 +40,7 @@ class LatentObjectiveConfig(AutoencoderConfig, ObjectiveConfig):
         Raises:
             UserError: the decoder cannot make images of its size.
         """
-        from pipeline.encoders.autoencoder import build_autoencoder
+        from pipeline.encoders.autoencoders.autoencoder import build_autoencoder
 
         return build_autoencoder(
             self.sole_autoencoder, feature_width=encoder.width, size=encoder.size

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.encoders import noise
-from pipeline.encoders.autoencoder import Autoencoder
-from pipeline.encoders.latent import Posterior, log_standard_normal
+from pipeline.encoders.autoencoders import noise
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders.latent import Posterior, log_standard_normal
 from pipeline.objectives.base import Capabilities, EncodedViews, Objective, PairLosses
 
 

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.data.reading.first_views import FirstImages
-from pipeline.encoders import noise
-from pipeline.encoders.autoencoder import Autoencoder
-from pipeline.encoders.likelihood import Bernoulli, Gaussian, Likelihood
+from pipeline.encoders.autoencoders import noise
+from pipeline.encoders.autoencoders.autoencoder import Autoencoder
+from pipeline.encoders.autoencoders.likelihood import Bernoulli, Gaussian, Likelihood
 from pipeline.learning.learner import Learner
 from pipeline.objectives.base import Objective
 from pipeline.objectives.composite import Composite

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pipeline.data import storage
 from pipeline.data.reading.first_views import FirstImages, first_batch
 from pipeline.encoders.backbone import build_backbone
-from pipeline.encoders.patches import encode_patches, patch_grid
+from pipeline.encoders.transformers.patches import encode_patches, patch_grid
 from pipeline.recipe import Recipe
 from pipeline.registry.package import WEIGHTS_FILE
 from pipeline.report.facts import FirstMasks, PatchSimilarity

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pipeline.encoders.autoencoders.decoder import Decoded, Decoder
+from pipeline.encoders.autoencoders.latent import unrounded
 from pipeline.encoders.configs.conv_decoder import GROUPS, ConvDecoderConfig
-from pipeline.encoders.decoder import Decoded, Decoder
-from pipeline.encoders.latent import unrounded
 from pipeline.errors import Problem, UserError
 
 

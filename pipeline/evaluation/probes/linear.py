@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.evaluation.linear_classifier import Features, Labels, LinearClassifier
-from pipeline.evaluation.minibatch_logistic import minibatch_logistic
+from pipeline.evaluation.probes.linear_classifier import Features, Labels, LinearClassifier
+from pipeline.evaluation.probes.minibatch_logistic import minibatch_logistic
 from pipeline.randomness import permutation
 
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)

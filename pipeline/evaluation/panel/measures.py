@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from pipeline.evaluation.diffusion_entropy import (
+from pipeline.evaluation.panel.diffusion_entropy import (
     UNIT_SPHERE_BANDWIDTH,
     diffusion_spectral_entropy,
     dsmi,
 )
-from pipeline.evaluation.feature_arrays import Floats, Labels, as_labels, as_views, unit_rows
-from pipeline.evaluation.hypersphere import (
+from pipeline.evaluation.panel.feature_arrays import (
+    Floats,
+    Labels,
+    as_labels,
+    as_views,
+    unit_rows,
+)
+from pipeline.evaluation.panel.hypersphere import (
     alignment,
     dead_dimensions,
     spread,
     tolerance,
     uniformity,
 )
-from pipeline.evaluation.lidar import lidar
-from pipeline.evaluation.spectrum import alpha_req, rank_me, von_neumann_entropy
+from pipeline.evaluation.panel.lidar import lidar
+from pipeline.evaluation.panel.spectrum import alpha_req, rank_me, von_neumann_entropy
 from pipeline.randomness import permutation
 
 _DIFFUSION_SAMPLES = 2000

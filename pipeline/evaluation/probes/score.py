@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.bootstrap import accuracy_interval
+from pipeline.evaluation.probes.bootstrap import accuracy_interval
 
 
 class Score(NamedTuple):

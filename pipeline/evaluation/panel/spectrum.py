@@ -6,7 +6,12 @@ import math
 
 import numpy as np
 
-from pipeline.evaluation.feature_arrays import Doubles, Floats, as_features, rounding_norm
+from pipeline.evaluation.panel.feature_arrays import (
+    Doubles,
+    Floats,
+    as_features,
+    rounding_norm,
+)
 
 _RANKME_EPSILON = 1e-7
 _FIRST_RANK = 4

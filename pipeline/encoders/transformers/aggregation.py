@@ -7,8 +7,8 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.encoders.patches import take_tokens
-from pipeline.encoders.transformer import LAYER_NORM, initialise
+from pipeline.encoders.transformers.patches import take_tokens
+from pipeline.encoders.transformers.transformer import LAYER_NORM, initialise
 
 
 class AggregationHead(nn.Module):

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.encoders.configs.predictor import PredictorConfig
-from pipeline.encoders.positions import sincos_positions
 from pipeline.encoders.shape import PatchShape
-from pipeline.encoders.transformer import LAYER_NORM, blocks, initialise, mask_token
+from pipeline.encoders.transformers.positions import sincos_positions
+from pipeline.encoders.transformers.transformer import LAYER_NORM, blocks, initialise, mask_token
 from pipeline.errors import Problem, UserError
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.encoders.configs.neighbours import Window
-from pipeline.encoders.patches import take_tokens
+from pipeline.encoders.transformers.patches import take_tokens
 
 
 def window_of(grid: tuple[int, int], window: Window) -> tuple[Tensor, Tensor]:

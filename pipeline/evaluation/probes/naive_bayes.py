@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation.linear_classifier import (
+from pipeline.evaluation.probes.linear_classifier import (
     Features,
     Labels,
     LinearClassifier,

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images
-from pipeline.evaluation.knn import knn_predictions
-from pipeline.evaluation.linear import linear_predictions
-from pipeline.evaluation.linear_classifier import Labels
-from pipeline.evaluation.naive_bayes import naive_bayes_predictions
-from pipeline.evaluation.panel import label_free_panel
+from pipeline.evaluation.panel.measures import label_free_panel
 from pipeline.evaluation.probe_set import PanelSet, ProbeSet
-from pipeline.evaluation.score import Score, score_of
+from pipeline.evaluation.probes.knn import knn_predictions
+from pipeline.evaluation.probes.linear import linear_predictions
+from pipeline.evaluation.probes.linear_classifier import Labels
+from pipeline.evaluation.probes.naive_bayes import naive_bayes_predictions
+from pipeline.evaluation.probes.score import Score, score_of
 
 FeatureFunction = Callable[[Images], Tensor]
 

@@ -6,7 +6,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pipeline.encoders.positions import sincos_positions
+from pipeline.encoders.transformers.positions import sincos_positions
 from pipeline.errors import Problem, UserError
 
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from pipeline.evaluation.feature_arrays import (
+from pipeline.evaluation.panel.feature_arrays import (
     Doubles,
     Floats,
     Labels,

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from pipeline.evaluation.feature_arrays import Floats, Labels, as_features, as_labels
+from pipeline.evaluation.panel.feature_arrays import Floats, Labels, as_features, as_labels
 from pipeline.randomness import permutation
 
 # For L2-normalised features, whose distances end at 2: the paper's 10 sees them all as one point.

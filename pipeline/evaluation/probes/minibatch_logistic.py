@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from pipeline.evaluation.linear_classifier import Features, Labels, LinearClassifier
+from pipeline.evaluation.probes.linear_classifier import Features, Labels, LinearClassifier
 from pipeline.randomness import permutation
 
 _BATCH = 512

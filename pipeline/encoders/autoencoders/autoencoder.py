@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pipeline.encoders.autoencoders.decoder import Decoded, Decoder
+from pipeline.encoders.autoencoders.latent import LatentHead, Posterior
+from pipeline.encoders.autoencoders.likelihood import Likelihood
 from pipeline.encoders.configs.autoencoder import AutoencoderConfig
-from pipeline.encoders.decoder import Decoded, Decoder
-from pipeline.encoders.latent import LatentHead, Posterior
-from pipeline.encoders.likelihood import Likelihood
 
 
 class Autoencoder(nn.Module):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
-from pipeline.evaluation.feature_arrays import Floats, as_views, rounding_norm
+from pipeline.evaluation.panel.feature_arrays import Floats, as_views, rounding_norm
 
 _DELTA = 1e-4
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.encoders.autoencoders.decoder import Decoded, Decoder
+from pipeline.encoders.autoencoders.latent import unrounded
 from pipeline.encoders.configs.patch_decoder import PatchDecoderConfig
-from pipeline.encoders.decoder import Decoded, Decoder
-from pipeline.encoders.latent import unrounded
-from pipeline.encoders.positions import sincos_positions
-from pipeline.encoders.transformer import LAYER_NORM, blocks, initialise, mask_token
+from pipeline.encoders.transformers.positions import sincos_positions
+from pipeline.encoders.transformers.transformer import LAYER_NORM, blocks, initialise, mask_token
 from pipeline.errors import Problem, UserError
 
 

@@ -1,0 +1,1 @@
+"""What works on patches of a transformer: positions, visible tokens, predictor, neighbours."""

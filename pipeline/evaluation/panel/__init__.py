@@ -1,0 +1,1 @@
+"""Measures of features without labels: `measures.py` is the panel, a file for each family."""
