@@ -1,6 +1,6 @@
 """I-JEPA as it should be and without twin and stop-gradient: what the alarm says of both.
 
-    python benchmarks/broken_jepa.py docs/broken_jepa.svg
+    python -m benchmarks.broken_jepa docs/broken_jepa.svg
 
 The broken one minimises the same loss, and does so better: that is why a loss alone tells nothing.
 """
@@ -17,10 +17,11 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from plain_training import steps_of, write_images
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.shared.places import CLIPART
+from benchmarks.shared.plain_training import steps_of, write_images
 from pipeline.encoders.transformers.patches import encode_patches
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
 from pipeline.learning.learner import Learner, LearnerBatch, build_learner
@@ -28,7 +29,6 @@ from pipeline.objectives.base import EncodedPatches, EncodedViews
 from pipeline.objectives.ijepa import IJEPA
 from pipeline.recipe import Recipe
 
-_CLIPART = Path(__file__).parent.parent / "tests" / "fixtures" / "openclipart_ci_32.npz"
 _STEPS = 300
 _BETWEEN_LOOKS = 5
 
@@ -70,7 +70,7 @@ def main(
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         shards = Path(folder) / "shards"
-        write_images(_CLIPART, shards)
+        write_images(CLIPART, shards)
         recipe = recipe_for(shards, steps)
         found = {
             "I-JEPA": curves(recipe, build_learner(recipe)),

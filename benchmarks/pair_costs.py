@@ -1,6 +1,6 @@
 """What a miner and an arbiter take of a training step, by the same steps with and without them.
 
-python benchmarks/pair_costs.py --json
+python -m benchmarks.pair_costs --json
 
 For each objective: seconds of a step without them, of what they do in a step, of the verdicts at an
 epoch's beginning, and the share of the step that the two of them take. One thread, resnet18, random

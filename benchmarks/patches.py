@@ -1,6 +1,6 @@
 """What a step on masked patches costs, beside encoding all patches with gradient.
 
-    python benchmarks/patches.py --json
+    python -m benchmarks.patches --json
 
 One thread, random pixels, no data pipeline; the predictor is half as wide as the encoder, as
 I-JEPA's is for ViT-B, and has six blocks. The ratio is of turns that follow one another; FLOPs are

@@ -1,6 +1,6 @@
 """Seconds from a death to the next new step, and what a checkpoint costs.
 
-    python benchmarks/recovery.py --json
+    python -m benchmarks.recovery --json
 
 The first on real runs of two workers through Ray, of which one is killed, or the whole node that it
 is on; the second on a ViT-S and its AdamW moments, copied for a checkpoint and then written while
@@ -25,7 +25,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-_CLIPART = Path(__file__).parents[1] / "tests" / "fixtures" / "openclipart_ci_32.npz"
+from benchmarks.shared.places import CLIPART
+
 _BETWEEN_CHECKPOINTS = 600.0  # seconds
 
 
@@ -135,7 +136,7 @@ def _recipe(folder: Path, *, name: str, workers: int | list[int]) -> dict[str, A
 
     if not (folder / "shards").exists():
         write_shards(
-            open_source(_CLIPART, labels="y", images="x"),
+            open_source(CLIPART, labels="y", images="x"),
             folder / "shards",
             kind="tar",
             samples_per_shard=70,

@@ -1,6 +1,6 @@
 """Reading speed from an object store 30 ms away, against the same shards on this disk.
 
-    python benchmarks/remote.py --json
+    python -m benchmarks.remote --json
 
 A real S3 server on loopback stands behind a proxy that holds every request back for 30 ms, both in
 a process of their own. The node-local cache starts empty, so that every byte is fetched. The server
@@ -39,8 +39,8 @@ def main(
 ) -> None:
     """Read epochs from the disk and from the store in turn, with threads of this process."""
     os.environ |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
-    from ingest_data import build_workloads
-    from ingest_measure import cpu_seconds
+    from benchmarks.ingest.data import build_workloads
+    from benchmarks.shared.processes import cpu_seconds
 
     with tempfile.TemporaryDirectory() as folder:
         local = build_workloads(

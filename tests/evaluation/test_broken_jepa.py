@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_alarm_is_raised_while_the_loss_falls(tmp_path: Path) -> None:
     picture = tmp_path / "curves.svg"
-    script = ROOT / "benchmarks" / "broken_jepa.py"
     done = subprocess.run(
-        [sys.executable, script, picture, "--steps", "100", "--json"],
+        [sys.executable, "-m", "benchmarks.broken_jepa", picture, "--steps", "100", "--json"],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

@@ -1,6 +1,6 @@
 """A run's learner, data and batches in a plain torch loop: one process, one DataLoader, no Ray.
 
-    OMP_NUM_THREADS=1 python benchmarks/overhead_plain.py recipe.yaml journal.jsonl
+    OMP_NUM_THREADS=1 python -m benchmarks.overhead.plain recipe.yaml journal.jsonl
 
 What somebody would write who has our indexed reader and not our training loop. The journal has the
 loss every `log_every` steps, as a run's has.

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
+from benchmarks.shared.places import CLIPART
 from pipeline.data.decode import encode_png
 from pipeline.data.sources.opening import open_source
 from pipeline.data.sources.sharding import write_shards
 
 Pixels = npt.NDArray[np.uint8]
 
-_CLIPART = Path(__file__).parents[1] / "tests" / "fixtures" / "openclipart_ci_32.npz"
 _CANVAS = 1600  # pixels; photographs are windows of a few canvases, which is quick to make
 _OCTAVES = ((6, 55.0), (24, 32.0), (96, 18.0), (320, 9.0))  # (cells a side, amplitude)
 _SENSOR_NOISE = 3.5
@@ -126,6 +126,6 @@ def _photograph(canvas: Pixels, rng: np.random.Generator) -> bytes:
 
 
 def _cliparts(count: int) -> list[bytes]:
-    images = np.load(_CLIPART)["x"]
+    images = np.load(CLIPART)["x"]
     distinct = [encode_png(image) for image in images]
     return [distinct[number % len(distinct)] for number in range(count)]

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy_methods import QUEUE
 from lightly.loss import (
     BarlowTwinsLoss,
     NegativeCosineSimilarity,
@@ -39,6 +38,7 @@ from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.accuracy.methods import QUEUE
 from pipeline.encoders.backbone import build_backbone, feature_width
 from pipeline.learning.optimization import learning_rate
 from pipeline.randomness import seed_for

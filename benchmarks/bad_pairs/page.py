@@ -1,6 +1,6 @@
 """Write what the study of bad pairs found into docs/bad_pairs.md, with its figure beside it.
 
-python benchmarks/bad_pairs_page.py bad_pairs.jsonl docs/bad_pairs.md
+python -m benchmarks.bad_pairs.page bad_pairs.jsonl docs/bad_pairs.md
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import typer
-from bad_pairs import LISTED, PUBLISHED, SEEDS, SETUPS, WARM_UP, Setup, best_of
-from bad_pairs_cell import EPOCHS
-from bad_pairs_figure import draw
-from bad_pairs_lines import PROBES, gain, of_conditions, of_settings
-from planted_pairs import SORTS
-from study import Line, finished, mean_of, write_between
+
+from benchmarks.bad_pairs.cell import EPOCHS
+from benchmarks.bad_pairs.figure import draw
+from benchmarks.bad_pairs.lines import PROBES, gain, of_conditions, of_settings
+from benchmarks.bad_pairs.planted import SORTS
+from benchmarks.bad_pairs.run import LISTED, PUBLISHED, SEEDS, SETUPS, WARM_UP, Setup, best_of
+from benchmarks.shared.study import Line, finished, mean_of, write_between
 
 _DETECTED = {
     "planted": "Who is found when nobody is turned down, with the published bounds:",

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from planted_pairs import Sorts
 from torch import nn
 
+from benchmarks.bad_pairs.planted import Sorts
 from pipeline.data.reading.assemble import Batch
 from pipeline.encoders.shape import EncoderShape
 from pipeline.objectives.base import EncodedViews, Objective, PairLosses

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from ingest_data import Workload
-from ingest_torch import fastest_views
 from ray.data import DataContext
 from ray.data._internal.execution.backpressure_policy import (
     ENABLED_BACKPRESSURE_POLICIES,
     ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
 )
 
+from benchmarks.ingest.data import Workload
+from benchmarks.ingest.with_torch import fastest_views
 from pipeline.data.order.slices import slices
 from pipeline.data.order.streams import StreamPlan
 from pipeline.data.reading.assemble import BatchAssembler

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cmim import score
-from study import Line, Mean, mean_of
+from benchmarks.cmim.run import score
+from benchmarks.shared.study import Line, Mean, mean_of
 
 PROBES = {"knn": "kNN", "linear": "linear", "naive_bayes": "naive Bayes"}
 

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from bad_pairs_series import run_series_cell
-from bad_pairs_terms import LeftOut
-from plain_training import steps_of, write_images
-from planted_pairs import SORTS, Sorts, detection, planted_sorts
-from study import Line
 
+from benchmarks.bad_pairs.planted import SORTS, Sorts, detection, planted_sorts
+from benchmarks.bad_pairs.series import run_series_cell
+from benchmarks.bad_pairs.terms import LeftOut
+from benchmarks.shared.plain_training import steps_of, write_images
+from benchmarks.shared.study import Line
 from pipeline.data.reading.assemble import Batch
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images, encode_images

@@ -1,6 +1,6 @@
 """Write what the study of accuracies found into docs/objectives.md.
 
-python benchmarks/accuracy_page.py accuracy.jsonl docs/objectives.md
+python -m benchmarks.accuracy.page accuracy.jsonl docs/objectives.md
 """
 
 from __future__ import annotations
@@ -11,9 +11,20 @@ from typing import Any
 
 import numpy as np
 import typer
-from accuracy import best_settings
-from accuracy_methods import FLOORS, GOALS, LIBRARIES, LIGHTLY, OURS, RESNET, SEEDS, VIT, Budget
-from study import Line, Mean, difference, finished, mean_of, write_between
+
+from benchmarks.accuracy.methods import (
+    FLOORS,
+    GOALS,
+    LIBRARIES,
+    LIGHTLY,
+    OURS,
+    RESNET,
+    SEEDS,
+    VIT,
+    Budget,
+)
+from benchmarks.accuracy.run import best_settings
+from benchmarks.shared.study import Line, Mean, difference, finished, mean_of, write_between
 
 _PROBES = {"knn": "kNN", "linear": "linear"}
 

@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 
 import numpy as np
-from cmim import BATCHES, MIDDLE
-from cmim_lines import PROBES, accuracy, of_method
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from study import Line
+
+from benchmarks.cmim.lines import PROBES, accuracy, of_method
+from benchmarks.cmim.run import BATCHES, MIDDLE
+from benchmarks.shared.study import Line
 
 _COLOURS = {  # Okabe and Ito's
     "simclr": "#0072b2",

@@ -1,12 +1,12 @@
 """What encoders each objective makes of 10,000 small photographs, beside lightly's same method.
 
-    python benchmarks/accuracy.py CIFAR10_10K.npz --out accuracy.jsonl
+    python -m benchmarks.accuracy.run CIFAR10_10K.npz --out accuracy.jsonl
 
 The settings of a method are chosen with half of the length on a part of the training images that is
 held out: by one seed, and where others come close to the best by three. The best ones are then
 trained with three seeds on all of them, and probed on the test images. Finished cells are kept in
-the file, and are not run again; beside a cell that failed the others go on. `accuracy_page.py`
-makes the table of docs/objectives.md of the file.
+the file, and are not run again; beside a cell that failed the others go on. `page.py` makes
+the table of docs/objectives.md of the file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from accuracy_cell import Cell, run_cell
-from accuracy_methods import LIBRARIES, SEEDS, Method, Settings
-from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
+
+from benchmarks.accuracy.cell import Cell, run_cell
+from benchmarks.accuracy.methods import LIBRARIES, SEEDS, Method, Settings
+from benchmarks.shared.study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
 
 _CLOSE = 0.01  # to the best mean of both probes, which one seed cannot tell apart
 

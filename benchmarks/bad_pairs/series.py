@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from planted_pairs import SORTS, Sorts, detection, planted_sorts
 from torch import Tensor, nn
 
+from benchmarks.bad_pairs.planted import SORTS, Sorts, detection, planted_sorts
 from pipeline.encoders.shape import EncoderShape
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.probes.score import score_of

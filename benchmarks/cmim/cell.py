@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from cmim_groups import in_groups
-from cmim_measures import accuracies, encoded_alone, generation, probe_scores
-from plain_training import steps_of, write_images
-from study import Line
 
+from benchmarks.cmim.groups import in_groups
+from benchmarks.cmim.measures import accuracies, encoded_alone, generation, probe_scores
+from benchmarks.shared.plain_training import steps_of, write_images
+from benchmarks.shared.study import Line
 from pipeline.evaluation.features import Images, raw_pixels
 from pipeline.learning.learner import Learner, build_learner
 from pipeline.objectives.base import EncodedViews, PairLosses

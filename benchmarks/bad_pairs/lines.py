@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bad_pairs import Setup, best_of, conditions, tried
-from bad_pairs_cell import Cell
-from study import Line, Mean, mean_of
+from benchmarks.bad_pairs.cell import Cell
+from benchmarks.bad_pairs.run import Setup, best_of, conditions, tried
+from benchmarks.shared.study import Line, Mean, mean_of
 
 PROBES = {"knn": "kNN", "linear": "linear"}
 

@@ -7,12 +7,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
-from ingest_data import Workload
-
+from benchmarks.ingest.data import Workload
+from benchmarks.shared.processes import cpu_seconds
 from pipeline.data.decode import decode_image
 
 Contender = Callable[[Workload, int], Iterator[int]]  # (workload, CPUs) -> sizes of batches
@@ -79,25 +78,3 @@ def _timed(run: Callable[[], int]) -> Timing:
     images = run()
     wall, cpu = time.perf_counter() - wall, cpu_seconds(os.getpid()) - cpu
     return Timing(images_per_s=images / wall, cpu_ms_per_image=cpu / images * 1e3)
-
-
-def cpu_seconds(root: int) -> float:
-    """CPU time of a process and its living descendants so far; Linux only."""
-    return sum(process_tree(root).values())
-
-
-def process_tree(root: int) -> dict[int, float]:
-    """CPU seconds of a process and of its living descendants, parents first; Linux only."""
-    children: dict[int, list[int]] = {}
-    ticks: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):  # it ended meanwhile
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                pid = int(entry.name)
-                children.setdefault(int(fields[1]), []).append(pid)
-                ticks[pid] = int(fields[11]) + int(fields[12])
-    tree = [root]
-    for pid in tree:
-        tree += children.get(pid, [])
-    return {pid: ticks.get(pid, 0) / os.sysconf("SC_CLK_TCK") for pid in tree}

@@ -1,7 +1,7 @@
 """Whether cMIM's codes are better than A-MIM's, and depend less on the batch than SimCLR's.
 
-    python benchmarks/cmim.py FASHION_MNIST.npz --out docs/cmim.jsonl
-    python benchmarks/cmim_page.py docs/cmim.jsonl docs/cmim.md
+    python -m benchmarks.cmim.run FASHION_MNIST.npz --out docs/cmim.jsonl
+    python -m benchmarks.cmim.page docs/cmim.jsonl docs/cmim.md
 
 cMIM is A-MIM and one term more, so these two tell what the term is worth. MIM with samples of its
 own has another gradient besides, by the score function; it is run at one batch size, to see what
@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path
 
 import typer
-from cmim_cell import FLOORS, OBJECTIVES, RATES, Cell, run_cell
-from study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
+
+from benchmarks.cmim.cell import FLOORS, OBJECTIVES, RATES, Cell, run_cell
+from benchmarks.shared.study import Images, Jobs, Line, Only, Out, Progress, Steps, run_study
 
 BATCHES = (16, 128, 1024)
 MIDDLE = 128

@@ -1,6 +1,6 @@
 """Images per second of every way to read two views, on the same cores, images and crops.
 
-    python benchmarks/ingest.py --json
+    python -m benchmarks.ingest.run --json
 
 Each contender yields host batches of the same size; the order of contenders is repeated (A B C, A B
 C) and medians are taken, because a machine's speed drifts. On a machine that others use too, trust
@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:  # workers start by importing this file, so the rest is imported where it is used
-    from ingest_data import Workload
-    from ingest_measure import Contender, Timing
+    from benchmarks.ingest.data import Workload
+    from benchmarks.ingest.measure import Contender, Timing
 
 _LIBRARIES = ("ray", "torch", "torchvision", "lightly", "webdataset", "pillow", "simplejpeg")
 _OURS = ("ours_ray", "ours_ray_bilinear", "ours_inline")
@@ -47,8 +47,7 @@ def main(
     contenders: Annotated[str, typer.Option(help="Comma-separated names; default all.")] = "",
 ) -> None:
     """Compare ours with torchvision, lightly, webdataset and Ray Data's own reader."""
-    from ingest_data import build_workloads
-
+    from benchmarks.ingest.data import build_workloads
     from jobs.output import only_results_on_stdout
 
     if quick:
@@ -88,7 +87,7 @@ def _measure_all(
 
 
 def _measure(workload: Workload, wanted: set[str], seconds: float, repeats: int) -> Runs:
-    from ingest_measure import decode_limit, steady
+    from benchmarks.ingest.measure import decode_limit, steady
 
     contenders = {k: v for k, v in _contenders().items() if not wanted or k in wanted}
     runs: Runs = {name: [] for name in (*contenders, _LIMIT)}
@@ -105,24 +104,23 @@ def _measure(workload: Workload, wanted: set[str], seconds: float, repeats: int)
 def _contenders() -> dict[str, Contender]:
     from functools import partial
 
-    import ingest_ray
-    import ingest_torch
+    from benchmarks.ingest import with_ray, with_torch
 
     def loader(transform: Callable[[Workload], Any]) -> Contender:
-        return partial(ingest_torch.data_loader, transform=transform)
+        return partial(with_torch.data_loader, transform=transform)
 
     return {
-        "ours_ray": ingest_ray.ours_ray,
-        "ours_ray_bilinear": ingest_ray.ours_ray_bilinear,
-        "ours_inline": ingest_ray.ours_inline,
-        "torchvision_pil": loader(ingest_torch.TwoViewsFromPil),
-        "torchvision_tensor": loader(ingest_torch.TwoViewsFromTensor),
+        "ours_ray": with_ray.ours_ray,
+        "ours_ray_bilinear": with_ray.ours_ray_bilinear,
+        "ours_inline": with_ray.ours_inline,
+        "torchvision_pil": loader(with_torch.TwoViewsFromPil),
+        "torchvision_tensor": loader(with_torch.TwoViewsFromTensor),
         "torchvision_tensor_bilinear": loader(
-            partial(ingest_torch.TwoViewsFromTensor, antialias=False)
+            partial(with_torch.TwoViewsFromTensor, antialias=False)
         ),
-        "lightly": loader(ingest_torch.LightlyViews),
-        "webdataset": ingest_torch.web_loader,
-        _STOCK: ingest_ray.ray_stock,
+        "lightly": loader(with_torch.LightlyViews),
+        "webdataset": with_torch.web_loader,
+        _STOCK: with_ray.ray_stock,
     }
 
 

@@ -1,7 +1,7 @@
 """Whether planted bad pairs are found, and whether turning them down makes a better encoder.
 
-    python benchmarks/bad_pairs.py CIFAR10.npz ELECTRIC_DEVICES.npz --out docs/bad_pairs.jsonl
-    python benchmarks/bad_pairs_page.py docs/bad_pairs.jsonl docs/bad_pairs.md
+    python -m benchmarks.bad_pairs.run CIFAR10.npz ELECTRIC_DEVICES.npz --out docs/bad_pairs.jsonl
+    python -m benchmarks.bad_pairs.page docs/bad_pairs.jsonl docs/bad_pairs.md
 
 The miner's bounds and weight are chosen by probes on a part of the training samples that is held
 out, for each objective; then all conditions are trained with several seeds and probed on the test
@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from bad_pairs_cell import EPOCHS, SERIES, Cell, run_cell
-from bad_pairs_series import SORTS_OF_SERIES
-from planted_pairs import SORTS
-from study import Images, Jobs, Line, Out, Progress, Steps, run_study
+
+from benchmarks.bad_pairs.cell import EPOCHS, SERIES, Cell, run_cell
+from benchmarks.bad_pairs.planted import SORTS
+from benchmarks.bad_pairs.series import SORTS_OF_SERIES
+from benchmarks.shared.study import Images, Jobs, Line, Out, Progress, Steps, run_study
 
 
 @dataclass(frozen=True, kw_only=True)

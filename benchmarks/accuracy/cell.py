@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy_lightly import trained_by_lightly
-from accuracy_methods import method_of, sections
-from plain_training import steps_of, write_images
 from torch import Tensor, nn
 
+from benchmarks.accuracy.methods import method_of, sections
+from benchmarks.accuracy.with_lightly import trained_by_lightly
+from benchmarks.shared.plain_training import steps_of, write_images
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.features import Images, encode_images, raw_pixels
 from pipeline.evaluation.panel.spectrum import rank_me

@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 
 import numpy as np
-from bad_pairs import SETUPS
-from bad_pairs_lines import PROBES, gain, of_conditions
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from study import Line
+
+from benchmarks.bad_pairs.lines import PROBES, gain, of_conditions
+from benchmarks.bad_pairs.run import SETUPS
+from benchmarks.shared.study import Line
 
 _COLOURS = {  # Okabe and Ito's
     "simclr": "#0072b2",

@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 import webdataset as wds
-from ingest_data import Workload
 from lightly.transforms import SimCLRTransform
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
+
+from benchmarks.ingest.data import Workload
 
 _ENDLESS = 10**8  # samples; nobody draws as many
 _CROP_SCALE = (0.2, 1.0)

@@ -1,6 +1,6 @@
 """Steps a second of a run through Ray, against a plain torch loop of the same learner and batches.
 
-    python benchmarks/overhead.py --json
+    python -m benchmarks.overhead.run --json
 
 Both have one training process with one thread and one reader. All contenders are started; then they
 take short turns, and while one runs all processes of the others are stopped: so a machine that
@@ -25,9 +25,10 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from ingest_data import build_workloads
-from ingest_measure import process_tree
 
+from benchmarks.ingest.data import build_workloads
+from benchmarks.shared.places import ROOT
+from benchmarks.shared.processes import process_tree
 from pipeline.registry.journal import records
 
 _PLAIN = "plain"
@@ -59,7 +60,7 @@ class _Case:
                 "steps": 10**6,
                 "global_batch": self.batch,
                 "log_every": self.log_every,
-                # What a checkpoint costs is for benchmarks/recovery.py to say.
+                # What a checkpoint costs is for benchmarks.recovery to say.
                 "checkpoint": {"every_steps": 10**6},
             },
             "tracking": {"experiment": self.name, "storage": str(folder / "runs")},
@@ -208,14 +209,14 @@ def _started(case: _Case, name: str, folder: Path) -> Iterator[_Contender]:
     recipe.write_text(yaml.safe_dump(case.recipe(ingest=ingest, folder=home)))
     if name == _PLAIN:
         journal = home / "journal.jsonl"
-        script = str(Path(__file__).with_name("overhead_plain.py"))
-        command = ["nice", "-n", str(_NICENESS), sys.executable, script, str(recipe), str(journal)]
+        module = [sys.executable, "-m", "benchmarks.overhead.plain"]
+        command = ["nice", "-n", str(_NICENESS), *module, str(recipe), str(journal)]
     else:
         journal = home / "runs" / case.name / name / "journal.jsonl"
         command = [sys.executable, "-m", "jobs", "pretrain", str(recipe)]
     process = subprocess.Popen(
         command,
-        cwd=home,
+        cwd=ROOT if name == _PLAIN else home,
         # As Ray sets it for a worker with one CPU.
         env=os.environ | ({"OMP_NUM_THREADS": "1"} if name == _PLAIN else {}),
         stdout=subprocess.DEVNULL,

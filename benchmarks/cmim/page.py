@@ -1,6 +1,6 @@
 """Write what the study of cMIM found into docs/cmim.md, and its figure beside it.
 
-python benchmarks/cmim_page.py cmim.jsonl docs/cmim.md
+python -m benchmarks.cmim.page cmim.jsonl docs/cmim.md
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from cmim import (
+
+from benchmarks.cmim.cell import CHANNELS, CODE, EPOCHS, FEW, FLOORS, OBJECTIVES, TRAINED_ON, Cell
+from benchmarks.cmim.figure import draw
+from benchmarks.cmim.lines import PROBES, accuracy, of_method
+from benchmarks.cmim.run import (
     BATCHES,
     FEW_STEPS_OF,
     GROUPS,
@@ -26,10 +30,7 @@ from cmim import (
     score,
     variant_cell,
 )
-from cmim_cell import CHANNELS, CODE, EPOCHS, FEW, FLOORS, OBJECTIVES, TRAINED_ON, Cell
-from cmim_figure import draw
-from cmim_lines import PROBES, accuracy, of_method
-from study import Line, Mean, difference, finished, mean_of, write_between
+from benchmarks.shared.study import Line, Mean, difference, finished, mean_of, write_between
 
 _BASE = "a_mim"  # what cMIM adds a term to
 _TOLD = {"cmim": "cMIM", "cmim_strong": "strong cMIM"}

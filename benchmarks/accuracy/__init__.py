@@ -1,0 +1,1 @@
+"""The study of accuracies: what encoders each objective makes, beside lightly's same method."""

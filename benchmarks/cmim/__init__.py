@@ -1,0 +1,1 @@
+"""The study of cMIM, beside A-MIM and SimCLR, by batch size."""

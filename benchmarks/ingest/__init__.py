@@ -1,0 +1,1 @@
+"""Images per second of every way to read two views."""

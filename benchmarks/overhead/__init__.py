@@ -1,0 +1,1 @@
+"""What Ray takes of a run's speed."""
