@@ -55,13 +55,13 @@ def evaluate(
     Example: python -m jobs evaluate models:/encoder@candidate --train DIR --test DIR
     """
     from pipeline.evaluation.probes.score import scores_as_json
-    from pipeline.registry.evaluate import evaluate_encoder
+    from pipeline.registry import evaluate as evaluation
 
     with reporting_errors(json):
-        found = evaluate_encoder(
+        found = evaluation.evaluate(
             uri,
-            train=str(train),
-            test=str(test),
+            train=train,
+            test=test,
             probes=list(dict.fromkeys(probes)),
             features=list(dict.fromkeys(features)) if features else None,
             layer=layer,

@@ -28,10 +28,10 @@ def fetch(
 
     Example: python -m jobs fetch models:/encoder@candidate my-encoder/
     """
-    from pipeline.registry.resolve import fetch_encoder
+    from pipeline.registry import resolve
 
     with reporting_errors(json):
-        files = fetch_encoder(uri, dest, tracking_uri=tracking_uri)
+        files = resolve.fetch(uri, dest, tracking_uri=tracking_uri)
         rows = [(path.name, str(path)) for path in files]
         result = {"encoder": uri, "files": [str(path) for path in files]}
         print_result(result, rows, title=f"Fetched {uri}", as_json=json)

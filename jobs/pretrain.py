@@ -41,14 +41,14 @@ def pretrain(
 
     Example: python -m jobs pretrain jobs/recipes/images.yaml train.epochs=10
     """
-    from pipeline.training.driver import pretrain_recipe
+    import pipeline
 
     with reporting_errors(json):
         with only_results_on_stdout():
-            done = pretrain_recipe(recipe, overrides or [], fresh=fresh, verbose=verbose)
+            done = pipeline.pretrain(recipe, overrides or [], fresh=fresh, verbose=verbose)
         title = "Finished before" if done.already_finished else "Finished"
-        title = f"{title}: run {done.result['run']}"
-        print_result(done.result, rows_of(done.result), title=title, as_json=json)
+        title = f"{title}: run {done.figures['run']}"
+        print_result(done.figures, rows_of(done.figures), title=title, as_json=json)
 
 
 def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:

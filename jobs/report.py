@@ -25,19 +25,16 @@ def report(
 
     Example: python -m jobs report runs/images/simclr-resnet18-1f0c9a2b
     """
-    from pipeline.report.tracked_report import track_report
-    from pipeline.report.writing import report_of_folder
-    from pipeline.runs.folder import RunFolder
+    from pipeline.report.tracked_report import draw_report
 
     with reporting_errors(json):
-        report = report_of_folder(folder)
-        tracked = track_report(report, RunFolder(folder))
+        report = draw_report(folder)
         bad_pairs = report.bad_pairs.as_json() if report.bad_pairs else None
         result = {
             "run": folder,
             "report": report.page,
             "bad_pairs": bad_pairs,
-            "tracked": tracked,
+            "tracked": report.tracked,
         }
         rows = [("report", report.page), *rows_of_bad_pairs(bad_pairs)]
         print_result(result, rows, title=f"Report of {folder}", as_json=json)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,23 +91,28 @@ def shard(
 
     Example: python -m jobs shard photos/ shards/ --test-fraction 0.2
     """
+    import pipeline
+
     with reporting_errors(json):
         _refuse_together(index=index, append=append, test_fraction=test_fraction)
         if index:
             with only_results_on_stdout():
                 summary = _index(src, dest, images=images, labels=labels)
         else:
-            summary = _write(
-                src,
-                Path(dest),
-                images=images,
-                labels=labels,
-                kind=format,
-                test_fraction=test_fraction,
-                samples_per_shard=samples_per_shard,
-                seed=seed,
-                append=append,
-            )
+            with _bar("sharding") as progress:
+                result = pipeline.shard(
+                    src,
+                    dest,
+                    images=images,
+                    labels=labels,
+                    kind=format.value,
+                    test_fraction=test_fraction,
+                    samples_per_shard=samples_per_shard,
+                    seed=seed,
+                    append=append,
+                    progress=progress,
+                )
+            summary = _summary(result, Path(dest))
         verb = "Indexed" if index else "Sharded"
         print_result(summary, _rows(summary), title=f"{verb} {src}", as_json=json)
 
@@ -121,61 +127,29 @@ def _refuse_together(*, index: bool, append: bool, test_fraction: float) -> None
         raise UserError(Problem("--test-fraction", f"cannot be had with {other}"))
 
 
-def _progress(title: str) -> Progress:
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+
+        def begin(total: int) -> Callable[[int], None]:
+            task = bar.add_task("", total=total)
+            return lambda count: bar.advance(task, count)
+
+        yield begin
 
 
 def _index(src: str, dest: str, *, images: str | None, labels: str | None) -> dict[str, Any]:
-    from pipeline.data.ray_session import ray_session
-    from pipeline.data.sources.foreign_shards import Fields
-    from pipeline.data.sources.indexing import find_shards, index_shards
+    import pipeline
 
-    found = find_shards(src)
-    with ray_session(cpus=1, verbose=False), _progress("indexing") as bar:
-        task = bar.add_task("", total=len(found))
-        result = index_shards(
-            src,
-            dest,
-            fields=Fields(images=images, labels=labels),
-            progress=lambda count: bar.advance(task, count),
-        )
+    with _bar("indexing") as progress:
+        result = pipeline.index(src, dest, images=images, labels=labels, progress=progress)
     return {
         "sets": {dest: _facts(result.manifest)},
         "read": result.read,
         "left_out": dict(result.left_out),
         "examples": result.examples,
     }
-
-
-def _write(
-    src: str,
-    dest: Path,
-    *,
-    images: str | None,
-    labels: str | None,
-    kind: Format,
-    test_fraction: float,
-    samples_per_shard: int,
-    seed: int,
-    append: bool,
-) -> dict[str, Any]:
-    from pipeline.data.sources.opening import open_source
-    from pipeline.data.sources.sharding import append_shards, write_shards
-
-    source = open_source(Path(src), labels=labels, images=images)
-    with _progress("sharding") as bar:
-        task = bar.add_task("", total=len(source))
-        write = append_shards if append else partial(write_shards, test_fraction=test_fraction)
-        result = write(
-            source,
-            dest,
-            kind=kind.value,
-            samples_per_shard=samples_per_shard,
-            seed=seed,
-            progress=lambda count: bar.advance(task, count),
-        )
-    return _summary(result, dest)
 
 
 def _summary(result: ShardingResult, dest: Path) -> dict[str, Any]:

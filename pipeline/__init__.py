@@ -1,47 +1,111 @@
-"""Self-supervised pretraining on Ray: shards in, a probed and registered encoder out."""
+"""Self-supervised pretraining on Ray: shards in, a probed and registered encoder out.
+
+    import pipeline
+
+    pipeline.shard("photos/", "shards/", test_fraction=0.2)
+    print(pipeline.plan("recipe.yaml"))
+    result = pipeline.pretrain("recipe.yaml")
+    encoder = pipeline.load_encoder(result.encoder)
+
+Every name in `__all__` is public; what it needs is imported when it is first used. All else may
+change without notice.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    from pipeline.registry.package import PackagedEncoder
+    from pipeline import collectives as collectives
+    from pipeline.data.sources.convert import index as index
+    from pipeline.data.sources.convert import shard as shard
+    from pipeline.encoders.configs.heads import HiddenWidths as HiddenWidths
+    from pipeline.encoders.configs.heads import Widths as Widths
+    from pipeline.encoders.heads import mlp as mlp
+    from pipeline.errors import InterruptedRunError as InterruptedRunError
+    from pipeline.errors import Problem as Problem
+    from pipeline.errors import UserError as UserError
+    from pipeline.learning.learner import Learner as Learner
+    from pipeline.learning.learner import LearnerBatch as LearnerBatch
+    from pipeline.learning.learner import build_learner as build_learner
+    from pipeline.objectives.base import Capabilities as Capabilities
+    from pipeline.objectives.base import EncodedViews as EncodedViews
+    from pipeline.objectives.base import Objective as Objective
+    from pipeline.objectives.base import PairLosses as PairLosses
+    from pipeline.objectives.configs.base import ObjectiveConfig as ObjectiveConfig
+    from pipeline.pairs.base import Arbiter as Arbiter
+    from pipeline.pairs.base import Miner as Miner
+    from pipeline.pairs.base import Verdict as Verdict
+    from pipeline.pairs.config import ArbiterConfig as ArbiterConfig
+    from pipeline.pairs.config import MinerConfig as MinerConfig
+    from pipeline.planning.plan import Plan as Plan
+    from pipeline.planning.plan import plan as plan
+    from pipeline.recipe import Recipe as Recipe
+    from pipeline.recipe_file import load_recipe as load_recipe
+    from pipeline.registry.evaluate import evaluate as evaluate
+    from pipeline.registry.package import PackagedEncoder as PackagedEncoder
+    from pipeline.registry.resolve import fetch as fetch
+    from pipeline.registry.resolve import load_encoder as load_encoder
+    from pipeline.report.tracked_report import draw_report as draw_report
+    from pipeline.training.driver import Result as Result
+    from pipeline.training.driver import pretrain as pretrain
+    from pipeline.training.reading import batches as batches
 
 __version__ = "0.1.0"
-__all__ = ["load_encoder"]
+
+_ROOMS = {
+    # verbs
+    "shard": "data.sources.convert",
+    "index": "data.sources.convert",
+    "load_recipe": "recipe_file",
+    "plan": "planning.plan",
+    "pretrain": "training.driver",
+    "draw_report": "report.tracked_report",
+    "evaluate": "registry.evaluate",
+    "fetch": "registry.resolve",
+    "load_encoder": "registry.resolve",
+    # one's own loop
+    "batches": "training.reading",
+    "build_learner": "learning.learner",
+    # what these give and raise
+    "Recipe": "recipe",
+    "Plan": "planning.plan",
+    "Result": "training.driver",
+    "PackagedEncoder": "registry.package",
+    "Learner": "learning.learner",
+    "LearnerBatch": "learning.learner",
+    "Problem": "errors",
+    "UserError": "errors",
+    "InterruptedRunError": "errors",
+    # objectives, miners and arbiters of one's own
+    "Objective": "objectives.base",
+    "ObjectiveConfig": "objectives.configs.base",
+    "Capabilities": "objectives.base",
+    "EncodedViews": "objectives.base",
+    "PairLosses": "objectives.base",
+    "Miner": "pairs.base",
+    "MinerConfig": "pairs.config",
+    "Arbiter": "pairs.base",
+    "ArbiterConfig": "pairs.config",
+    "Verdict": "pairs.base",
+    "mlp": "encoders.heads",
+    "Widths": "encoders.configs.heads",
+    "HiddenWidths": "encoders.configs.heads",
+}
+
+__all__ = [*_ROOMS, "collectives"]
 
 
-def load_encoder(
-    uri_or_path: str,
-    *,
-    features: str | Mapping[str, Any] | None = None,
-    tracking_uri: str | None = None,
-) -> PackagedEncoder:
-    """Load a registered or local encoder with its preprocessing.
+def __getattr__(name: str) -> Any:
+    if name == "collectives":
+        return import_module("pipeline.collectives")
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    value = getattr(import_module(f"pipeline.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
 
-    Args:
-        uri_or_path: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or a folder that holds
-            `encoder.safetensors` and `config.json` (what `python -m jobs fetch` writes, and what a
-            finished run has in its folder as `encoder/`).
-        features: what it is to give, as a recipe's `encoder.features` says it: `"mean"`, or
-            `{"kind": "decoder_hidden", "layer": 0, "pool": "last"}`; None: what the recipe said.
-            All but `"pooled"` need an encoder that was trained with a decoder. `"sample"` draws the
-            same code for the same image whenever it is asked.
-        tracking_uri: the MLflow server; by default `MLFLOW_TRACKING_URI`, else `./runs/mlflow.db`.
 
-    Returns:
-        A module in eval mode. Called with images, uint8 or float in [0, 1], (B, 3, H, W), it
-        returns features (B, D) float32, of the width in `config.feature_width`.
-
-    Raises:
-        UserError: nothing is registered or stored there, or it cannot give such features.
-    """
-    from pipeline.registry.package import PackagedEncoder, features_named
-    from pipeline.registry.resolve import encoder_folder
-
-    wanted = None if features is None else features_named(features)
-    with encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder:
-        return PackagedEncoder.load(folder, features=wanted)
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -113,7 +113,7 @@ class Recipe(Section):
         return yaml.safe_dump(self.resolved(), sort_keys=False)
 
 
-def load_recipe(values: Mapping[str, Any]) -> Recipe:
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values, such as `resolved` gives.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,27 @@ class Draft(BaseModel):
     """Whether a setting or a kind is none that there is, so that nobody knows what was meant."""
 
 
-def draft_recipe(path: Path, overrides: Iterable[str] = ()) -> Draft:
+RecipeSource = str | Path | Mapping[str, Any]
+"""A recipe's file, or its settings as nested mappings."""
+
+
+def load_recipe(source: RecipeSource, overrides: Iterable[str] = ()) -> Recipe:
+    """A recipe, typed, with its defaults; what it names (shards, encoders) is not looked at.
+
+    Args:
+        source: a YAML file, or nested mappings.
+        overrides: settings to change, as `a.b=value`.
+
+    Raises:
+        UserError: with every mistake in it.
+    """
+    draft = draft_recipe(source, overrides)
+    if draft.problems or draft.recipe is None:
+        raise UserError(draft.problems)
+    return draft.recipe
+
+
+def draft_recipe(source: RecipeSource, overrides: Iterable[str] = ()) -> Draft:
     """Read a recipe that may have mistakes.
 
     A setting that is wrong is reported and then left out, so that its default takes its place and
@@ -37,7 +57,7 @@ def draft_recipe(path: Path, overrides: Iterable[str] = ()) -> Draft:
     Raises:
         UserError: the file cannot be read, or an override is not of the form `a.b=c`.
     """
-    raw = _read(path)
+    raw = _plain(source) if isinstance(source, Mapping) else _read(Path(source))
     _apply(overrides, raw)
     problems: list[Problem] = []
     model = _class_for(raw, problems)
@@ -70,6 +90,11 @@ def _class_for(raw: dict[str, Any], problems: list[Problem]) -> type[Recipe]:
         problems += error.problems
         del raw["extensions"]
         return Recipe
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings as the dictionaries that a file would give; a copy, since mistakes are cut out."""
+    return {k: _plain(v) if isinstance(v, Mapping) else deepcopy(v) for k, v in values.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,19 +16,28 @@ from pipeline.errors import Problem, UserError
 from pipeline.planning import data_plan, evaluation_plan, micro_batch_plan, pairs_plan
 from pipeline.planning.length import last_epoch
 from pipeline.recipe import Recipe
-from pipeline.recipe_file import draft_recipe
+from pipeline.recipe_file import RecipeSource, draft_recipe
 from pipeline.registry import tracking_server
 
 
-def checked_recipe(path: Path, overrides: Iterable[str]) -> Recipe:
+def checked_recipe(source: RecipeSource | Recipe, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe and check it against everything it names.
 
     Encoder and objective are built, which takes seconds, only if all names in it are known ones.
 
+    Args:
+        source: a YAML file, nested mappings, or a recipe that was read before.
+        overrides: settings to change, as `a.b=value`.
+
+    Returns:
+        The recipe, with absolute paths.
+
     Raises:
         UserError: with every mistake that can be found without starting anything.
     """
-    draft = draft_recipe(path, overrides)
+    if isinstance(source, Recipe):
+        source = source.resolved()
+    draft = draft_recipe(source, overrides)
     problems = list(draft.problems)
     recipe = draft.recipe.with_absolute_paths() if draft.recipe else None
     if recipe is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,11 @@ from pipeline.planning import (
     pairs_plan,
     views_plan,
 )
+from pipeline.planning.check import checked_recipe
 from pipeline.planning.length import last_epoch, stream_plan, total_steps
 from pipeline.planning.memory import training_bytes
 from pipeline.recipe import Recipe
+from pipeline.recipe_file import RecipeSource
 
 _LABELS_LOOKED_AT = 100_000
 
@@ -60,6 +62,19 @@ class Plan:
     feature_width: int
     memory_bytes: int
     warnings: list[str]
+
+
+def plan(recipe: RecipeSource | Recipe, overrides: Iterable[str] = ()) -> Plan:
+    """Say what a recipe would do; starts nothing.
+
+    Args:
+        recipe: a YAML file, nested mappings, or a recipe that was read before.
+        overrides: settings to change, as `a.b=value`.
+
+    Raises:
+        UserError: with every mistake in the recipe and in what it names.
+    """
+    return plan_recipe(checked_recipe(recipe, overrides))
 
 
 def plan_recipe(recipe: Recipe) -> Plan:

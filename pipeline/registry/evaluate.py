@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.data.sources.manifest import load_manifest
@@ -31,17 +32,17 @@ class EncoderEvaluation(NamedTuple):
     features: list[FeatureKind]
 
 
-def evaluate_encoder(
+def evaluate(
     uri_or_path: str,
     *,
-    train: str,
-    test: str,
-    probes: Sequence[Probe],
+    train: str | Path,
+    test: str | Path,
+    probes: Sequence[Probe] = tuple(Probe),
     features: Sequence[FeatureKind] | None = None,
     layer: int | None = None,
     pool: Pool | None = None,
-    max_samples: int,
-    seed: int,
+    max_samples: int = 20_000,
+    seed: int = 0,
     tracking_uri: str | None = None,
 ) -> EncoderEvaluation:
     """Score an encoder and raw pixels, and measure its features without labels.
@@ -69,6 +70,7 @@ def evaluate_encoder(
         UserError: there is no such encoder, it cannot give such features, or the shards are
             missing, damaged or without labels.
     """
+    train, test = str(train), str(test)
     problems = verify(train) + verify(test)
     if not problems and load_manifest(train).classes != load_manifest(test).classes:
         problems.append(Problem("--test", "has other classes than --train"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -15,7 +16,14 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import Problem, UserError
 from pipeline.registry import tracking_server
-from pipeline.registry.package import AUTOENCODER_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from pipeline.registry.package import (
+    AUTOENCODER_FILE,
+    CARD_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    PackagedEncoder,
+    features_named,
+)
 from pipeline.whole_folder import whole_folder
 
 
@@ -41,7 +49,39 @@ def encoder_folder(uri_or_path: str, *, tracking_uri: str | None = None) -> Iter
         yield _download(uri_or_path, tracking_uri, Path(scratch))
 
 
-def fetch_encoder(uri_or_path: str, destination: Path, *, tracking_uri: str | None) -> list[Path]:
+def load_encoder(
+    uri_or_path: str | Path,
+    *,
+    features: str | Mapping[str, Any] | None = None,
+    tracking_uri: str | None = None,
+) -> PackagedEncoder:
+    """Load a registered or local encoder with its preprocessing.
+
+    Args:
+        uri_or_path: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or a folder that holds
+            `encoder.safetensors` and `config.json` (what `python -m jobs fetch` writes, and what a
+            finished run has in its folder as `encoder/`).
+        features: what it is to give, as a recipe's `encoder.features` says it: `"mean"`, or
+            `{"kind": "decoder_hidden", "layer": 0, "pool": "last"}`; None: what the recipe said.
+            All but `"pooled"` need an encoder that was trained with a decoder. `"sample"` draws the
+            same code for the same image whenever it is asked.
+        tracking_uri: the MLflow server; by default `MLFLOW_TRACKING_URI`, else `./runs/mlflow.db`.
+
+    Returns:
+        A module in eval mode. Called with images, uint8 or float in [0, 1], (B, 3, H, W), it
+        returns features (B, D) float32, of the width in `config.feature_width`.
+
+    Raises:
+        UserError: nothing is registered or stored there, or it cannot give such features.
+    """
+    wanted = None if features is None else features_named(features)
+    with encoder_folder(str(uri_or_path), tracking_uri=tracking_uri) as folder:
+        return PackagedEncoder.load(folder, features=wanted)
+
+
+def fetch(
+    uri_or_path: str, destination: str | Path, *, tracking_uri: str | None = None
+) -> list[Path]:
     """Copy a packaged encoder's files into a folder: all of them, or none.
 
     Args:
@@ -55,6 +95,7 @@ def fetch_encoder(uri_or_path: str, destination: Path, *, tracking_uri: str | No
     Raises:
         UserError: there is no such encoder, or the destination holds something.
     """
+    destination = Path(destination)
     with (
         whole_folder(destination) as target,
         encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder,

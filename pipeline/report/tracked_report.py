@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.registry.tracking import TrackedRun
 from pipeline.registry.tracking_server import SQLITE, unreachable
-from pipeline.report.writing import Report
+from pipeline.report.writing import Report, report_of_folder
 from pipeline.runs.folder import RunFolder, read_json
 
 log = logging.getLogger(__name__)
+
+
+def draw_report(location: str | Path) -> Report:
+    """Write the report of any run that has begun, into its folder and its MLflow run.
+
+    Args:
+        location: folder or URI of the run.
+
+    Returns:
+        Where its files are, and whether MLflow has them.
+
+    Raises:
+        UserError: there is no run, or its folder cannot be read or written.
+    """
+    report = report_of_folder(str(location))
+    return replace(report, tracked=track_report(report, RunFolder(str(location))))
 
 
 def track_report(report: Report, folder: RunFolder) -> bool:

@@ -25,6 +25,7 @@ class Report:
 
     page: str
     bad_pairs: BadPairFiles | None  # None: nothing weighs the run's pairs, or none can be listed
+    tracked: bool = False  # whether the run's MLflow run has them
 
     @property
     def files(self) -> list[str]:

@@ -13,7 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save
+from torch import Tensor
+
 from pipeline.data import storage
+from pipeline.data.order.exclusion import Exclusion
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 
@@ -77,6 +81,22 @@ class RunFolder:
             return Path(self.location) / "lock"
         digest = hashlib.sha256(self.location.encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"run-{os.getuid()}-{digest}" / "lock"
+
+
+def keep_inputs(
+    folder: RunFolder, *, initial: dict[str, Tensor] | None, excluded: Exclusion | None
+) -> None:
+    """Give the run its own copies of what it starts from: users' files may change or vanish.
+
+    Args:
+        folder: of the run.
+        initial: weights of the encoder that it starts from, if any.
+        excluded: samples that it leaves out, if the recipe names a file of them.
+    """
+    if initial is not None:
+        storage.write_file(folder.initial_weights, save(initial))
+    if excluded is not None:
+        storage.write_file(folder.excluded, excluded.to_parquet())
 
 
 def with_own_exclusion(recipe: Recipe, folder: RunFolder) -> Recipe:

@@ -9,19 +9,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 
 import torch
 from safetensors.torch import load
 
 from pipeline import collectives
 from pipeline.data import storage
-from pipeline.data.order.slices import slices
-from pipeline.data.reading.accounting import LedgerEntry, write_ledger
 from pipeline.data.reading.assemble import Batch, BatchAssembler
-from pipeline.data.reading.ingest import Ingest, batches_per_slice
-from pipeline.data.reading.slice_reader import SliceReader
-from pipeline.errors import UserError
+from pipeline.data.reading.ingest import Ingest
 from pipeline.evaluation.collapse import CollapseAlarm
 from pipeline.learning.feed import Feed
 from pipeline.learning.finite import FiniteGuard
@@ -35,13 +30,13 @@ from pipeline.runs.checkpoint import CheckpointStore
 from pipeline.runs.checkpoint_schedule import CheckpointSchedule
 from pipeline.runs.cursors import DataState
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.stream_files import StoredFile
 from pipeline.runs.trace import Trace
 from pipeline.training.clock import Clock
 from pipeline.training.evaluator import Fit
 from pipeline.training.guards import Guards
+from pipeline.training.reading import open_batches
+from pipeline.training.saving import Saving
 from pipeline.training.snapshots import Snapshots
-from pipeline.training.stops import unknown_metric
 
 
 class TrainingLoop:
@@ -57,10 +52,10 @@ class TrainingLoop:
         notice: Callable[[], bool] | None = None,
         fit: Fit | None = None,
     ) -> None:
-        """Build everything and take up the newest checkpoint. Every rank calls this.
+        """Build everything and register what has a state. Every rank calls this.
 
         Args:
-            recipe: checked by `plan.find_problems`.
+            recipe: checked by `check.checked_recipe`.
             folder: the run's, on storage that every rank sees.
             device: where this rank computes.
             ingest: runs the read tasks.
@@ -70,32 +65,22 @@ class TrainingLoop:
             fit: evaluates a saved snapshot, aside; None: a thread of this process.
         """
         self._recipe = recipe
-        self._folder = folder
-        self._device = device
         self._ingest = ingest
         self._plan = stream_plan(recipe)
         self._total_steps = total_steps(recipe, self._plan)
         self._streams = self._plan.streams_of(collectives.rank(), collectives.world_size())
-        self._optimization = self._build_optimization()
+        self._optimization = _optimization(recipe, folder, self._total_steps, device)
         self._feed = Feed(recipe, grid=self.learner.objective.grid, device=device)
         self._data = DataState(self._plan.streams)
-        checkpoints = recipe.train.checkpoint
-        self._store = CheckpointStore(
-            folder.checkpoints, keep=checkpoints.keep, best=checkpoints.best
-        )
-        self._store.register("optimization", self._optimization)
-        self._store.register("data", self._data)
         self.learner.pairs.own(
             {stream: self._plan.bounds(stream) for stream in self._streams},
             epochs=-(-self._total_steps // self._plan.steps_per_epoch),
             device=device,
         )
-        self._store.register("pairs", self.learner.pairs)
-        if self.learner.pairs.history is not None:
-            self._store.register_streams(self.learner.pairs.history)
-        self._journal = Journal(folder.journal) if collectives.rank() == 0 else None
         alarm = CollapseAlarm()
-        self._store.register("collapse", alarm)
+        self._store = self._registered(folder, alarm)
+        self._journal = Journal(folder.journal) if collectives.rank() == 0 else None
+        self._trace = Trace(folder.trace) if recipe.train.trace is not None else None
         self._guards = Guards(
             recipe,
             folder,
@@ -107,23 +92,32 @@ class TrainingLoop:
         self._snapshots = Snapshots(
             recipe, folder, self._plan, learner=self.learner, journal=self._journal, fit=fit
         )
-        self._trace = Trace(folder.trace) if recipe.train.trace is not None else None
+        self._saving = Saving(
+            recipe,
+            folder,
+            store=self._store,
+            schedule=CheckpointSchedule(
+                recipe.train, steps_per_epoch=self._plan.steps_per_epoch, notice=notice
+            ),
+            data=self._data,
+            guards=self._guards,
+            snapshots=self._snapshots,
+            journal=self._journal,
+            trace=self._trace,
+        )
         self._metrics: dict[str, float] = {}
-        self._schedule = CheckpointSchedule(
-            recipe.train, steps_per_epoch=self._plan.steps_per_epoch, notice=notice
-        )
 
-    def _build_optimization(self) -> Optimization:
-        learner = build_learner(self._recipe)
-        if storage.exists(self._folder.initial_weights):
-            learner.load_encoder(load(storage.read_file(self._folder.initial_weights)))
-        return Optimization(
-            learner,
-            config=self._recipe.train,
-            seed=self._recipe.seed,
-            total_steps=self._total_steps,
-            device=self._device,
-        )
+    def _registered(self, folder: RunFolder, alarm: CollapseAlarm) -> CheckpointStore:
+        """The store of checkpoints, with everything that has a state registered in it."""
+        wanted = self._recipe.train.checkpoint
+        store = CheckpointStore(folder.checkpoints, keep=wanted.keep, best=wanted.best)
+        store.register("optimization", self._optimization)
+        store.register("data", self._data)
+        store.register("pairs", self.learner.pairs)
+        store.register("collapse", alarm)
+        if self.learner.pairs.history is not None:
+            store.register_streams(self.learner.pairs.history)
+        return store
 
     @property
     def learner(self) -> Learner:
@@ -140,50 +134,30 @@ class TrainingLoop:
             UserError: more samples are bad than the recipe allows, or the loss is not finite.
             OSError: a checkpoint could not be written.
         """
-        self._settle()
+        share = self._plan.global_batch // collectives.world_size()
+        self._optimization.settle(self._feed.noise(share))
         self._resume()
-        batch_size = self._plan.global_batch // collectives.world_size()
-        reader = SliceReader(
-            manifests=self._recipe.data.with_absolute_paths().manifests,
-            plan=self._plan,
-            views=self._recipe.views,
-            cache_bytes=self._recipe.data.cache_bytes,
-        )
-        cursors = self._data.own(self._streams)
-        step = self._optimization.step_count
-        assembler = BatchAssembler(
-            reader,
-            cursors=cursors,
-            step=step,
-            total_steps=self._total_steps,
-            max_bad_fraction=self._recipe.data.max_bad_fraction,
-        )
-        pieces = slices(
+        assembler, batches = open_batches(
+            self._recipe,
             self._plan,
-            positions={stream: cursor.position for stream, cursor in cursors.items()},
-            step=step,
+            cursors=self._data.own(self._streams),
+            step=self._optimization.step_count,
             total_steps=self._total_steps,
-            batches_per_slice=batches_per_slice(
-                local_batch=batch_size, row_bytes=self._recipe.views.row_bytes
-            ),
+            ingest=self._ingest,
         )
-        tables = self._ingest(reader, pieces, cpus=self._recipe.data.ingest_cpus)
         try:
-            self._train(assembler, assembler.batches(tables))
+            self._train(assembler, batches)
             self._snapshots.finish(self._total_steps)
         finally:
             self._snapshots.close()
-            self._store.wait()
+            self._saving.wait()
             if self._journal:
                 self._journal.flush()
             self._snapshots.forget()
         return asdict(self._data.account(self._plan))
 
-    def _settle(self) -> None:
-        count = self._plan.global_batch // collectives.world_size()
-        self._optimization.settle(self._feed.noise(count))
-
     def _resume(self) -> None:
+        """Take up the newest checkpoint; every rank calls this, because rank 0 chooses it."""
         newest = self._store.newest() if collectives.rank() == 0 else None
         chosen = collectives.gather_json(newest)[0]
         if chosen is not None:
@@ -198,7 +172,6 @@ class TrainingLoop:
             )
 
     def _train(self, assembler: BatchAssembler, batches: Iterator[Batch]) -> None:
-        config = self._recipe.train
         first = self._optimization.step_count
         clock = Clock()
         while (done := self._optimization.step_count) < self._total_steps:
@@ -206,7 +179,7 @@ class TrainingLoop:
             batch = next(batches)
             waited = time.perf_counter() - asked
             result = self._optimization.step(self._feed.batch(batch, step=done))
-            step = done + 1
+            step, last = done + 1, done + 1 == self._total_steps
             self._guards.watch(step, result, self._optimization.gradient_norm, batch.sample_id)
             if self._trace:
                 self._trace.add(step, batch)
@@ -215,27 +188,15 @@ class TrainingLoop:
                 clock = Clock()
             else:
                 clock.add(self._plan.global_batch, waited)
-            last = step == self._total_steps
             if last:
                 self.learner.pairs.conclude()
-            if step % config.log_every == 0 or last:
+            if step % self._recipe.train.log_every == 0 or last:
                 self._report(step, result, clock, assembler)
                 clock = Clock()
             if self._snapshots.is_due(step):
                 self._guards.check_finite()
                 self._snapshots.take(step)
-            announced = self._schedule.loss_is_announced(step)
-            if last or announced or self._schedule.is_due(step):
-                self._checkpoint(step, assembler)
-            if announced:
-                self._note_announcement(step)
-
-    def _note_announcement(self, step: int) -> None:
-        """Journal it once the checkpoint is whole, so that the note is a promise."""
-        self._store.wait()
-        if self._journal:
-            self._journal.event("preemption", step=step)
-            self._journal.flush()  # the node may be this one
+            self._saving.after(step, assembler, self._metrics, last=last)
 
     def _report(
         self, step: int, result: StepResult, clock: Clock, assembler: BatchAssembler
@@ -261,40 +222,13 @@ class TrainingLoop:
         self._guards.note_conflict(step, self.learner.pairs.conflict)
         self._guards.check_budget(self._data.ledger())
 
-    def _checkpoint(self, step: int, assembler: BatchAssembler) -> None:
-        """Write a checkpoint; every rank calls this, because each owns some cursors."""
-        self._guards.check_finite()
-        if self._trace:
-            self._trace.flush()
-        self._store.wait()
-        self._data.collect(assembler)
-        streams = self._write_streams()
-        self._guards.check_budget(self._data.ledger())
-        best = self._recipe.train.checkpoint.best
-        if best and self._metrics and best.metric not in self._metrics:
-            raise UserError(unknown_metric(best.metric, known=self._metrics))
-        self._schedule.saved()
-        if collectives.rank() == 0:
-            self._store.save(
-                step,
-                metrics=self._metrics,
-                streams=streams,
-                alongside=partial(self._save_records, self._data.ledger()),
-            )
 
-    def _write_streams(self) -> dict[str, StoredFile]:
-        """Every rank writes what it knows of its streams; the files of all."""
-        own = {name: file.model_dump() for name, file in self._store.write_streams().items()}
-        return {
-            name: StoredFile(**file)
-            for of_rank in collectives.gather_json(own)
-            for name, file in of_rank.items()
-        }
-
-    def _save_records(self, ledger: list[LedgerEntry]) -> None:
-        """Bring to storage what a resumed run would not write again."""
-        self._snapshots.flush()
-        if self._journal:
-            self._journal.flush()
-        self._snapshots.forget()
-        write_ledger(self._folder.ledger, ledger)
+def _optimization(
+    recipe: Recipe, folder: RunFolder, steps: int, device: torch.device
+) -> Optimization:
+    learner = build_learner(recipe)
+    if storage.exists(folder.initial_weights):
+        learner.load_encoder(load(storage.read_file(folder.initial_weights)))
+    return Optimization(
+        learner, config=recipe.train, seed=recipe.seed, total_steps=steps, device=device
+    )

@@ -18,7 +18,7 @@ from pipeline.data.sources.manifest import StoreAwayError
 from pipeline.errors import UserError
 from pipeline.evaluation.probes.score import scores_as_json
 from pipeline.evaluation.snapshot import Evaluation
-from pipeline.recipe import load_recipe
+from pipeline.recipe import recipe_of
 from pipeline.runs.folder import RunFolder, write_json
 from pipeline.training.evaluator import Fit
 from pipeline.training.loop import TrainingLoop
@@ -54,7 +54,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     if storage.exists(folder.failure):
         return None
     logging.getLogger("ray").setLevel(logging.ERROR)
-    recipe = load_recipe(config["recipe"])
+    recipe = recipe_of(config["recipe"])
     notice = PreemptionNotice()
     training = workers_that_train(recipe.data.streams, started=collectives.world_size())
     if not collectives.keep_first(training, host=ray.util.get_node_ip_address()):

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from pipeline.errors import UserError
 from pipeline.pairs.base import Verdict
-from pipeline.recipe import Recipe, load_recipe, recipe_class
+from pipeline.recipe import Recipe, recipe_class, recipe_of
 from pipeline.recipe_file import draft_recipe
 from pipeline.registry.journal import records
 from pipeline.runs.checkpoint import CheckpointStore
@@ -99,16 +99,16 @@ def test_both_train_on_two_workers_and_make_a_report(
 
 @pytest.mark.fast
 def test_the_resolved_recipe_is_enough_to_repeat_it(recipe: dict[str, Any]) -> None:
-    found = load_recipe(recipe)
+    found = recipe_of(recipe)
     assert isinstance(found, Recipe)
     assert found.objective.kind == "align_uniform"
-    assert load_recipe(yaml.safe_load(found.to_yaml())) == found
+    assert recipe_of(yaml.safe_load(found.to_yaml())) == found
 
 
 @pytest.mark.fast
 def test_an_objective_of_ones_own_may_be_part_of_a_composite(recipe: dict[str, Any]) -> None:
     parts = [{"objective": recipe["objective"]}, {"objective": {"kind": "simclr"}}]
-    found = load_recipe({**recipe, "objective": {"kind": "composite", "parts": parts}})
+    found = recipe_of({**recipe, "objective": {"kind": "composite", "parts": parts}})
     assert found.objective.names == ["align_uniform", "simclr"]  # type: ignore[attr-defined]
 
 

@@ -32,7 +32,7 @@ from pipeline.registry.card import model_card
 from pipeline.registry.package import PackageConfig, PackagedEncoder, Preprocessing, write_package
 from pipeline.registry.probe_names import FEATURE_NAMES
 from pipeline.registry.register import register_encoder
-from pipeline.registry.resolve import fetch_encoder
+from pipeline.registry.resolve import fetch
 from pipeline.registry.tracking import TrackedRun, open_experiment
 
 pytestmark = pytest.mark.fast
@@ -272,7 +272,7 @@ def test_mlflow_serves_what_needs_no_decoder_and_says_so(
     (output,) = model.metadata.signature.outputs.inputs
     assert (output.shape, output.type) == ((-1, found.shape[1]), found.dtype)
 
-    written_files = fetch_encoder(f"models:/{name}/1", tmp_path / "fetched", tracking_uri=store)
+    written_files = fetch(f"models:/{name}/1", tmp_path / "fetched", tracking_uri=store)
     assert [path.name for path in written_files] == FILES
     assert all(path.read_bytes() == (folder / path.name).read_bytes() for path in written_files)
     for place in (f"models:/{name}@candidate", str(tmp_path / "fetched")):

@@ -18,7 +18,7 @@ import pipeline
 from pipeline.errors import UserError
 from pipeline.registry.package import PackageConfig, PackagedEncoder, Preprocessing, write_package
 from pipeline.registry.register import RegisteredEncoder, register_encoder
-from pipeline.registry.resolve import encoder_folder, fetch_encoder
+from pipeline.registry.resolve import encoder_folder, fetch
 from pipeline.registry.tracking import TrackedRun, open_experiment
 from pipeline.registry.tracking_server import tracking_uri
 
@@ -185,11 +185,11 @@ def test_fetching_copies_every_file(
     (tmp_path / "empty").mkdir()
     for destination in (tmp_path / "new" / "folder", tmp_path / "empty"):
         name = str(package) if source == "package" else source
-        written = fetch_encoder(name, destination, tracking_uri=uri)
+        written = fetch(name, destination, tracking_uri=uri)
         assert written == [destination / file for file in FILES]
         assert all(path.read_bytes() == (package / path.name).read_bytes() for path in written)
     with pytest.raises(UserError, match="already holds something"):
-        fetch_encoder(name, destination, tracking_uri=uri)
+        fetch(name, destination, tracking_uri=uri)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
 
 
@@ -201,7 +201,7 @@ def test_a_fetch_that_fails_midway_leaves_nothing(
 
     monkeypatch.setattr("shutil.copyfile", full_disk)
     with pytest.raises(OSError, match="no space"):
-        fetch_encoder(str(package), tmp_path / "out", tracking_uri=None)
+        fetch(str(package), tmp_path / "out", tracking_uri=None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -209,14 +209,14 @@ def test_an_encoder_without_a_card_can_be_fetched(package: Path, tmp_path: Path)
     (tmp_path / "bare").mkdir()
     for name in FILES[1:]:
         (tmp_path / "bare" / name).write_bytes((package / name).read_bytes())
-    fetch_encoder(str(tmp_path / "bare"), tmp_path / "copy", tracking_uri=None)
+    fetch(str(tmp_path / "bare"), tmp_path / "copy", tracking_uri=None)
 
 
 def test_an_encoder_can_be_fetched_into_the_empty_folder_that_one_is_in(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    fetch_encoder(str(package), Path(), tracking_uri=None)
+    fetch(str(package), Path(), tracking_uri=None)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_what_is_not_registered_is_the_users_mistake(
         pipeline.load_encoder(name, tracking_uri=uri)
     assert [problem.where for problem in error.value.problems] == [name]
     with pytest.raises(UserError):
-        fetch_encoder(name, tmp_path / "out", tracking_uri=uri)
+        fetch(name, tmp_path / "out", tracking_uri=uri)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,10 +13,11 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+import pipeline
 from pipeline.errors import UserError
-from pipeline.training.driver import Pretrained, pretrain_recipe
+from pipeline.training.driver import Result
 
-Pretrain = Callable[..., Pretrained]
+Pretrain = Callable[..., Result]
 Verb = Callable[..., CompletedProcess[str]]
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -52,7 +53,9 @@ def folder(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def pretrain(folder: Path) -> Pretrain:
     """Runs the recipe, with settings changed."""
-    return lambda *settings, **options: pretrain_recipe(folder / "recipe.yaml", settings, **options)
+    return lambda *settings, **options: pipeline.pretrain(
+        folder / "recipe.yaml", settings, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def finished(pretrain: Pretrain) -> dict[str, Any]:
     """The result of the run, which is finished."""
     done = pretrain()
     assert not done.already_finished
-    return done.result
+    return done.figures
 
 
 def refused(pretrain: Pretrain, *settings: str) -> list[str]:
@@ -83,7 +86,7 @@ def mlflow_runs(result: dict[str, Any]) -> set[str]:
 def test_a_finished_run_is_not_run_again(finished: dict[str, Any], pretrain: Pretrain) -> None:
     again = pretrain("train.log_every=2", "train.workers=2")
     assert again.already_finished
-    assert again.result == finished
+    assert again.figures == finished
 
 
 def test_what_a_finished_run_does_not_heed_is_told(
@@ -92,7 +95,7 @@ def test_what_a_finished_run_does_not_heed_is_told(
     pretrain("train.log_every=2")
     assert capsys.readouterr().err == ""
     again = pretrain("encoder.features=pooled", "evaluate.max_samples=50")
-    assert again.result == finished
+    assert again.figures == finished
     told = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in told] == ["encoder.features", "evaluate"]
     assert all(f"`jobs evaluate {finished['folder']}/encoder`" in line for line in told)
@@ -105,13 +108,13 @@ def test_another_learning_rate_is_refused_with_both_values(
         "train.optimizer.lr: the run has 0.001, the recipe says 0.5; a run cannot change",
         "run: take another name=…, or --fresh to start anew",
     ]
-    assert pretrain().result == finished
+    assert pretrain().figures == finished
 
 
 def test_a_longer_run_goes_on_in_the_same_mlflow_run_and_cannot_shrink_again(
     finished: dict[str, Any], pretrain: Pretrain
 ) -> None:
-    longer = pretrain("train.steps=9").result
+    longer = pretrain("train.steps=9").figures
     assert longer["run_id"] == finished["run_id"]
     assert longer["folder"] == finished["folder"]
     assert longer["encoder_sha256"] != finished["encoder_sha256"]
@@ -127,7 +130,7 @@ def test_other_excluded_samples_are_refused_and_the_file_may_go(
     bad.write_text("1\n2\n3")
     run = ("name=without", "train.steps=2", "tracking.experiment=excluding")
     settings = (*run, f"data.exclude={bad}")
-    first = pretrain(*settings).result
+    first = pretrain(*settings).figures
     bad.write_text("1\n2")
     told = refused(pretrain, *settings)
     assert told[0].startswith("data.exclude: the run leaves out other samples: those of sha256")
@@ -136,13 +139,13 @@ def test_other_excluded_samples_are_refused_and_the_file_may_go(
     own = f"data.exclude={first['folder']}/excluded.parquet"
     again = pretrain(*run, own)
     assert again.already_finished
-    assert again.result == first
+    assert again.figures == first
 
 
 def test_fresh_starts_another_run_and_leaves_the_first(
     finished: dict[str, Any], pretrain: Pretrain
 ) -> None:
-    fresh = pretrain("train.optimizer.lr=0.5", "train.steps=2", fresh=True).result
+    fresh = pretrain("train.optimizer.lr=0.5", "train.steps=2", fresh=True).figures
     assert fresh["run"] == "mine-2"
     assert steps_of(fresh) == [1, 2]
     assert {fresh["run_id"], finished["run_id"]} == mlflow_runs(finished)

@@ -16,7 +16,7 @@ from pipeline.data.reading.first_views import first_images, first_views
 from pipeline.data.reading.slice_reader import SliceReader, UnreadableShardError
 from pipeline.errors import Problem, UserError
 from pipeline.planning.length import stream_plan
-from pipeline.recipe import Recipe, load_recipe
+from pipeline.recipe import Recipe, recipe_of
 from pipeline.registry.journal import records
 from pipeline.report.facts import FirstViews, Ledger, RunFacts
 from pipeline.report.gathering.autoencoder import AutoencoderFacts, autoencoder_facts
@@ -78,7 +78,7 @@ def run_facts(
 def stored_recipe(folder: RunFolder) -> Recipe | None:
     """The run's own recipe; None if this version cannot read it."""
     try:
-        return load_recipe(yaml.safe_load(storage.read_file(folder.recipe)))
+        return recipe_of(yaml.safe_load(storage.read_file(folder.recipe)))
     except (yaml.YAMLError, ValidationError):
         return None  # of a version with other settings; all else can be told
 

@@ -1,0 +1,97 @@
+"""What a trained run delivers: package, registered version, report, and a closed MLflow run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.data.order.corpus import load_corpus
+from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
+from pipeline.evaluation.probes.score import scores_from_json
+from pipeline.recipe import Recipe
+from pipeline.registry.journal import records
+from pipeline.registry.register import register_encoder
+from pipeline.registry.tracking import TrackedRun
+from pipeline.report.writing import report_or_warning
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.product import package_encoder
+from pipeline.runs.summary import summary
+from pipeline.runs.trace import join_trace
+
+
+def deliver(
+    recipe: Recipe,
+    folder: RunFolder,
+    identity: dict[str, Any],
+    run: TrackedRun,
+    trained: dict[str, Any],
+) -> dict[str, Any]:
+    """Package and register the encoder, draw the report, close the MLflow run.
+
+    Args:
+        recipe: of the run.
+        folder: of the run, which has trained to its end.
+        identity: of the run.
+        run: its MLflow run.
+        trained: what `train_worker` gave on rank 0.
+
+    Returns:
+        What `jobs pretrain` says of the run.
+    """
+    if recipe.train.trace is not None:
+        join_trace(folder.trace, Path(recipe.train.trace))
+    scores = scores_from_json(trained)
+    delete_folder(folder.package)  # a start that came this far may have left one
+    with folder_to_fill(folder.package) as package:
+        encoder_sha256 = package_encoder(recipe, folder, identity, scores, into=package)
+    model = _register(recipe, folder, run, encoder_sha256, trained["probes"])
+    result = {
+        "run": folder.name,
+        "run_id": run.run_id,
+        "experiment": recipe.tracking.experiment,
+        "model": model,
+        **summary(folder),
+        "probes": trained["probes"],
+        "intervals": trained["intervals"],
+        "samples": trained["samples"],
+        "encoder_sha256": encoder_sha256,
+        "tracking_uri": run.uri,
+        "folder": folder.location,
+    }
+    report = report_or_warning(recipe, folder, result)
+    listed = report.bad_pairs if report else None
+    result["report"] = report.page if report else None
+    result["bad_pairs"] = listed.as_json() if listed else None
+    _close(run, folder, result, drawn=report.files if report else [])
+    return result
+
+
+def _register(
+    recipe: Recipe,
+    folder: RunFolder,
+    run: TrackedRun,
+    encoder_sha256: str,
+    probes: dict[str, float],
+) -> dict[str, Any] | None:
+    if recipe.tracking.register_as is None:
+        return None
+    tags = {
+        "run": folder.name,
+        "objective": recipe.objective.kind,
+        "encoder": recipe.encoder.name,
+        "features": recipe.features.kind,
+        "encoder_sha256": encoder_sha256,
+        "data.fingerprint": load_corpus(recipe.data.manifests).fingerprint,
+        **{f"probe.{name}": f"{score:.4f}" for name, score in probes.items()},
+    }
+    with folder_to_read(folder.package) as package:
+        registered = register_encoder(package, name=recipe.tracking.register_as, run=run, tags=tags)
+    return registered.model_dump()
+
+
+def _close(run: TrackedRun, folder: RunFolder, result: dict[str, Any], *, drawn: list[str]) -> None:
+    last = max(r["step"] for r in records(folder.journal) if r["kind"] == "metrics")
+    run.log_summary(result["probes"], step=last)
+    run.tag({"encoder_sha256": result["encoder_sha256"]})
+    run.log_files([folder.recipe, folder.ledger, *drawn])
+    run.finish(failed=False)

@@ -1,0 +1,70 @@
+"""A run's workers, started and restarted by Ray Train."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.config import LoggingConfig
+
+from pipeline.data import storage
+from pipeline.errors import Problem, UserError
+from pipeline.recipe import Recipe
+from pipeline.runs.folder import RunFolder, read_json, with_own_exclusion
+from pipeline.training.cluster import uses_gpu
+from pipeline.training.worker import train_worker
+
+
+def train_on_ray(recipe: Recipe, folder: RunFolder, *, verbose: bool) -> dict[str, Any]:
+    """Train to the end of the run. Ray must be connected.
+
+    Returns:
+        What `train_worker` does on rank 0.
+
+    Raises:
+        UserError: a worker found a mistake of the user's.
+        TrainingFailedError: workers failed more often than the recipe allows.
+    """
+    gpu = uses_gpu(recipe)
+    ray_store, ray_path = storage.resolve(folder.ray)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={
+            "recipe": with_own_exclusion(recipe, folder).resolved(),
+            "run": folder.location,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=_workers(recipe),
+            use_gpu=gpu,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})},
+        ),
+        run_config=RunConfig(
+            # Ray would take up, and train on, what it finds under a name; our checkpoints decide.
+            name=f"start-{uuid.uuid4().hex[:12]}",
+            storage_filesystem=ray_store,
+            storage_path=ray_path,
+            failure_config=FailureConfig(max_failures=recipe.train.max_failures),
+            logging_config=LoggingConfig(log_level="INFO" if verbose else "CRITICAL"),
+        ),
+    )
+    try:
+        trained = trainer.fit().return_value
+    except TrainingFailedError:
+        _raise_user_errors(folder)
+        raise
+    _raise_user_errors(folder)
+    return dict(trained)
+
+
+def _workers(recipe: Recipe) -> int | tuple[int, int]:
+    """As Ray wants it: a range makes it start again with another number when nodes come or go."""
+    least, most = recipe.train.workers
+    return most if least == most else (least, most)
+
+
+def _raise_user_errors(folder: RunFolder) -> None:
+    """Raise what the workers found to be the user's mistake."""
+    if storage.exists(folder.failure):
+        raise UserError([Problem(**p) for p in read_json(folder.failure)])
