@@ -104,10 +104,15 @@ def test_other_numbers_of_ranks_see_the_same_batches(
     seen = [{stream: state["seen"] for stream, state in histories(run).items()} for run in runs]
     assert seen[0].keys() == seen[1].keys() == set(range(8))
     assert all(torch.equal(seen[0][stream], seen[1][stream]) for stream in seen[0])
-    losses = [losses_of(run) for run in runs]
-    # One rank's sums round otherwise than two ranks', and training then blows that up, the more so
-    # as the head ends in batch normalisation: some ten steps after one rank took over it shows.
-    np.testing.assert_allclose(losses[0][:22], losses[1][:22], rtol=5e-3)
+    undisturbed_losses, losses = map(losses_of, runs)
+    alone = next(start["step"] for start in starts(runs[1]) if len(start["workers"]) == 1)
+    before = [step for step in losses if step <= alone]
+    assert before  # in which two ranks trained
+    assert [losses[step] for step in before] == [undisturbed_losses[step] for step in before]
+    # One rank's sums round otherwise than two ranks', and training then blows that up. So only the
+    # first figure after the switch is compared, at most one update from weights that are the same.
+    first = min(step for step in losses if step > alone)
+    np.testing.assert_allclose(losses[first], undisturbed_losses[first], rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +146,18 @@ def histories(run: Path) -> dict[int, dict[str, Tensor]]:
     return store.read_streams(newest)
 
 
-def losses_of(run: Path) -> list[float]:
-    records = map(json.loads, Path(RunFolder(str(run)).journal).read_text().splitlines())
-    return [record["metrics"]["loss"] for record in records if record["kind"] == "metrics"]
+def losses_of(run: Path) -> dict[int, float]:
+    """Losses by step."""
+    return {r["step"]: r["metrics"]["loss"] for r in journal_of(run) if r["kind"] == "metrics"}
+
+
+def starts(run: Path) -> list[dict[str, Any]]:
+    """Where ranks began to train, and how many."""
+    return [record for record in journal_of(run) if record.get("event") == "training"]
+
+
+def journal_of(run: Path) -> list[dict[str, Any]]:
+    return [*map(json.loads, Path(RunFolder(str(run)).journal).read_text().splitlines())]
 
 
 def write_recipe(shards: Path, path: Path, variant: Variant) -> None:
