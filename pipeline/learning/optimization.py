@@ -75,14 +75,16 @@ def build_optimizer(
                 flags = {"constant_rate": kept, "decayed": group["weight_decay"] > 0}
                 groups.append({**group, "params": weights, **flags})
     # LAMB clips on its own unless told not to; `clip_norm` says what is clipped.
-    unclipped = {"max_grad_norm": None} if config.kind == "lamb" else {}
+    extra: dict[str, Any] = {"max_grad_norm": None} if config.kind == "lamb" else {}
+    if config.kind == "sgd" and config.momentum == 0:
+        extra["nesterov"] = False  # which timm turns on, and torch refuses without momentum
     return create_optimizer_v2(
         groups,
         opt=config.kind,
         lr=config.lr,
         weight_decay=config.weight_decay,
         momentum=config.momentum,
-        **unclipped,
+        **extra,
     )
 
 
