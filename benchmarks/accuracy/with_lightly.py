@@ -40,7 +40,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.accuracy.methods import QUEUE
 from pipeline.encoders.backbone import build_backbone, feature_width
-from pipeline.learning.optimization import learning_rate
+from pipeline.learning.schedules import learning_rate
 from pipeline.randomness import seed_for
 from pipeline.recipe import Recipe
 from pipeline.views.parameters import ImageViews

@@ -20,7 +20,8 @@ from pipeline.evaluation.config import Probe
 from pipeline.evaluation.probes.score import score_of
 from pipeline.evaluation.probes.scoring import predictions
 from pipeline.learning.config import OptimizerConfig
-from pipeline.learning.optimization import build_optimizer, learning_rate
+from pipeline.learning.optimization import build_optimizer
+from pipeline.learning.schedules import learning_rate
 from pipeline.objectives.base import EncodedViews, Objective
 from pipeline.objectives.configs.simclr import SimCLRConfig
 from pipeline.pairs.config import PairsConfig

@@ -12,12 +12,8 @@ from pydantic import ValidationError
 from pipeline.encoders.configs.ema import EMAConfig
 from pipeline.learning.config import OptimizerConfig
 from pipeline.learning.learner import LearnerBatch, build_learner
-from pipeline.learning.optimization import (
-    Optimization,
-    build_optimizer,
-    learning_rate,
-    weight_decay,
-)
+from pipeline.learning.optimization import Optimization, build_optimizer
+from pipeline.learning.schedules import learning_rate, weight_decay
 from pipeline.objectives.configs.ijepa import IJEPAConfig
 from pipeline.recipe import Recipe
 
