@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ _CHART_INCHES = (3.5, 2.0)
 # Left, bottom, width and height of the axes: charts in a grid line up, and no layout is searched.
 _ALONE = (0.23, 0.22, 0.74, 0.72)
 _BESIDE_LABELS = (0.23, 0.22, 0.54, 0.72)
-_LABEL_GAP = 0.09  # of the axes' height, between labels at the ends of lines
+_LABEL_GAP = 0.09  # of the axes' height, between rows of labels at the ends of lines
+_LABEL_LETTERS = 14  # in a row, for which there is room beside the axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,13 +182,19 @@ def _label_ends(axes: Axes, lines: Sequence[Line]) -> None:
     axes.get_ylim()  # settles the limits, which transforms do not
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = [
-        (float(to_axes.transform((0, line.series.finite[-1]))[1]), line.label, colour)
+        (
+            float(to_axes.transform((0, line.series.finite[-1]))[1]),
+            textwrap.wrap(line.label, _LABEL_LETTERS),
+            colour,
+        )
         for line, colour in zip(lines, COLOURS, strict=False)
         if line.label and line.series.finite
     ]
+    below = sum(len(rows) for _, rows, _ in ends)  # rows that need room from here down
     ceiling = 1.0
-    for number, (height, label, colour) in enumerate(sorted(ends, reverse=True)):
-        below = len(ends) - number - 1  # labels that need room under this one
-        place = min(ceiling, max(height, below * _LABEL_GAP))
-        axes.text(1.03, place, label, color=colour, va="center", transform=axes.transAxes)
-        ceiling = place - _LABEL_GAP
+    for height, rows, colour in sorted(ends, reverse=True):
+        half = _LABEL_GAP * (len(rows) - 1) / 2
+        below -= len(rows)
+        place = min(ceiling - half, max(height, below * _LABEL_GAP + half))
+        axes.text(1.03, place, "\n".join(rows), color=colour, va="center", transform=axes.transAxes)
+        ceiling = place - half - _LABEL_GAP
