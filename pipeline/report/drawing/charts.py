@@ -63,7 +63,7 @@ _CHART_INCHES = (3.5, 2.0)
 _ALONE = (0.23, 0.22, 0.74, 0.72)
 _BESIDE_LABELS = (0.23, 0.22, 0.54, 0.72)
 _LABEL_GAP = 0.09  # of the axes' height, between rows of labels at the ends of lines
-_LABEL_LETTERS = 14  # in a row, for which there is room beside the axes
+_LABEL_LETTERS = 11  # in a row, for which there is room beside the axes
 
 
 @dataclass(frozen=True, kw_only=True)
