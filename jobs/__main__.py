@@ -2,7 +2,7 @@
 
 import typer
 
-from jobs import evaluate, fetch, plan, pretrain, report, shard
+from jobs import evaluate, fetch, plan, pretrain, report, schema, shard
 
 app = typer.Typer(
     name="python -m jobs",
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (shard, plan, pretrain, report, evaluate, fetch):
+for verb in (shard, plan, pretrain, report, evaluate, fetch, schema):
     verb.add_to(app)
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.errors import InterruptedRunError as InterruptedRunError
     from pipeline.errors import Problem as Problem
     from pipeline.errors import UserError as UserError
+    from pipeline.json_schema import recipe_schema as recipe_schema
     from pipeline.learning.learner import Learner as Learner
     from pipeline.learning.learner import LearnerBatch as LearnerBatch
     from pipeline.learning.learner import build_learner as build_learner
@@ -59,6 +60,7 @@ _ROOMS = {
     "shard": "data.sources.convert",
     "index": "data.sources.convert",
     "load_recipe": "recipe_file",
+    "recipe_schema": "json_schema",
     "plan": "planning.plan",
     "pretrain": "training.driver",
     "draw_report": "report.tracked_report",

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_origin
 
 from pipeline.errors import Problem, UserError
 from pipeline.objectives.configs.base import ObjectiveConfig
@@ -77,9 +77,3 @@ def _add(found: Extensions, config: type[Any]) -> None:
         found.miners.append(config)
     else:
         found.arbiters.append(config)
-
-
-def kind_of(config: type[Any]) -> str:
-    """The word that names a class of settings in recipes."""
-    (kind,) = get_args(config.model_fields["kind"].annotation)
-    return str(kind)

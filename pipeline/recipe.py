@@ -20,14 +20,14 @@ from pipeline.encoders.configs.encoder import EncoderConfig
 from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
-from pipeline.extensions import kind_of, load_extensions
+from pipeline.extensions import load_extensions
 from pipeline.learning.config import TrainConfig
 from pipeline.objectives.configs.composite import CompositeConfig, PartConfig
 from pipeline.objectives.configs.simclr import SimCLRConfig
 from pipeline.objectives.configs.single import SingleObjectiveConfig
 from pipeline.pairs.config import DBPMConfig, PairsConfig, UOTAConfig
 from pipeline.registry.config import TrackingConfig
-from pipeline.section import Section
+from pipeline.section import Section, kind_of, or_short
 from pipeline.views.parameters import ImageViews
 
 
@@ -41,7 +41,9 @@ class Recipe(Section):
             description="name of the run; null: derived from the recipe and the data",
         ),
     ] = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[
+        int, Field(ge=0, lt=2**31, description="of all that is drawn; another one: another run")
+    ] = 0
     extensions: Annotated[
         tuple[str, ...],
         Field(description="modules with objectives, miners and arbiters of your own"),
@@ -49,12 +51,25 @@ class Recipe(Section):
     data: DataConfig
     views: ImageViews = ImageViews()
     encoder: EncoderConfig
-    objective: Annotated[SingleObjectiveConfig | CompositeConfig, Field(discriminator="kind")] = (
-        SimCLRConfig()
-    )
-    pairs: PairsConfig = PairsConfig()
+    objective: Annotated[
+        SingleObjectiveConfig | CompositeConfig,
+        Field(discriminator="kind", description="what is learnt; without a kind: simclr"),
+    ] = SimCLRConfig()
+    pairs: Annotated[
+        PairsConfig,
+        Field(
+            description="what weighs pairs; null: every pair weighs 1",
+            json_schema_extra=or_short({"type": "null"}),
+        ),
+    ] = PairsConfig()
     train: TrainConfig
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: Annotated[
+        EvaluateConfig,
+        Field(
+            description="what is found out about the encoder; null: no probes, no snapshots",
+            json_schema_extra=or_short({"type": "null"}),
+        ),
+    ] = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @field_validator("evaluate", mode="before")

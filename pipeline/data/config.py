@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.data.storage import absolute
-from pipeline.section import Section
+from pipeline.section import Section, or_short
 
 DEFAULT_CACHE_BYTES = 8 << 30
 
@@ -27,12 +27,13 @@ class DataConfig(Section):
 
     shards: Annotated[
         tuple[SourceConfig, ...],
-        BeforeValidator(lambda given: [{"path": given}] if isinstance(given, str) else given),
         Field(
             min_length=1,
             description="folder or URI that `jobs shard` wrote; or a list of {path, weight}, "
             "without weights in proportion to their samples",
+            json_schema_extra=or_short({"type": "string"}),
         ),
+        BeforeValidator(lambda given: [{"path": given}] if isinstance(given, str) else given),
     ]
     exclude: Annotated[
         str | None,
@@ -53,7 +54,11 @@ class DataConfig(Section):
     ] = "ray"
     ingest_cpus: Annotated[
         int | float,
-        Field(ge=0.01, description="logical CPUs that read for each worker; 0.5: two share one"),
+        Field(
+            ge=0.01,
+            description="logical CPUs that read for each worker; 0.5: two share one",
+            json_schema_extra={"minimum": 0.01},  # pydantic does not say it of a union
+        ),
     ] = 1
     cache_bytes: Annotated[
         int, Field(ge=1 << 20, description="disk of a node for copies of remote shards")

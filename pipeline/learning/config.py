@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    ConfigDict,
     Field,
     field_serializer,
     field_validator,
     model_validator,
 )
+from pydantic.config import JsonDict
 
-from pipeline.section import Section
+from pipeline.section import Section, or_short
 
 
 class OptimizerConfig(Section):
@@ -25,7 +27,7 @@ class OptimizerConfig(Section):
         float, Field(ge=0, description="rate from which the warm-up rises; no step has 0")
     ] = 0.0
     lr_end: Annotated[float, Field(ge=0, description="rate to which the cosine falls")] = 0.0
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0, description="of the first step")] = 1e-4
     weight_decay_end: Annotated[
         float | None, Field(ge=0, description="decay half a cosine later; null: as at the start")
     ] = None
@@ -69,8 +71,16 @@ class CheckpointConfig(Section):
     ] = None
 
 
+def _only(length: str) -> JsonDict:
+    """JSON schema of a section with this length and without the other, as `_one_length` wants."""
+    no: JsonDict = {name: {"type": "null"} for name in ("epochs", "steps")}
+    return {"required": [length], "properties": {**no, length: {"type": "integer"}}}
+
+
 class TrainConfig(Section):
     """How long, how large, on how many workers."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_only("epochs"), _only("steps")]})
 
     epochs: Annotated[int | None, Field(ge=1, description="passes over the data")] = None
     steps: Annotated[int | None, Field(ge=1, description="global batches, in place of epochs")] = (
@@ -88,7 +98,10 @@ class TrainConfig(Section):
     ] = None
     workers: Annotated[
         tuple[int, int],
-        Field(description="training processes; [least, most]: as many as there is room for"),
+        Field(
+            description="training processes; [least, most]: as many as there is room for",
+            json_schema_extra=or_short({"type": "integer", "minimum": 1}, default=1),
+        ),
     ] = (1, 1)
     device: Annotated[
         Literal["auto", "cpu", "cuda"],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from pipeline.section import Section
+from pipeline.section import Section, kind_alone, or_short
 
 if TYPE_CHECKING:
     from pipeline.objectives.base import Capabilities
@@ -111,11 +111,17 @@ class PairsConfig(Section):
 
     miner: Annotated[
         DBPMConfig | None,
-        Field(description="weighs samples by their losses in past epochs; null: none"),
+        Field(
+            description="weighs samples by their losses in past epochs; null: none",
+            json_schema_extra=or_short(kind_alone(DBPMConfig)),
+        ),
     ] = None
     arbiter: Annotated[
         UOTAConfig | None,
-        Field(description="weighs views by where they lie among the batch's; null: none"),
+        Field(
+            description="weighs views by where they lie among the batch's; null: none",
+            json_schema_extra=or_short(kind_alone(UOTAConfig)),
+        ),
     ] = None
     most: Annotated[
         float, Field(gt=0, description="bound of the product of both, before it is normalised")

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.encoders.autoencoders.likelihood import Bernoulli, ImageLikelihood
+from pipeline.encoders.autoencoders.likelihood import Bernoulli, Gaussian, ImageLikelihood
 from pipeline.encoders.configs.conv_decoder import ConvDecoderConfig
 from pipeline.encoders.configs.patch_decoder import PatchDecoderConfig
-from pipeline.section import Section
+from pipeline.section import Section, kind_alone, or_short
 
 DecoderConfig = Annotated[ConvDecoderConfig | PatchDecoderConfig, Field(discriminator="kind")]
 
@@ -28,8 +28,20 @@ class AutoencoderConfig(Section):
             "more than it deviates",
         ),
     ] = -6.0
-    decoder: DecoderConfig = ConvDecoderConfig()
-    likelihood: ImageLikelihood = Bernoulli()
+    decoder: Annotated[
+        DecoderConfig,
+        Field(
+            description="what makes images of codes; without a kind: conv",
+            json_schema_extra=or_short(kind_alone(ConvDecoderConfig, PatchDecoderConfig)),
+        ),
+    ] = ConvDecoderConfig()
+    likelihood: Annotated[
+        ImageLikelihood,
+        Field(
+            description="of an image, given what is decoded; without a kind: bernoulli",
+            json_schema_extra=or_short(kind_alone(Bernoulli, Gaussian)),
+        ),
+    ] = Bernoulli()
     channels: Annotated[
         Literal[1, 3], Field(description="of what is decoded: 3 for RGB, 1 for its grey value")
     ] = 3

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
 
 from pipeline.section import Section
 
@@ -16,6 +17,8 @@ class EMAConfig(Section):
 
     A plain number in the recipe is an m that stays.
     """
+
+    shorthand: ClassVar[JsonDict] = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 
     start: Annotated[float, Field(ge=0, le=1, description="m of the first step")] = 0.99
     end: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     Field,
@@ -12,6 +12,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from pipeline.section import Section
 
@@ -35,7 +36,9 @@ class FeaturesConfig(Section):
     decoder is told it: the "informative embeddings" of Livne, cMIM, 2025.
     """
 
-    kind: _Kind
+    shorthand: ClassVar[JsonDict] = {"enum": list(get_args(_Kind))}
+
+    kind: Annotated[_Kind, Field(description="which of them")]
     layer: Annotated[
         int, Field(description="of decoder_hidden; counted from 0, or from -1, the last, back")
     ] = -1

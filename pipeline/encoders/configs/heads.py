@@ -15,8 +15,8 @@ def _as_widths(value: Any) -> Any:
 
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],
-    BeforeValidator(_as_widths),
     Field(min_length=1, description="hidden widths and, last, the width of the output"),
+    BeforeValidator(_as_widths),
 ]
 """A head's setting in a recipe."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from pipeline.encoders.configs.ema import EMAConfig
 from pipeline.encoders.configs.heads import HiddenWidths, Widths
@@ -17,7 +19,9 @@ class BYOLConfig(ObjectiveConfig):
     """BYOL (Grill et al., Bootstrap Your Own Latent, NeurIPS 2020)."""
 
     kind: Literal["byol"]
-    ema: EMAConfig = EMAConfig(start=0.99, end=1.0)
+    ema: Annotated[EMAConfig, Field(description="of the targets' twin")] = EMAConfig(
+        start=0.99, end=1.0
+    )
     projector: Widths = (4096, 256)
     predictor: HiddenWidths = (4096,)
 

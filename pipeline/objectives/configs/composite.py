@@ -27,14 +27,19 @@ class PartConfig(Section):
     """One of the objectives, with its weight."""
 
     weight: Annotated[float, Field(gt=0, description="of all its losses and terms")] = 1.0
-    objective: SingleObjectiveConfig
+    objective: Annotated[
+        SingleObjectiveConfig,
+        Field(description="one that is not composite", json_schema_extra={"required": ["kind"]}),
+    ]
 
 
 class CompositeConfig(ObjectiveConfig):
     """A weighted sum of objectives; each view is encoded once, and each objective has its heads."""
 
     kind: Literal["composite"]
-    parts: Annotated[tuple[PartConfig, ...], Field(min_length=2)]
+    parts: Annotated[
+        tuple[PartConfig, ...], Field(min_length=2, description="the objectives, with weights")
+    ]
 
     @model_validator(mode="after")
     def _one_twin(self) -> CompositeConfig:

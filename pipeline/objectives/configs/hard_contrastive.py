@@ -22,7 +22,9 @@ class HardContrastiveConfig(ObjectiveConfig):
     """
 
     kind: Literal["hard_contrastive"]
-    temperature: TemperatureConfig = TemperatureConfig(start=0.3)
+    temperature: Annotated[TemperatureConfig, Field(description="tau of similarities")] = (
+        TemperatureConfig(start=0.3)
+    )
     hardest: Annotated[
         float, Field(gt=0, le=1, description="alpha, share of an anchor's negatives that count")
     ] = 0.0819

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from pipeline.encoders.configs.ema import EMAConfig
 from pipeline.encoders.configs.predictor import PredictorConfig
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
 class PatchPredictionConfig(ObjectiveConfig):
     """What I-JEPA and its relatives have in common."""
 
-    ema: EMAConfig = EMAConfig(start=0.996, end=1.0, schedule="linear")
-    predictor: PredictorConfig = PredictorConfig()
+    ema: Annotated[EMAConfig, Field(description="of the targets' twin")] = EMAConfig(
+        start=0.996, end=1.0, schedule="linear"
+    )
+    predictor: Annotated[
+        PredictorConfig, Field(description="what predicts masked patches from those seen")
+    ] = PredictorConfig()
 
 
 class IJEPAConfig(PatchPredictionConfig):

@@ -27,11 +27,13 @@ class MoCoConfig(ObjectiveConfig):
     """
 
     kind: Literal["moco"]
-    temperature: TemperatureConfig = TemperatureConfig(start=0.2)
+    temperature: Annotated[TemperatureConfig, Field(description="tau of similarities")] = (
+        TemperatureConfig(start=0.2)
+    )
     queue: Annotated[
         int, Field(ge=1, description="past keys, a multiple of train.global_batch")
     ] = 65536
-    ema: EMAConfig = EMAConfig(start=0.999)
+    ema: Annotated[EMAConfig, Field(description="of the keys' twin")] = EMAConfig(start=0.999)
     projector: Widths = (2048, 128)
 
     def build(self, encoder: EncoderShape, *, global_batch: int) -> MoCo:

@@ -24,8 +24,12 @@ class MoCoV3Config(ObjectiveConfig):
     """
 
     kind: Literal["mocov3"]
-    temperature: TemperatureConfig = TemperatureConfig(start=0.2)
-    ema: EMAConfig = EMAConfig(start=0.99, end=1.0)
+    temperature: Annotated[TemperatureConfig, Field(description="tau of similarities")] = (
+        TemperatureConfig(start=0.2)
+    )
+    ema: Annotated[EMAConfig, Field(description="of the keys' twin")] = EMAConfig(
+        start=0.99, end=1.0
+    )
     projector: Widths = (4096, 4096, 256)
     predictor: HiddenWidths = (4096,)
     predictor_norm: Annotated[bool, Field(description="batch norm of the predictor's output")] = (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     Field,
     model_serializer,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from pipeline.section import Section
@@ -23,6 +24,8 @@ _MOST = 1.0
 
 class TemperatureConfig(Section):
     """A temperature tau; a plain number in the recipe is a fixed one."""
+
+    shorthand: ClassVar[JsonDict] = {"type": "number", "exclusiveMinimum": 0}
 
     start: Annotated[float, Field(gt=0, description="tau of the first step")]
     end: Annotated[
