@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from pipeline.pairs.base import Verdict as Verdict
     from pipeline.pairs.config import ArbiterConfig as ArbiterConfig
     from pipeline.pairs.config import MinerConfig as MinerConfig
+    from pipeline.planning.first_recipe import FirstRecipe as FirstRecipe
+    from pipeline.planning.first_recipe import init_recipe as init_recipe
     from pipeline.planning.plan import Plan as Plan
     from pipeline.planning.plan import plan as plan
     from pipeline.recipe import Recipe as Recipe
@@ -57,6 +59,7 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     # verbs
+    "init_recipe": "planning.first_recipe",
     "shard": "data.sources.convert",
     "index": "data.sources.convert",
     "load_recipe": "recipe_file",
@@ -72,6 +75,7 @@ _ROOMS = {
     "build_learner": "learning.learner",
     # what these give and raise
     "Recipe": "recipe",
+    "FirstRecipe": "planning.first_recipe",
     "Plan": "planning.plan",
     "Result": "training.driver",
     "PackagedEncoder": "registry.package",

@@ -18,7 +18,7 @@ from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.section import Section
 
-TITLE = "Recipe of ssl-on-ray"
+_TITLE = "Recipe of ssl-on-ray"
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 """What editors' YAML servers read in full; they warn of later ones."""
 
@@ -33,12 +33,21 @@ def recipe_schema() -> dict[str, Any]:
         ref_template="#/definitions/{model}", schema_generator=_Generator
     )
     definitions = schema.pop("$defs")
-    return {"$schema": _DRAFT, **schema, "title": TITLE, "definitions": definitions}
+    return {"$schema": _DRAFT, **schema, "title": _TITLE, "definitions": definitions}
 
 
 def schema_as_text() -> str:
     """The schema as a file has it."""
     return json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def is_schema(path: Path) -> bool:
+    """Whether a file is this schema, of any version."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("title") == _TITLE
 
 
 def write_schema(path: Path) -> None:

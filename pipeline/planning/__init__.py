@@ -5,5 +5,9 @@ encoder and the objective built. The `*_plan.py` files each look at one section 
 `plan.py` works out the figures that `jobs plan` shows: `length.py` the steps, `memory.py` the
 bytes. `initial_weights.py` fetches what `encoder.init` names and tries it on.
 
-May import: runs and all rooms below it; torch, but not on the way to `check.py`.
+`first_recipe.py` writes what `jobs init` does: `found_data.py` looks at the images, `machine.py` at
+the machine, `first_choices.py` chooses for both.
+
+May import: runs and all rooms below it; torch, but not on the way to `check.py` and to
+`first_recipe.py`.
 """

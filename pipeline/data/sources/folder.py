@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,24 +13,37 @@ from pipeline.data.sources.manifest import class_names
 from pipeline.data.sources.source import RawSample, shuffle_keys
 from pipeline.errors import Problem, UserError
 
-_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"})
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"})
+
+
+def image_files(root: Path) -> Iterator[Path]:
+    """Image files in a folder and its sub-folders, in no order, without listing them all first.
+
+    Hidden ones are passed over, and what macOS puts beside the files of an archive.
+    """
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not _is_clutter(name)]
+        for name in names:
+            path = Path(folder, name)
+            if path.suffix.lower() in EXTENSIONS and not _is_clutter(name) and path.is_file():
+                yield path
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 class FolderSource:
     """A folder of image files, with labels from its sub-folders or from a csv."""
 
     def __init__(self, root: Path, *, labels: str | None) -> None:
-        self._files = sorted(
-            path
-            for path in root.rglob("*")
-            if path.suffix.lower() in _EXTENSIONS and path.is_file()
-        )
+        self._files = sorted(image_files(root))
         if not self._files:
             raise UserError(
                 Problem(
                     str(root),
                     f"holds no image file, not even in a subfolder; looked for "
-                    f"{', '.join(sorted(_EXTENSIONS))}",
+                    f"{', '.join(sorted(EXTENSIONS))}",
                 )
             )
         self._root = root
