@@ -27,7 +27,9 @@ class OptimizerConfig(Section):
         float, Field(ge=0, description="rate from which the warm-up rises; no step has 0")
     ] = 0.0
     lr_end: Annotated[float, Field(ge=0, description="rate to which the cosine falls")] = 0.0
-    weight_decay: Annotated[float, Field(ge=0, description="of the first step")] = 1e-4
+    weight_decay: Annotated[
+        float, Field(ge=0, description="decay of weights, of the first step")
+    ] = 1e-4
     weight_decay_end: Annotated[
         float | None, Field(ge=0, description="decay half a cosine later; null: as at the start")
     ] = None

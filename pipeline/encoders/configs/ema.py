@@ -15,7 +15,8 @@ from pipeline.section import Section
 class EMAConfig(Section):
     """How a twin follows: w_twin <- m * w_twin + (1 - m) * w, after every step.
 
-    A plain number in the recipe is an m that stays.
+    A plain number in the recipe is an m that stays. What a section leaves out is as in the
+    objective's default.
     """
 
     shorthand: ClassVar[JsonDict] = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}

@@ -58,8 +58,13 @@ class AMCLConfig(ObjectiveConfig):
     ] = None
     queue: Annotated[int | None, Field(ge=1, description="past keys; null: 4096")] = None
     ema: Annotated[EMAConfig | None, Field(description="of moco's twin; null: 0.99")] = None
-    predictor: Annotated[HiddenWidths | None, Field(description="null: [512]")] = None
-    redundancy: Annotated[float | None, Field(ge=0, description="lambda; null: 0.005")] = None
+    predictor: Annotated[
+        HiddenWidths | None, Field(description="hidden widths of simsiam's predictor; null: [512]")
+    ] = None
+    redundancy: Annotated[
+        float | None,
+        Field(ge=0, description="lambda of barlow, weight of other dimensions; null: 0.005"),
+    ] = None
 
     @model_validator(mode="after")
     def _fits_the_base(self) -> AMCLConfig:
