@@ -2,8 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
+UPGRADE ?= --upgrade
 
-.PHONY: demo test lint test-fast test-faults format lock clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-faults lint format reference docs wheel lock clean
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/installed  ## pretrain on real digits in three minutes
 	$(BIN)/python -m jobs.demo
@@ -17,23 +22,33 @@ test-fast: .venv/installed  ## the tests that take seconds
 test-faults: .venv/installed  ## kills, losses, outages and full disks, many times over: an hour
 	$(BIN)/pytest tests/faults
 
-lint: .venv/installed
+lint: .venv/installed  ## style, types, imports between rooms, files that are made of others
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs._scripts --check
 
-format: .venv/installed
+format: .venv/installed  ## mend what can be mended of style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(BIN)/uv  ## resolve pyproject.toml anew
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url \
+reference: .venv/installed  ## write what is made of the code: schema, reference of settings, rooms
+	$(BIN)/python -m docs._scripts
+
+docs: .venv/installed  ## the pages as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+wheel: .venv/installed  ## the package, in dist/
+	$(BIN)/uv build --quiet --wheel --out-dir dist
+
+lock: $(BIN)/uv  ## resolve pyproject.toml anew; with UPGRADE= only what it has not yet
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url \
 		--no-header --python-version 3.11 --extra demo --group dev pyproject.toml \
 		--output-file requirements.lock
 
-clean:
-	rm -rf .venv .demo
+clean:  ## remove what was installed and built
+	rm -rf .venv .demo site dist build
 
 $(BIN)/uv:
 	$(PYTHON) -m venv .venv

@@ -1,1 +1,1 @@
-"""What writes generated pages of docs/; `make reference` runs all of it."""
+"""What writes generated pages of docs/; `make reference` runs all of them."""

@@ -179,7 +179,7 @@ def test_the_schema_is_one_of_the_draft_that_editors_read() -> None:
 
 def test_the_shipped_schema_is_current() -> None:
     shipped = (RECIPES / "recipe.schema.json").read_text()
-    assert shipped == schema_as_text(), "run `make schema`"
+    assert shipped == schema_as_text(), "run `make reference`"
 
 
 def run(*arguments: object) -> Result:
