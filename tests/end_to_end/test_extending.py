@@ -27,7 +27,7 @@ Verb = Callable[..., CompletedProcess[str]]
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 NAMES = ("align_uniform", "top_loss")
 EXAMPLES = dict(zip(NAMES, re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S), strict=True))
-SECTIONS = yaml.safe_load(re.findall(r"(?:^ {4}.*\n)+", PAGE, re.M)[0])
+SECTIONS = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)[0])
 
 
 @pytest.fixture
