@@ -22,10 +22,10 @@ KINDS = {
 
 
 def section(kind: str) -> str:
-    """What is said of a kind, and before it of all under its heading."""
-    (under,) = (part for part in re.split(r"^## ", PAGE, flags=re.M) if f"\n**`{kind}`**" in part)
-    before, *paragraphs = re.split(r"^(?=\*\*`)", under, flags=re.M)
-    (own,) = (paragraph for paragraph in paragraphs if paragraph.startswith(f"**`{kind}`**"))
+    """What is said of a kind, and before it of all under its family's heading."""
+    (under,) = (part for part in re.split(r"^## ", PAGE, flags=re.M) if f"\n### `{kind}`\n" in part)
+    before, *parts = re.split(r"^### ", under, flags=re.M)
+    (own,) = (part for part in parts if part.startswith(f"`{kind}`\n"))
     return before + own
 
 
