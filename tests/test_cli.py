@@ -24,12 +24,14 @@ pytestmark = pytest.mark.fast
 ROOT = Path(__file__).parent.parent
 ENCODER_ARGS = {"channels": [16, 16, 32, 32], "stem_width": 8}
 OPTIONS = {
+    "init": "--data --output --force --json",
     "shard": "--format --labels --images --test-fraction --samples-per-shard --seed --json",
     "plan": "--order --epoch --json",
     "pretrain": "--fresh --verbose --json",
     "report": "--json",
     "evaluate": "--train --test --probes --features --max-samples --seed --tracking-uri --json",
     "fetch": "--tracking-uri --json",
+    "schema": "--output --json",
 }
 
 Run = Callable[..., Result]
