@@ -12,9 +12,6 @@ import pytest
 
 from tests.docs.pages import ROOT
 
-pytest.importorskip("mkdocs", reason="the site's tools are not installed")
-pytest.importorskip("mkdocstrings", reason="the site's tools are not installed")
-
 pytestmark = pytest.mark.fast
 
 LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//")
