@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,8 +26,10 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     uri: UriArgument,
-    train: Annotated[Path, typer.Option(help="Labelled shards that probes are fitted on.")],
-    test: Annotated[Path, typer.Option(help="Labelled shards that they are scored on.")],
+    train: Annotated[
+        str, typer.Option(help="Labelled shards that probes are fitted on; a folder or a URI.")
+    ],
+    test: Annotated[str, typer.Option(help="Labelled shards that they are scored on.")],
     probes: Annotated[list[Probe], typer.Option(help="A probe; may be given again.")] = list(Probe),  # noqa: B006
     features: Annotated[
         list[FeatureKind] | None,

@@ -68,9 +68,8 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
         ),
     ]
     if result["panel"]:
-        shown = ("rankme", "lidar", "alpha_req", "uniformity", "alignment")
         figures = [
-            f"{name} {result['panel'][name]:.3g}" for name in shown if name in result["panel"]
+            f"{name} {result['panel'][name]:.3g}" for name in _PANEL if name in result["panel"]
         ]
         rows.append(("label-free", "  ".join(figures)))
     rows.append(("evaluation", f"{result['evaluation_share']:.1%} of the training's time"))
