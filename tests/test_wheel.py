@@ -1,4 +1,4 @@
-"""The package works where it is installed, without a checkout: recipes, schema and templates too."""
+"""The package works where it is installed, without a checkout: with recipes, schema, templates."""
 
 from __future__ import annotations
 
