@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -22,11 +21,10 @@ from typer.testing import CliRunner
 import pipeline
 from jobs.__main__ import app
 from pipeline.data.decode import encode_png
-from pipeline.planning import first_recipe, machine
+from pipeline.planning import first_recipe
 from pipeline.planning.check import checked_recipe
-from pipeline.planning.first_choices import choose
-from pipeline.planning.first_recipe import init_recipe, write_recipe
-from pipeline.planning.found_data import FoundData, find_data
+from pipeline.planning.first_recipe import init_recipe
+from pipeline.planning.found_data import find_data
 from pipeline.planning.machine import Machine
 
 pytestmark = pytest.mark.fast
@@ -198,55 +196,6 @@ def test_shards_go_where_nothing_is(clipart: Path) -> None:
     assert "openclipart_ci_32-shards/train" in Path("recipe.yaml").read_text()
 
 
-def found_images(samples: int, side: int, *, classes: int = 0) -> FoundData:
-    return FoundData(
-        location="a", kind="folder", samples=samples, classes=classes, side=side, grey=False
-    )
-
-
-@pytest.mark.parametrize("machine", [LAPTOP, SERVER, Machine(cpus=1, gpus=0)])
-@pytest.mark.parametrize("samples", [2, 3, 9, 10, 63, 64, 1000, 50_000, 1_300_000, 10**9])
-def test_batch_streams_and_workers_divide_each_other(machine: Machine, samples: int) -> None:
-    chosen = choose(found_images(samples, 300), machine)
-    assert chosen.batch % chosen.streams == chosen.streams % chosen.workers == 0
-    assert chosen.batch <= samples // chosen.streams * chosen.streams
-    assert chosen.steps_per_epoch >= 1
-    assert chosen.workers <= max(1, machine.gpus or machine.cpus // 2)
-
-
-def test_what_is_chosen_follows_images_and_machine() -> None:
-    small, large = found_images(5000, 33), found_images(1_000_000, 500, classes=1000)
-    on_laptop, on_server = choose(small, LAPTOP), choose(large, SERVER)
-    assert (on_laptop.size, on_laptop.encoder, on_laptop.epochs) == (32, "resnet10t", 100)
-    assert (on_server.size, on_server.encoder, on_server.epochs) == (224, "resnet50", 100)
-    assert (on_laptop.workers, on_server.workers) == (2, 2)
-    assert (choose(large, LAPTOP).size, choose(large, LAPTOP).epochs) == (64, 5)
-    text = write_recipe(large, SERVER)
-    assert yaml.safe_load(text)["train"]["precision"] == "bf16"
-    assert "1,000,000 images of 1000 classes" in text
-
-
-@pytest.mark.parametrize(
-    ("samples", "classes", "reason"),
-    [(1000, 0, "no labels"), (1000, 1, "of one class"), (49, 2, "too few"), (90, 60, "hardly")],
-)
-def test_there_are_probes_only_if_labels_are_of_use(
-    samples: int, classes: int, reason: str
-) -> None:
-    text = write_recipe(found_images(samples, 32, classes=classes), LAPTOP)
-    assert "evaluate" not in yaml.safe_load(text)
-    assert re.search(rf"^# evaluate: .*{reason}", text, re.MULTILINE)
-
-
-def test_every_objective_is_named_in_it() -> None:
-    schema = pipeline.recipe_schema()
-    names = (
-        section["$ref"].split("/")[-1] for section in schema["properties"]["objective"]["oneOf"]
-    )
-    kinds = {schema["definitions"][name]["properties"]["kind"]["const"] for name in names}
-    assert kinds - {"composite"} <= set(re.findall(r"\w+", write_recipe(None, LAPTOP)))
-
-
 def wrong(make: Callable[[], object]) -> str:
     with pytest.raises(pipeline.UserError) as error:
         make()
@@ -309,33 +258,6 @@ def test_a_folder_without_images_is_one_mistake(data: str) -> None:
     (error,) = json.loads(refused.stdout)["errors"]
     assert error["where"] == data
     assert not Path("recipe.yaml").exists()
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [(None, 2), ("0", 1), ("0,1", 2), ("0,1,2", 2), ("", 0), ("-1", 0)],
-)
-def test_gpus_are_those_that_cuda_may_see(
-    monkeypatch: pytest.MonkeyPatch, visible: str | None, expected: int
-) -> None:
-    program = Path("nvidia-smi")
-    program.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: a)'\necho 'GPU 1: A (UUID: b)'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(Path.cwd()), prepend=":")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert machine.this_machine().gpus == expected
-
-
-def test_a_machine_whose_driver_does_not_answer_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = Path("nvidia-smi")
-    program.write_text("#!/bin/sh\necho 'cannot talk to the driver'\nexit 9\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(Path.cwd()), prepend=":")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert machine.this_machine().gpus == 0
-    assert machine.this_machine().cpus >= 1
 
 
 def test_it_needs_no_heavy_library() -> None:
