@@ -232,6 +232,14 @@ def test_a_recipe_is_not_replaced_unless_told() -> None:
     assert "absent/a.yaml: cannot be written" in wrong(lambda: init_recipe(output="absent/a.yaml"))
 
 
+def test_a_recipe_that_is_there_and_data_that_is_not_are_told_together() -> None:
+    Path("recipe.yaml").write_text("mine")
+    with pytest.raises(UserError) as error:
+        init_recipe("absent", "recipe.yaml")
+    assert [problem.where for problem in error.value.problems] == ["recipe.yaml", "absent"]
+    assert Path("recipe.yaml").read_text() == "mine"
+
+
 def test_the_verb_says_what_it_found_and_what_comes_next() -> None:
     pictures(Path("photos", "a"), 12)
     told = CliRunner().invoke(app, ["init", "--data", "photos", "--output", "a.yaml", "--json"])

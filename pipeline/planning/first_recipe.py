@@ -54,10 +54,16 @@ def init_recipe(
         UserError: there are no images, the file is there, or it cannot be written.
     """
     path = Path(output)
+    problems = []
     if path.exists() and not force:
         message = "is there already; give another --output, or --force to replace it"
-        raise UserError(Problem(str(output), message))
-    found = None if data is None else find_data(str(data))
+        problems.append(Problem(str(output), message))
+    try:
+        found = None if data is None else find_data(str(data))
+    except UserError as error:
+        problems += error.problems
+    if problems:
+        raise UserError(problems)
     machine = this_machine()
     shards = _shards_to_make(found)
     schema = path.parent / SCHEMA_FILE
