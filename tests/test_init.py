@@ -234,7 +234,7 @@ def test_a_recipe_is_not_replaced_unless_told() -> None:
 
 def test_a_recipe_that_is_there_and_data_that_is_not_are_told_together() -> None:
     Path("recipe.yaml").write_text("mine")
-    with pytest.raises(UserError) as error:
+    with pytest.raises(pipeline.UserError) as error:
         init_recipe("absent", "recipe.yaml")
     assert [problem.where for problem in error.value.problems] == ["recipe.yaml", "absent"]
     assert Path("recipe.yaml").read_text() == "mine"
