@@ -202,14 +202,14 @@ def test_other_formats_cut_inside_their_pixels_are_bad_samples(kind: str) -> Non
 
 @pytest.mark.parametrize("data", [png_claiming(60_000, 60_000), jpeg_claiming(65_000, 65_000)])
 def test_a_bomb_is_refused_from_its_header_at_once_and_without_memory(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     tracemalloc.start()
     with pytest.raises(BadSample):
         decode_image(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_an_image_without_pixels_is_a_bad_sample() -> None:
