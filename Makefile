@@ -14,10 +14,10 @@ demo: .venv/installed  ## pretrain on real digits in three minutes
 	$(BIN)/python -m jobs.demo
 
 test: lint .venv/installed  ## what CI runs
-	$(BIN)/pytest -m "not slow" --durations=10
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow" --durations=25
 
 test-fast: .venv/installed  ## the tests that take seconds
-	$(BIN)/pytest -m fast
+	$(BIN)/pytest -n auto --dist loadfile -m fast
 
 test-faults: .venv/installed  ## kills, losses, outages and full disks, many times over: an hour
 	$(BIN)/pytest tests/faults

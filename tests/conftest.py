@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are tiny, and other tests run beside
 
 import boto3
 import pytest
@@ -21,6 +24,7 @@ from pipeline.data.sources.sharding import write_shards
 from pipeline.errors import UserError
 from pipeline.report.facts import RunFacts
 
+pytest_plugins = ["tests.distribution", "tests.durations"]
 FIXTURES = Path(__file__).parent / "fixtures"
 ROOT = Path(__file__).parent.parent
 Checker = Callable[..., dict[str, str]]
@@ -56,8 +60,12 @@ def clipart_shards(clipart: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session", autouse=True)
 def _credentials() -> None:
-    """For the S3 server of the tests; processes that tests start inherit them."""
+    """For the S3 server of the tests, and for Ray; processes that tests start inherit them.
+
+    Without a token Rays that start at the same time would each write one to the home folder.
+    """
     os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @pytest.fixture(scope="session")
