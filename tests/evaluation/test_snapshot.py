@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,11 @@ from torch import Tensor
 
 from pipeline.evaluation.snapshot import evaluate_snapshot, save_snapshot
 from pipeline.recipe import Recipe
+from tests.ranks import processes, snapshot_share
 
 pytestmark = pytest.mark.fast
 
 DECODER = {"kind": "conv", "channels": [16, 8]}
-SNAPSHOT_SHARE = Path(__file__).parent.parent / "ranks" / "snapshot_share.py"
 
 
 def of_ranks(world_size: int, folder: Path, shards: Path) -> list[dict[str, Any]]:
@@ -48,11 +46,7 @@ def of_ranks(world_size: int, folder: Path, shards: Path) -> list[dict[str, Any]
     torch.save(
         torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), folder / "features.pt"
     )
-    processes = [
-        subprocess.Popen([sys.executable, SNAPSHOT_SHARE, str(rank), str(world_size), folder])
-        for rank in range(world_size)
-    ]
-    assert [process.wait(240) for process in processes] == [0] * world_size
+    processes.run(snapshot_share.main, world_size, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world_size)]
 
 

@@ -1,11 +1,8 @@
 """One rank of a run without Ray, in a process that a test may kill.
 
-python one_rank.py RANK WORLD_SIZE RENDEZVOUS RECIPE RUN
-
 A file `RUN/notice-RANK` tells the rank that one will be lost.
 """
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +18,7 @@ from pipeline.runs.state_files import snapshot
 from pipeline.training.loop import TrainingLoop
 
 
-def main(rank: int, world_size: int, rendezvous: str, recipe: Path, run: Path) -> None:
+def main(rank: int, world_size: int, rendezvous: Path, recipe: Path, run: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size
@@ -49,7 +46,3 @@ def take(notice: Path) -> bool:
     there = notice.exists()
     notice.unlink(missing_ok=True)
     return there
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5]))

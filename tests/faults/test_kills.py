@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +22,23 @@ from pipeline.recipe import Recipe
 from pipeline.runs.checkpoint import CheckpointStore
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.trace import join_trace
+from tests.faults import one_rank
+from tests.ranks.processes import finish, started
 
 Variant = dict[str, Any]
 Undisturbed = Callable[[int, Variant], Path]
 
-STEPS = 120
 RESNET = {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}}
 VIT = {
     "name": "vit_tiny_patch16_224",
     "args": {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2},
 }
-ONE_RANK = Path(__file__).parent / "one_rank.py"
 
-
-WHOLE_BATCHES: Variant = {"encoder": RESNET}
+WHOLE_BATCHES: Variant = {"encoder": RESNET, "steps": 80}
+LONGER: Variant = WHOLE_BATCHES | {"steps": 120}
 # A worker's micro-batches are the global batch's for any number of workers only where no batch
 # normalisation looks at them.
-MICRO_BATCHES: Variant = {"encoder": VIT, "micro_batch": 3}
+MICRO_BATCHES: Variant = {"encoder": VIT, "micro_batch": 3, "steps": 120}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +46,7 @@ MICRO_BATCHES: Variant = {"encoder": VIT, "micro_batch": 3}
     [
         (2, 2, WHOLE_BATCHES),
         pytest.param(2, 4, MICRO_BATCHES, marks=pytest.mark.slow),
-        pytest.param(4, 10, WHOLE_BATCHES, marks=pytest.mark.slow),
+        pytest.param(4, 10, LONGER, marks=pytest.mark.slow),
     ],
 )
 def test_kills_at_random_steps_change_nothing(
@@ -61,28 +58,27 @@ def test_kills_at_random_steps_change_nothing(
     tmp_path: Path,
 ) -> None:
     write_recipe(clipart_shards, tmp_path / "recipe.json", variant)
-    chance = random.SystemRandom()
+    chance, steps = random.SystemRandom(), variant["steps"]
     reached = []
     for _ in range(kills):
         done = last_step(tmp_path / "disturbed")
-        until = chance.randrange(done + 1, done + 2 + (STEPS - 20 - done) // 3)
+        until = done + 1 + chance.randrange(1 + max(0, steps - 30 - done) // 3)
         with running(tmp_path, "disturbed", ranks) as processes:
             wait_for(tmp_path / "disturbed", until, processes)
-            chance.choice(processes).send_signal(signal.SIGKILL)
+            chance.choice(processes).kill()
         reached.append(last_step(tmp_path / "disturbed"))
-    with running(tmp_path, "disturbed", ranks) as processes:
-        assert [process.wait(600) for process in processes] == [0] * ranks
+    run_to_its_end(tmp_path, "disturbed", ranks)
     told = f"killed after steps {reached}"
     for file in ("final.safetensors", "final.json"):
         expected = (undisturbed(ranks, variant) / file).read_bytes()
         assert (tmp_path / "disturbed" / file).read_bytes() == expected, told
-    expected_histories = histories(undisturbed(ranks, variant))
-    for stream, found in histories(tmp_path / "disturbed").items():
+    expected_histories = histories(undisturbed(ranks, variant), steps)
+    for stream, found in histories(tmp_path / "disturbed", steps).items():
         for name, values in found.items():
             assert torch.equal(values, expected_histories[stream][name]), told
     assert any(state["verdicts"].any() for state in expected_histories.values())
     assert served(tmp_path / "disturbed").equals(served(undisturbed(ranks, variant))), told
-    assert metric_steps(tmp_path / "disturbed") == list(range(2, STEPS + 1, 2)), told
+    assert metric_steps(tmp_path / "disturbed") == list(range(2, steps + 1, 2)), told
 
 
 @pytest.mark.parametrize(
@@ -92,16 +88,19 @@ def test_other_numbers_of_ranks_see_the_same_batches(
     variant: Variant, undisturbed: Undisturbed, clipart_shards: Path, tmp_path: Path
 ) -> None:
     write_recipe(clipart_shards, tmp_path / "recipe.json", variant)
-    # Of three ranks two train and one waits; then one trains alone, then two again.
-    for ranks, until in ((3, 30), (1, 60)):
+    # Of three ranks two train and one waits; then one trains alone, then two again; all with an
+    # arbiter, which starts at step 20.
+    for ranks, until in ((3, 30), (1, 45)):
         with running(tmp_path, "elastic", ranks) as processes:
             wait_for(tmp_path / "elastic", until, processes[: 1 if ranks == 1 else 2])
-    with running(tmp_path, "elastic", 2) as processes:
-        assert [process.wait(600) for process in processes] == [0, 0]
+    run_to_its_end(tmp_path, "elastic", 2)
     runs = undisturbed(2, variant), tmp_path / "elastic"
     traces = [served(run).drop_columns(["rank"]) for run in runs]
     assert traces[0].equals(traces[1])
-    seen = [{stream: state["seen"] for stream, state in histories(run).items()} for run in runs]
+    seen = [
+        {stream: state["seen"] for stream, state in histories(run, variant["steps"]).items()}
+        for run in runs
+    ]
     assert seen[0].keys() == seen[1].keys() == set(range(8))
     assert all(torch.equal(seen[0][stream], seen[1][stream]) for stream in seen[0])
     undisturbed_losses, losses = map(losses_of, runs)
@@ -121,12 +120,11 @@ def undisturbed(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) 
     finished: dict[str, Path] = {}
 
     def run(ranks: int, variant: Variant) -> Path:
-        key = f"{ranks}-{variant['encoder']['name']}"
+        key = f"{ranks}-{variant['steps']}-{variant['encoder']['name']}"
         if key not in finished:
             folder = tmp_path_factory.mktemp(f"undisturbed-{key}")
             write_recipe(clipart_shards, folder / "recipe.json", variant)
-            with running(folder, "run", ranks) as processes:
-                assert [process.wait(600) for process in processes] == [0] * ranks
+            run_to_its_end(folder, "run", ranks)
             finished[key] = folder / "run"
         return finished[key]
 
@@ -138,11 +136,11 @@ def served(run: Path) -> pa.Table:
     return pq.read_table(run / "trace.parquet")
 
 
-def histories(run: Path) -> dict[int, dict[str, Tensor]]:
+def histories(run: Path, steps: int) -> dict[int, dict[str, Tensor]]:
     """What the last checkpoint remembers of the samples, by stream."""
     store = CheckpointStore(RunFolder(str(run)).checkpoints, keep=1)
     newest = store.newest()
-    assert newest == STEPS
+    assert newest == steps
     return store.read_streams(newest)
 
 
@@ -172,7 +170,7 @@ def write_recipe(shards: Path, path: Path, variant: Variant) -> None:
                 "arbiter": {"kind": "uota", "start_epoch": 2},
             },
             "train": {
-                "steps": STEPS,
+                "steps": variant["steps"],
                 "global_batch": 24,
                 "micro_batch": variant.get("micro_batch"),
                 "optimizer": {"kind": "sgd", "lr": 1e-4},
@@ -186,32 +184,18 @@ def write_recipe(shards: Path, path: Path, variant: Variant) -> None:
     path.write_text(json.dumps(recipe.resolved()))
 
 
-@contextmanager
-def running(folder: Path, run: str, ranks: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+def running(folder: Path, run: str, ranks: int) -> AbstractContextManager[list[BaseProcess]]:
     """All ranks of a run; none is left when the body ends."""
     (folder / run).mkdir(exist_ok=True)
     rendezvous = folder / "rendezvous"
     rendezvous.unlink(missing_ok=True)
-    with (folder / f"{run}.log").open("ab") as log:
-        processes = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    ONE_RANK,
-                    *map(str, (rank, ranks, rendezvous, folder / "recipe.json", folder / run)),
-                ],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-            for rank in range(ranks)
-        ]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    files = (rendezvous, folder / "recipe.json", folder / run)
+    return started(one_rank.main, ranks, *files, log=folder / f"{run}.log")
+
+
+def run_to_its_end(folder: Path, run: str, ranks: int) -> None:
+    with running(folder, run, ranks) as processes:
+        finish(processes, log=folder / f"{run}.log")
 
 
 def metric_steps(run: Path) -> list[int]:
@@ -225,10 +209,10 @@ def last_step(run: Path) -> int:
     return max(metric_steps(run), default=0)
 
 
-def wait_for(run: Path, step: int, processes: list[subprocess.Popen[bytes]]) -> None:
+def wait_for(run: Path, step: int, processes: list[BaseProcess]) -> None:
     deadline = time.monotonic() + 300
     while last_step(run) < step:
-        ended = [process.poll() for process in processes]
+        ended = [process.exitcode for process in processes]
         assert ended == [None] * len(ended), f"ended before step {step}: {ended}"
         assert time.monotonic() < deadline, f"did not reach step {step}"
         time.sleep(0.01)

@@ -18,8 +18,9 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from pipeline.recipe import Recipe
+from tests.faults import one_rank
+from tests.ranks import processes
 
-ONE_RANK = Path(__file__).parent / "one_rank.py"
 JOURNAL = "runs/loss/warned/journal.jsonl"
 STEPS = 600
 
@@ -73,11 +74,9 @@ def test_all_ranks_take_part_in_one_checkpoint_when_rank_0_hears_of_it(
     run = tmp_path / "run"
     run.mkdir()
     (run / "notice-0").touch()  # rank 1 does not hear of it, and rank 2 does not train
-    rest = [str(part) for part in (3, tmp_path / "rendezvous", tmp_path / "recipe.json", run)]
-    processes = [
-        subprocess.Popen([sys.executable, ONE_RANK, str(rank), *rest]) for rank in range(3)
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    log, files = tmp_path / "log", (tmp_path / "rendezvous", tmp_path / "recipe.json", run)
+    with processes.started(one_rank.main, 3, *files, log=log) as ranks:
+        processes.finish(ranks, log=log)
     events = [record for record in records_of(run / "journal.jsonl") if record["kind"] == "event"]
     assert [(event["event"], event["step"]) for event in events] == [
         ("training", 0),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,10 @@ from pipeline.objectives.base import Capabilities, EncodedViews, Objective, Pair
 from pipeline.pairs.weighting import uniform_weights, weighted_total
 from pipeline.recipe import Recipe
 from pipeline.views.parameters import ImageViews
+from tests.ranks import learner_gradients, processes
 
 pytestmark = pytest.mark.fast
 
-LEARNER_GRADIENTS = Path(__file__).parent.parent / "ranks" / "learner_gradients.py"
 BATCH = 8
 VIT = {
     "name": "vit_tiny_patch16_224",
@@ -279,11 +277,7 @@ def run_ranks(tmp_path: Path) -> RunRanks:
     def run(recipe: Recipe) -> list[dict[str, Any]]:
         (tmp_path / "recipe.json").write_text(recipe.model_dump_json(by_alias=True))
         torch.save(block(), tmp_path / "views.pt")
-        processes = [
-            subprocess.Popen([sys.executable, LEARNER_GRADIENTS, str(rank), "2", tmp_path])
-            for rank in range(2)
-        ]
-        assert [process.wait(120) for process in processes] == [0, 0]
+        processes.run(learner_gradients.main, 2, tmp_path)
         return [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
     return run

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +14,11 @@ from pipeline.learning.optimization import Optimization
 from pipeline.recipe import Recipe
 from tests.encoders.vit import SECTION as PATCHES
 from tests.objectives.cases import BATCH, MASKED, OBJECTIVES
+from tests.ranks import optimization_steps, processes
 from tests.ranks.optimization_steps import steps_of
 
 pytestmark = pytest.mark.fast
 
-RANK = Path(__file__).parent.parent / "ranks" / "optimization_steps.py"
 RESNET = {"name": "resnet10t", "args": {"channels": [8, 8, 16, 16], "stem_width": 8}}
 VIT = {
     "name": "vit_tiny_patch16_224",
@@ -79,10 +76,7 @@ def on_two_ranks(
     recipes = [recipe(*case).resolved() for case in CASES.values()]
     (folder / "recipes.json").write_text(json.dumps(recipes))
     torch.save(views, folder / "views.pt")
-    processes = [
-        subprocess.Popen([sys.executable, RANK, str(rank), "2", folder]) for rank in range(2)
-    ]
-    assert [process.wait(300) for process in processes] == [0, 0]
+    processes.run(optimization_steps.main, 2, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +18,11 @@ from pipeline.learning.optimization import Optimization
 from pipeline.learning.step_metrics import step_metrics
 from pipeline.recipe import Recipe
 from tests.objectives.cases import BATCH
+from tests.ranks import optimization_steps, processes
 from tests.ranks.optimization_steps import steps_of
 
 pytestmark = pytest.mark.fast
 
-RANK = Path(__file__).parent.parent / "ranks" / "optimization_steps.py"
 ENCODER = {"name": "resnet10t", "args": {"channels": [8, 8, 16, 16], "stem_width": 8}}
 VIT = {
     "name": "vit_tiny_patch16_224",
@@ -95,10 +92,7 @@ def on_two_ranks(
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "recipes.json").write_text(json.dumps([recipe(name).resolved() for name in CASES]))
     torch.save(views, folder / "views.pt")
-    processes = [
-        subprocess.Popen([sys.executable, RANK, str(rank), "2", folder]) for rank in range(2)
-    ]
-    assert [process.wait(300) for process in processes] == [0, 0]
+    processes.run(optimization_steps.main, 2, folder)
     found = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
     return dict(zip(CASES, zip(*found, strict=True), strict=True))  # type: ignore[arg-type]
 

@@ -1,11 +1,8 @@
 """One rank's share of a learner's loss and gradient in float64; run by tests, one process a rank.
 
-python learner_gradients.py RANK WORLD_SIZE FOLDER
-
-FOLDER has recipe.json and views.pt, a (B, V, S, S, 3) uint8 tensor; it gets RANK.pt.
+The folder has recipe.json and views.pt, a (B, V, S, S, 3) uint8 tensor; it gets RANK.pt.
 """
 
-import sys
 from pathlib import Path
 
 import torch
@@ -47,7 +44,3 @@ def main(rank: int, world_size: int, folder: Path) -> None:
         folder / f"{rank}.pt",
     )
     dist.destroy_process_group()  # gloo's threads may abort an exit that leaves them
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

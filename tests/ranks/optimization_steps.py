@@ -1,14 +1,11 @@
 """One rank's part in some steps of several learners, in float64; run by tests.
 
-python optimization_steps.py RANK WORLD_SIZE FOLDER
-
-FOLDER has recipes.json, a list, and views.pt, (T, B, V, S, S, 3) uint8 of T steps; it gets RANK.pt,
-for each recipe each step's losses, weights and gradient, and the learner's state afterwards. Of the
-V views a recipe takes as many as it says; every step is of an epoch of its own.
+The folder has recipes.json, a list, and views.pt, (T, B, V, S, S, 3) uint8 of T steps; it gets
+RANK.pt, for each recipe each step's losses, weights and gradient, and the learner's state
+afterwards. Of the V views a recipe takes as many as it says; every step is of an epoch of its own.
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +79,3 @@ def main(rank: int, world_size: int, folder: Path) -> None:
     recipes = map(Recipe.model_validate, json.loads((folder / "recipes.json").read_text()))
     torch.save([steps_of(recipe, share) for recipe in recipes], folder / f"{rank}.pt")
     dist.destroy_process_group()  # gloo's threads may abort an exit that leaves them
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

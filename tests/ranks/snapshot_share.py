@@ -1,11 +1,8 @@
 """One rank's part in a snapshot and in signs of collapse; run by tests, one process a rank.
 
-python snapshot_share.py RANK WORLD_SIZE FOLDER
-
-FOLDER has recipe.json and features.pt, an (N, D) tensor; it gets RANK.pt.
+The folder has recipe.json and features.pt, an (N, D) tensor; it gets RANK.pt.
 """
 
-import sys
 from pathlib import Path
 
 import torch
@@ -50,7 +47,3 @@ def main(rank: int, world_size: int, folder: Path) -> None:
         folder / f"{rank}.pt",
     )
     dist.destroy_process_group()  # gloo's threads may abort an exit that leaves them
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
