@@ -42,9 +42,11 @@ def pretrain(
     Example: python -m jobs pretrain jobs/recipes/images.yaml train.epochs=10
     """
     import pipeline
+    from pipeline.planning.check import refuse_misspelt
 
     with reporting_errors(json):
         with only_results_on_stdout():
+            refuse_misspelt(recipe, overrides or [])
             done = pipeline.pretrain(recipe, overrides or [], fresh=fresh, verbose=verbose)
         title = "Finished before" if done.already_finished else "Finished"
         title = f"{title}: run {done.figures['run']}"

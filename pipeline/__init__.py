@@ -5,7 +5,7 @@
     pipeline.shard("photos/", "shards/", test_fraction=0.2)
     print(pipeline.plan("recipe.yaml"))
     result = pipeline.pretrain("recipe.yaml")
-    encoder = pipeline.load_encoder(result.encoder)
+    encoder = pipeline.load_encoder(result.encoder)  # a folder, if runs are kept on a disk
 
 Every name in `__all__` is public; what it needs is imported when it is first used. All else may
 change without notice.
@@ -100,18 +100,58 @@ _ROOMS = {
     "HiddenWidths": "encoders.configs.heads",
 }
 
-__all__ = [*_ROOMS, "collectives"]
+__all__ = [
+    "Arbiter",
+    "ArbiterConfig",
+    "Capabilities",
+    "EncodedViews",
+    "FirstRecipe",
+    "HiddenWidths",
+    "InterruptedRunError",
+    "Learner",
+    "LearnerBatch",
+    "Miner",
+    "MinerConfig",
+    "Objective",
+    "ObjectiveConfig",
+    "PackagedEncoder",
+    "PairLosses",
+    "Plan",
+    "Problem",
+    "Recipe",
+    "Result",
+    "UserError",
+    "Verdict",
+    "Widths",
+    "batches",
+    "build_learner",
+    "collectives",
+    "draw_report",
+    "evaluate",
+    "fetch",
+    "index",
+    "init_recipe",
+    "load_encoder",
+    "load_recipe",
+    "mlp",
+    "plan",
+    "pretrain",
+    "recipe_schema",
+    "shard",
+]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "collectives":
-        return import_module("pipeline.collectives")
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
-    value = getattr(import_module(f"pipeline.{_ROOMS[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker would take every name for one that is found here
+
+    def __getattr__(name: str) -> Any:
+        if name == "collectives":
+            return import_module("pipeline.collectives")
+        if name not in _ROOMS:
+            raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+        value = getattr(import_module(f"pipeline.{_ROOMS[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*__all__, "__version__"})

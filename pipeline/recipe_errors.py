@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.errors import Problem
 
-MISSPELT = ("extra_forbidden", "union_tag_invalid")
+MISSPELT = ("extra_forbidden", "union_tag_invalid", "literal_error", "enum")
 """pydantic's types of errors where a name is none that there is."""
 
 _WRONG_KIND = ("union_tag_invalid", "union_tag_not_found", "model_attributes_type")

@@ -94,7 +94,15 @@ def _class_for(raw: dict[str, Any], problems: list[Problem]) -> type[Recipe]:
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings as the dictionaries that a file would give; a copy, since mistakes are cut out."""
-    return {k: _plain(v) if isinstance(v, Mapping) else deepcopy(v) for k, v in values.items()}
+    return {key: _plain_value(value) for key, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _plain(value)
+    if isinstance(value, list | tuple):
+        return [_plain_value(item) for item in value]
+    return deepcopy(value)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -218,7 +219,9 @@ def test_what_holds_no_images_is_named() -> None:
     )
     np.savez("text/a.npz", x=np.zeros((2, 8, 8), dtype=np.uint8), y=np.zeros((2, 8, 8), np.uint8))
     assert "give an .npz by its own path" in wrong(lambda: find_data("text"))
-    assert "has 2 arrays of images (x, y)" in wrong(lambda: find_data("text/a.npz"))
+    several = wrong(lambda: find_data("text/a.npz"))
+    assert "has 2 arrays of images (x, y)" in several
+    assert "tell `python -m jobs shard`, then give init its shards" in several
     Path("text/a.jpg").write_bytes(b"no image")
     assert "none of 1 images that were looked at" in wrong(lambda: find_data("text"))
 
@@ -230,6 +233,15 @@ def test_a_recipe_is_not_replaced_unless_told() -> None:
     init_recipe(force=True)
     assert pipeline.load_recipe("recipe.yaml")
     assert "absent/a.yaml: cannot be written" in wrong(lambda: init_recipe(output="absent/a.yaml"))
+
+
+def test_a_name_that_is_no_utf_8_costs_no_recipe() -> None:
+    Path("recipe.yaml").write_text("mine")
+    folder = Path(os.fsdecode(b"caf\xe9"))
+    pictures(folder / "a", 12)
+    assert "is not UTF-8" in wrong(lambda: init_recipe(str(folder), force=True))
+    assert Path("recipe.yaml").read_text() == "mine"
+    assert not list(Path().glob(".*partial*"))
 
 
 def test_a_recipe_that_is_there_and_data_that_is_not_are_told_together() -> None:

@@ -62,10 +62,24 @@ def test_the_front_door_loads_nothing_heavy(tmp_path: Path) -> None:
     assert loaded("import pipeline; dir(pipeline); pipeline.UserError", tmp_path) == set()
 
 
-def test_a_misspelt_setting_is_told_without_what_trains(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("data: {shards: a}\nencoder: {name: a}\ntrain: {epochs: 1}\n")
-    code = VERB.format(arguments=["plan", "a.yaml", "objective.tempreture=1"], code=2)
+@pytest.mark.parametrize("verb", ["plan", "pretrain"])
+@pytest.mark.parametrize(
+    "slip", ["objective.tempreture=1", "pairs.miner.kind=dbmp", "train.optimizer.kind=adamv"]
+)
+def test_a_misspelt_setting_is_told_without_what_trains(
+    tmp_path: Path, verb: str, slip: str
+) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "data: {shards: a}\nencoder: {name: resnet18}\ntrain: {epochs: 1}\n"
+    )
+    code = VERB.format(arguments=[verb, "a.yaml", slip], code=2)
     assert loaded(code, tmp_path) <= {"pyarrow"}
+
+
+@pytest.mark.parametrize("verb", ["plan", "pretrain"])
+def test_so_is_a_misspelt_encoder(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "a.yaml").write_text("data: {shards: a}\nencoder: {name: a}\ntrain: {epochs: 1}\n")
+    assert loaded(VERB.format(arguments=[verb, "a.yaml"], code=2), tmp_path) <= {"pyarrow"}
 
 
 @pytest.mark.parametrize("verb", [["schema"], ["init"], ["--help"], ["pretrain", "--help"]])

@@ -27,7 +27,8 @@ def checked_recipe(source: RecipeSource | Recipe, overrides: Iterable[str] = ())
 
     Args:
         source: a YAML file, nested mappings, or a recipe that was read before.
-        overrides: settings to change, as `a.b=value`.
+        overrides: settings to change, as `a.b=value`; of a recipe that was read before, whose
+            defaults are written out, another `kind` leaves settings that it does not have.
 
     Returns:
         The recipe, with absolute paths.
@@ -50,6 +51,18 @@ def checked_recipe(source: RecipeSource | Recipe, overrides: Iterable[str] = ())
     if problems or recipe is None:
         raise UserError(dict.fromkeys(problems))  # a set may serve for training and probing
     return recipe
+
+
+def refuse_misspelt(source: RecipeSource, overrides: Iterable[str] = ()) -> None:
+    """Check a recipe with a misspelt name, without torch; all others are left to `checked_recipe`.
+
+    Raises:
+        UserError: with the slip, and every other mistake that can be found without torch.
+    """
+    draft = draft_recipe(source, overrides)
+    name = draft.recipe.encoder.name if draft.recipe and not draft.recipe.extensions else ""
+    if draft.misspelt or (name and problems_of_name(name)):
+        checked_recipe(source, overrides)
 
 
 def _compares(problem: Problem, blamed: Iterable[str]) -> bool:

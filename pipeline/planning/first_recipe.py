@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import textwrap
@@ -68,10 +69,16 @@ def init_recipe(
     shards = _shards_to_make(found)
     schema = path.parent / SCHEMA_FILE
     ours = not schema.exists() or is_schema(schema)
+    # A name that is not UTF-8 cannot stand in YAML; told before anything is written.
     try:
-        path.write_text(write_recipe(found, machine, shards=shards, schema=ours))
+        recipe = write_recipe(found, machine, shards=shards, schema=ours).encode()
+    except UnicodeEncodeError as error:
+        message = "has a name that is not UTF-8, which a recipe cannot hold; rename it"
+        raise UserError(Problem(repr(str(data)), message)) from error
+    try:
         if ours:
-            schema.write_text(schema_as_text())
+            _replace(schema, schema_as_text().encode())
+        _replace(path, recipe)
     except OSError as error:
         raise UserError(Problem(str(output), f"cannot be written: {error.strerror}")) from error
     return FirstRecipe(
@@ -81,6 +88,16 @@ def init_recipe(
         machine=machine,
         commands=list(_commands(found, choose(found, machine), path, shards)),
     )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """In one step, so that a file that was there is whole until the new one is."""
+    scratch = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def write_recipe(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import random
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,6 +72,13 @@ def find_data(location: str) -> FoundData:
     Raises:
         UserError: there is nothing of the kind, or it cannot be read.
     """
+    try:
+        return _found(location)
+    except PermissionError as error:
+        raise UserError(Problem(location, f"cannot be read: {error}")) from error
+
+
+def _found(location: str) -> FoundData:
     if storage.is_remote(location):
         return _shards(location, train=location, test=None)
     path = Path(storage.absolute(location))
@@ -86,14 +93,27 @@ def find_data(location: str) -> FoundData:
             other = storage.join(storage.parent(given) or ".", "test") if named else str(test)
             return _shards(location, train=given, test=other if beside else None)
     if path.is_file() and path.suffix == ".npz":
-        return _npz(location, path)
+        return _with_a_way_out(lambda: _npz(location, path))
     if path.suffix == ".parquet" or any(path.glob("*.parquet")):
-        return _parquet(location, path)
+        return _with_a_way_out(lambda: _parquet(location, path))
     if path.is_file():
         raise UserError(
             Problem(location, "is neither a folder, nor an .npz, nor a Parquet file, nor shards")
         )
     return _folder(location, path)
+
+
+def _with_a_way_out(look: Callable[[], FoundData]) -> FoundData:
+    """What options of `shard` decide is asked of `shard`, which `init` has not."""
+    try:
+        return look()
+    except UserError as error:
+        raise UserError(
+            Problem(p.where, f"{p.message}; tell `python -m jobs shard`, then give init its shards")
+            if p.where.startswith("--")
+            else p
+            for p in error.problems
+        ) from error
 
 
 def _folder(location: str, root: Path) -> FoundData:

@@ -15,9 +15,10 @@ from pipeline.data.reading.ingest import Ingest, batches_per_slice, inline
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.encoders.backbone import build_backbone
 from pipeline.encoders.transformers.patches import patch_grid
+from pipeline.errors import UserError
 from pipeline.learning.feed import Feed
 from pipeline.learning.learner import LearnerBatch
-from pipeline.planning.length import stream_plan
+from pipeline.planning.data_plan import checked_cut
 from pipeline.recipe import Recipe
 
 
@@ -86,10 +87,14 @@ def batches(
         `train.global_batch` samples at a time (divided by the ranks), as a learner takes them:
         ids (B,) int64, views (B, V, S, S, 3) uint8, masks where an objective has them.
 
+    Bad samples are set aside as in a run, and the next of their streams take their places; only a
+    run keeps a ledger of them, and compares their number with `data.max_bad_fraction` exactly.
+
     Raises:
-        UserError: the shards cannot be read or cut, or too many samples are bad.
+        UserError: the shards cannot be read, or cut for so many ranks, or far too many samples are
+            bad.
     """
-    plan = stream_plan(recipe)
+    plan = _checked(recipe)
     where = torch.device(device)
     first = epoch * plan.steps_per_epoch
     streams = plan.streams_of(collectives.rank(), collectives.world_size())
@@ -103,6 +108,14 @@ def batches(
     )
     feed = Feed(recipe, grid=_grid(recipe), device=where)
     return (feed.batch(batch, step=step) for step, batch in enumerate(read, first))
+
+
+def _checked(recipe: Recipe) -> StreamPlan:
+    """The cut of the recipe's data, for the ranks that there are."""
+    plan, problems = checked_cut(recipe.with_absolute_paths(), workers=collectives.world_size())
+    if problems or plan is None:
+        raise UserError(problems)
+    return plan
 
 
 def _grid(recipe: Recipe) -> tuple[int, int] | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import yaml
 
 from pipeline.encoders.configs.features import FeaturesConfig
+from pipeline.errors import UserError
 from pipeline.recipe import Recipe
-from pipeline.recipe_file import draft_recipe
+from pipeline.recipe_file import draft_recipe, load_recipe
 from tests.objectives.cases import OBJECTIVES
 from tests.recipe.conftest import SMALL, Reader
 
@@ -197,3 +199,21 @@ def test_absolute_paths_are_spelt_out_and_uris_are_left(
     assert absolute.evaluate.train == "/home/someone/a"
     assert absolute.evaluate.test == str(tmp_path.parent / "b")
     assert absolute.with_absolute_paths() == absolute
+
+
+def test_mappings_are_read_as_a_file_is_and_stay_as_they_were(tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "extensions": (),
+        "data": MappingProxyType({"shards": ({"path": "a"}, MappingProxyType({"path": "b"}))}),
+        "encoder": {"name": "resnet18", "args": {"channels": (8, 8, 8, 8)}},
+        "train": {"epochs": 1, "optimizer": {"lr": 0.1}},
+    }
+    found = load_recipe(given, ["train.optimizer.lr=0.2", "encoder.args.stem_width=8"])
+    assert found.data.manifests == ("a", "b")
+    assert found.train.optimizer.lr == 0.2
+    assert given["train"]["optimizer"] == {"lr": 0.1}
+    assert given["encoder"]["args"] == {"channels": (8, 8, 8, 8)}
+    (tmp_path / "recipe.yaml").write_text(found.to_yaml())
+    assert load_recipe(tmp_path / "recipe.yaml") == found
+    with pytest.raises(UserError, match="extensions"):
+        load_recipe({**given, "extensions": ("no_such_module",)})

@@ -119,3 +119,24 @@ def test_shards_that_are_not_there_are_told_at_the_call(tmp_path: Path) -> None:
     recipe = recipe_for(tmp_path / "absent")
     with pytest.raises(pipeline.UserError, match="there is no manifest here"):
         pipeline.batches(recipe)
+
+
+@pytest.mark.parametrize(
+    ("train", "world", "message"),
+    [
+        ({"global_batch": 480}, 1, "the largest batch that fits is 240"),
+        ({"global_batch": 18}, 1, "nearest: 16 or 20"),
+        ({}, 3, "3 does not divide data.streams = 4; allowed: 1, 2, 4"),
+    ],
+)
+def test_a_cut_that_a_run_would_refuse_is_refused(
+    train: dict[str, int],
+    world: int,
+    message: str,
+    clipart_shards: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = recipe_for(clipart_shards / "train", train=train)
+    monkeypatch.setattr(collectives, "world_size", lambda: world)
+    with pytest.raises(pipeline.UserError, match=message):
+        pipeline.batches(recipe)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.data.ray_session import ray_session
-from pipeline.data.sources.foreign_shards import Fields
-from pipeline.data.sources.indexing import IndexingResult, find_shards, index_shards
 from pipeline.data.sources.manifest import Format
 from pipeline.data.sources.opening import open_source
 from pipeline.data.sources.sharding import ShardingResult, append_shards, write_shards
+
+if TYPE_CHECKING:
+    from pipeline.data.sources.indexing import IndexingResult
 
 
 def _unseen(total: int) -> Callable[[int], None]:
@@ -102,6 +103,10 @@ def index(
         UserError: a shard changed since it was indexed, holds no sample, or fewer than
             `sizes.json` says.
     """
+    from pipeline.data.ray_session import ray_session  # Ray, which plain sharding does without
+    from pipeline.data.sources.foreign_shards import Fields
+    from pipeline.data.sources.indexing import find_shards, index_shards
+
     advance = progress(len(find_shards(str(source))))
     with ray_session(cpus=1, verbose=False):
         return index_shards(

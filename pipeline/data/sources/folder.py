@@ -74,6 +74,9 @@ class FolderSource:
                 Problem(str(path), f"needs the columns file and label, has {rows.fieldnames}")
             )
         by_file = {self._root / row["file"]: row["label"] for row in rows if row["label"]}
+        # What is named is meant, though hidden files are passed over where nobody names them.
+        known = set(self._files)
+        self._files += sorted(file for file in by_file if file not in known and file.is_file())
         unlabelled = [file for file in self._files if file not in by_file]
         if unlabelled:
             raise UserError(

@@ -15,7 +15,15 @@ from pipeline.data.sources.manifest import class_names
 from pipeline.data.sources.source import RawSample, shuffle_keys
 from pipeline.errors import Problem, UserError
 
-_UNREADABLE = (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    RuntimeError,  # of an encrypted one
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class NpzSource:
@@ -123,6 +131,15 @@ def choose_labels(
         return None
     fitting = [name for name, header in headers.items() if header.shape == (count,)]
     if key is None:
+        pickled = [name for name in fitting if headers[name].dtype.kind == "O"]
+        if pickled:
+            raise UserError(
+                Problem(
+                    "--labels",
+                    f"{path}: {', '.join(pickled)} holds pickled objects, which are not read; save "
+                    "numbers or text in its place, or give --labels none",
+                )
+            )
         integers = [name for name in fitting if headers[name].dtype.kind in "iu"]
         return integers[0] if len(integers) == 1 else None
     if key not in fitting:

@@ -173,6 +173,13 @@ def test_labels_come_from_a_csv_or_not_at_all(tmp_path: Path) -> None:
     shard(opened(src, labels=str(tmp_path / "labels.csv")), tmp_path / "csv")
     assert dict(contents(tmp_path / "csv")) == TRUTH
 
+    (src / ".hidden").mkdir()
+    (src / "00.jpg").rename(src / ".hidden" / ".00.jpg")  # passed over, unless somebody names it
+    (tmp_path / "labels.csv").write_text("file,label\n" + rows.replace("00.jpg", ".hidden/.00.jpg"))
+    shard(opened(src, labels=str(tmp_path / "labels.csv")), tmp_path / "hidden")
+    assert sorted(contents(tmp_path / "hidden")) == sorted(TRUTH.items())
+    (src / ".hidden" / ".00.jpg").rename(src / "00.jpg")
+
     for name, labels in (("loose", None), ("none", "none")):
         shard(opened(src, labels=labels), tmp_path / name)
         assert dict(contents(tmp_path / name)) == dict.fromkeys(ENCODED)

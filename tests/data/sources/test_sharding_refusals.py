@@ -168,12 +168,14 @@ def test_a_key_that_an_npz_does_not_have_is_named_with_those_it_has(tmp_path: Pa
     images = np.stack([picture(0), picture(1)])
     np.savez(tmp_path / "two.npz", left=images, right=images, y=np.arange(2), z=np.arange(3))
     np.savez(tmp_path / "float.npz", x=images.astype(np.float32))
+    np.savez(tmp_path / "objects.npz", x=images, y=np.array(["a", None], dtype=object))
     for name, keys, says in (
         ("two.npz", {}, "--images.*left, right"),
         ("two.npz", {"images": "middle"}, "--images.*middle.*left, right"),
         ("two.npz", {"images": "left", "labels": "z"}, "--labels.*z"),
         ("two.npz", {"images": "left", "labels": "nothing"}, "--labels.*nothing"),
         ("float.npz", {}, "--images.*no uint8 array.*x"),
+        ("objects.npz", {}, "--labels.*objects.npz: y holds pickled objects"),
         ("float.npz", {"images": "x"}, "--images.*x"),
     ):
         with pytest.raises(UserError, match=says):
