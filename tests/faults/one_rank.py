@@ -1,8 +1,10 @@
 """One rank of a run without Ray, in a process that a test may kill.
 
-A file `RUN/notice-RANK` tells the rank that one will be lost.
+A file `RUN/notice-RANK` tells the rank that one will be lost. Rank 0 leaves the encoder's weights
+in `final` and the account of samples in `samples.json`.
 """
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -34,8 +36,9 @@ def main(rank: int, world_size: int, rendezvous: Path, recipe: Path, run: Path) 
         ingest=inline,
         notice=partial(take, run / f"notice-{rank}"),
     )
-    loop.run()
+    samples = loop.run()
     if rank == 0:
+        (run / "samples.json").write_text(json.dumps(samples))
         snapshot(dict(loop.learner.encoder.state_dict())).save(run / "final")
     if dist.is_initialized():  # a single rank that trains has left the group
         dist.destroy_process_group()  # gloo's threads may abort an exit that leaves them

@@ -19,16 +19,17 @@ import pyarrow.parquet as pq
 import yaml
 from mlflow import MlflowClient
 
-STEPS = 240
 TRAIN = {
-    "steps": STEPS,
+    "steps": 240,
     "global_batch": 120,  # so large that readers are at most 64 steps ahead
     "workers": 2,
     "batch_norm": "local",  # fewer collectives, which take long where ranks share a core
     "max_failures": -1,
     "checkpoint": {"every_steps": 7},
 }
-"""The `train` section of the undisturbed run, which others are compared with."""
+"""A `train` section."""
+SHORT = TRAIN | {"steps": 120, "global_batch": 48}
+"""With a seventh of the work."""
 
 
 class Pretraining:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.faults.conftest import Undisturbed
 from tests.faults.pretraining import TRAIN, Pretraining
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
@@ -57,11 +58,11 @@ def store() -> Iterator[Store]:
 @pytest.mark.slow
 def test_a_short_outage_is_waited_out_and_a_longer_one_stops_the_run_resumably(
     store: Store,
-    undisturbed: tuple[Pretraining, dict[str, Any]],
+    undisturbed: Callable[[dict[str, Any]], Undisturbed],
     shards: Path,
     tmp_path: Path,
 ) -> None:
-    whole, expected = undisturbed
+    expected = undisturbed(TRAIN)
     run = Pretraining(
         tmp_path,
         # So small a cache that shards must be fetched again and again.
@@ -87,9 +88,9 @@ def test_a_short_outage_is_waited_out_and_a_longer_one_stops_the_run_resumably(
     store.come_back()
     with run.started(**environment) as process:
         result = run.result(process)
-    assert result["encoder_sha256"] == expected["encoder_sha256"]
-    assert result["samples"] == expected["samples"]
-    assert run.trace().equals(whole.trace())
+    assert result["encoder_sha256"] == expected.encoder_sha256
+    assert result["samples"] == expected.samples
+    assert run.trace().equals(expected.trace)
 
 
 def wait_until_readers_starve(run: Pretraining) -> None:
