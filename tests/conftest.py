@@ -18,7 +18,9 @@ import pytest
 import ray
 import yaml
 from moto.server import ThreadedMotoServer
+from typer.testing import CliRunner
 
+from jobs.__main__ import app
 from pipeline.data.sources.opening import open_source
 from pipeline.data.sources.sharding import write_shards
 from pipeline.errors import UserError
@@ -65,6 +67,7 @@ def _credentials() -> None:
     Without a token Rays that start at the same time would each write one to the home folder.
     """
     os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"  # workers end sooner than in 2 s
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
@@ -106,6 +109,21 @@ def jobs(tmp_path: Path) -> Verb:
             timeout=600,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def jobs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verb:
+    """The same in this process, for what takes seconds to import and no time to do."""
+
+    def run(*arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        words = [*map(str, arguments)]
+        with monkeypatch.context() as patched:
+            patched.chdir(cwd)
+            patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+            done = CliRunner().invoke(app, words)
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
     return run
 

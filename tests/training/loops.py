@@ -16,6 +16,7 @@ from pipeline.data.reading import ingest
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.recipe import Recipe
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.trace import join_trace
 from pipeline.training.loop import TrainingLoop
 
 
@@ -53,6 +54,12 @@ def loop_for(
         ingest=read,
         notice=notice,
     )
+
+
+def serve_by_the_plain_loop(recipe: Recipe, folder: Path) -> None:
+    """Train on one rank without Ray; what was served is in `trace.parquet`."""
+    loop_for(recipe, folder / "plain").run()
+    join_trace(RunFolder(str(folder / "plain")).trace, folder / "trace.parquet")
 
 
 class Crash(Exception):

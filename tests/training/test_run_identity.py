@@ -9,13 +9,21 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from mlflow import MlflowClient
 
 import pipeline
+from pipeline.data.reading.ingest import inline
 from pipeline.errors import UserError
+from pipeline.recipe import Recipe
+from pipeline.runs.folder import RunFolder, with_own_exclusion
+from pipeline.training import driver
 from pipeline.training.driver import Result
+from pipeline.training.loop import TrainingLoop
+from tests.training.loops import serve_by_the_plain_loop
 
 Pretrain = Callable[..., Result]
 Verb = Callable[..., CompletedProcess[str]]
@@ -34,12 +42,17 @@ def folder(clipart_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             "shards": str(folder / "shards"),
             "streams": 4,
             "shuffle_window": 64,
-            "ingest": "inline",
         },
         "views": {"size": 32},
         "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
         "objective": {"kind": "simclr", "projector": [16]},
-        "train": {"steps": 6, "global_batch": 24, "log_every": 1, "device": "cpu"},
+        "train": {
+            "steps": 6,
+            "global_batch": 24,
+            "log_every": 1,
+            "device": "cpu",
+            "trace": str(folder / "trace.parquet"),
+        },
         "tracking": {
             "experiment": "identity",
             "storage": str(folder / "runs"),
@@ -59,11 +72,28 @@ def pretrain(folder: Path) -> Pretrain:
 
 
 @pytest.fixture(scope="module")
-def finished(pretrain: Pretrain) -> dict[str, Any]:
-    """The result of the run, which is finished."""
+def finished(folder: Path, pretrain: Pretrain) -> dict[str, Any]:
+    """The result of the run, which is finished; what it was served is in `served.parquet`."""
     done = pretrain()
     assert not done.already_finished
+    shutil.copy(folder / "trace.parquet", folder / "served.parquet")
     return done.figures
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs train in this process; how they do is no matter to the test."""
+
+    def train_here(recipe: Recipe, folder: RunFolder, *, verbose: bool) -> dict[str, Any]:
+        loop = TrainingLoop(
+            recipe=with_own_exclusion(recipe, folder),
+            folder=folder,
+            device=torch.device("cpu"),
+            ingest=inline,
+        )
+        return {"samples": loop.run(), "probes": {}, "intervals": {}}
+
+    monkeypatch.setattr(driver, "train_on_ray", train_here)
 
 
 def refused(pretrain: Pretrain, *settings: str) -> list[str]:
@@ -87,6 +117,18 @@ def test_a_finished_run_is_not_run_again(finished: dict[str, Any], pretrain: Pre
     again = pretrain("train.log_every=2", "train.workers=2")
     assert again.already_finished
     assert again.figures == finished
+
+
+def test_one_worker_is_served_what_the_plain_loop_serves(
+    finished: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    """By Ray Data, which reads for one worker otherwise than for several."""
+    recipe = Recipe.model_validate(yaml.safe_load((folder / "recipe.yaml").read_text()))
+    assert (recipe.data.ingest, recipe.train.workers) == ("ray", (1, 1))
+    serve_by_the_plain_loop(recipe, tmp_path)
+    served = pq.read_table(folder / "served.parquet")
+    assert len(served) == 6 * 24
+    assert served.equals(pq.read_table(tmp_path / "trace.parquet"))
 
 
 def test_what_a_finished_run_does_not_heed_is_told(
@@ -123,6 +165,7 @@ def test_a_longer_run_goes_on_in_the_same_mlflow_run_and_cannot_shrink_again(
     assert told == "train.steps: the run has 9, the recipe says 6; a run cannot change"
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_other_excluded_samples_are_refused_and_the_file_may_go(
     folder: Path, pretrain: Pretrain
 ) -> None:
@@ -142,6 +185,7 @@ def test_other_excluded_samples_are_refused_and_the_file_may_go(
     assert again.figures == first
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_fresh_starts_another_run_and_leaves_the_first(
     finished: dict[str, Any], pretrain: Pretrain
 ) -> None:
@@ -153,9 +197,9 @@ def test_fresh_starts_another_run_and_leaves_the_first(
 
 
 def test_appended_shards_are_other_data(
-    finished: dict[str, Any], folder: Path, clipart: Path, jobs: Verb
+    finished: dict[str, Any], folder: Path, clipart: Path, jobs: Verb, jobs_here: Verb
 ) -> None:
-    added = jobs("shard", clipart, "shards", "--append", cwd=folder)
+    added = jobs_here("shard", clipart, "shards", "--append", cwd=folder)
     assert added.returncode == 0, added.stderr
     refused = jobs("pretrain", "recipe.yaml", "train.steps=9", "--json", cwd=folder)
     assert refused.returncode == 2, refused.stderr
