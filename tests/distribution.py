@@ -13,11 +13,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 LONGEST = (
     "tests/end_to_end/test_pretrain.py",
+    "tests/docs/test_blocks.py",
     "tests/faults/test_ray_kills.py",
     "tests/training/test_run_identity.py",
+    "tests/end_to_end/test_extending.py",
     "tests/faults/test_kills.py",
-    "tests/training/test_loop.py",
-    "tests/training/test_jepa_runs.py",
 )
 ON_ONE_RAY = (
     "tests/training/test_run_identity.py",

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+import pytest
+
+from benchmarks import broken_jepa
 
 
-def test_the_alarm_is_raised_while_the_loss_falls(tmp_path: Path) -> None:
+def test_the_alarm_is_raised_while_the_loss_falls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     picture = tmp_path / "curves.svg"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.broken_jepa", picture, "--steps", "100", "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    sound, broken = json.loads(done.stdout.splitlines()[-1]).values()
+    broken_jepa.main(picture, steps=100, json_=True)
+    sound, broken = json.loads(capsys.readouterr().out.splitlines()[-1]).values()
     assert broken["last_loss"] < 0.1 * broken["first_loss"] < sound["last_loss"]
     assert "complete collapse" in broken["alarm"]
     assert broken["alarm_step"] < 100

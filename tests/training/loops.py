@@ -31,7 +31,7 @@ def recipe_for(shards: Path, **settings: Any) -> Recipe:
     return Recipe.model_validate(
         {
             "data": {"shards": str(shards), "streams": 4, "shuffle_window": 64},
-            "views": settings.pop("views", {"size": 32}),
+            "views": settings.pop("views", {"size": 16}),
             "encoder": {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}},
             "objective": {"kind": "simclr", "projector": [16]},
             "train": train,

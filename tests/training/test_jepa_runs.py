@@ -31,7 +31,10 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def recipe_for(shards: Path, objective: dict[str, Any], views: dict[str, Any]) -> Recipe:
+def recipe_for(
+    shards: Path, objective: dict[str, Any], views: dict[str, Any], *, steps: int = 15
+) -> Recipe:
+    """Of an epoch and a half, unless told otherwise."""
     schedules = {"lr_start": 1e-4, "lr_end": 1e-6, "weight_decay": 0.04, "weight_decay_end": 0.4}
     return Recipe.model_validate(
         {
@@ -40,7 +43,7 @@ def recipe_for(shards: Path, objective: dict[str, Any], views: dict[str, Any]) -
             "encoder": VIT,
             "objective": objective,
             "train": {
-                "steps": 25,
+                "steps": steps,
                 "global_batch": 24,
                 "log_every": 5,
                 "checkpoint": {"every_steps": 4},
@@ -96,7 +99,7 @@ def test_the_encoder_that_leaves_is_the_twin_of_masked_runs_and_loads_in_plain_t
 
 
 def test_lejepa_trains_on_views_of_two_sizes(clipart_shards: Path, tmp_path: Path) -> None:
-    recipe = recipe_for(clipart_shards / "train", LEJEPA, LOCAL)
+    recipe = recipe_for(clipart_shards / "train", LEJEPA, LOCAL, steps=25)
     resnet = {"name": "resnet10t", "args": {"channels": [8, 8, 8, 8], "stem_width": 8}}
     recipe = Recipe.model_validate({**recipe.resolved(), "encoder": resnet})
     loop_for(recipe, tmp_path / "run").run()

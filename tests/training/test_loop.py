@@ -54,7 +54,9 @@ def test_a_run_that_crashed_ends_as_the_undisturbed_one(
 ) -> None:
     """To the last bit of weights, twin, queue and correlation."""
     recipe = recipe_for(
-        clipart_shards / "train", objective=objective, train={"micro_batch": micro_batch}
+        clipart_shards / "train",
+        objective=objective,
+        train={"micro_batch": micro_batch, "steps": 15},  # an epoch and a half
     )
     undisturbed = loop_for(recipe, tmp_path / "a")
     account = undisturbed.run()
