@@ -28,7 +28,7 @@ def journal_of(objective: dict[str, Any], seed: int, shards: Path, path: Path) -
             "objective": objective,
             "train": {
                 "steps": 120,
-                "global_batch": 24,
+                "global_batch": 48,
                 "log_every": 2,
                 "optimizer": {"lr": 4e-3},
                 "checkpoint": {"every_steps": 60},
