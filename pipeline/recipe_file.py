@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def draft_recipe(source: RecipeSource, overrides: Iterable[str] = ()) -> Draft:
     Raises:
         UserError: the file cannot be read, or an override is not of the form `a.b=c`.
     """
-    raw = _plain(source) if isinstance(source, Mapping) else _read(Path(source))
+    raw = _plain(source) if isinstance(source, Mapping) else read_mapping(Path(source))
     _apply(overrides, raw)
     problems: list[Problem] = []
     model = _class_for(raw, problems)
@@ -105,7 +105,16 @@ def _plain_value(value: Any) -> Any:
     return deepcopy(value)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, *, what: str = "a recipe: it has no sections") -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Args:
+        path: of the file.
+        what: it is not, if there is no mapping in it.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
     try:
         raw = yaml.load(path.read_text(), Loader=_Loader)
     except OSError as error:
@@ -113,7 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(Problem(str(path), f"is not YAML: {error}")) from error
     if not isinstance(raw, dict):
-        raise UserError(Problem(str(path), "is not a recipe: it has no sections"))
+        raise UserError(Problem(str(path), f"is not {what}"))
     return raw
 
 
@@ -148,17 +157,40 @@ def _apply(overrides: Iterable[str], raw: dict[str, Any]) -> None:
         except yaml.YAMLError as error:
             problems.append(Problem(dotted, f"{text!r} is not YAML: {error}"))
             continue
-        section = raw
-        for key in keys[:-1]:
-            if not isinstance(section.get(key), dict):
-                section[key] = {}
-            section = section[key]
-        section[keys[-1]] = value
-        if dotted in ("train.steps", "train.epochs") and value is not None:
+        fault = put(raw, keys, value)
+        if fault:
+            problems.append(Problem(dotted, fault))
+        elif dotted in ("train.steps", "train.epochs") and value is not None:
             # Saying one on the command line means: not the other that the file has.
-            section.pop("epochs" if dotted == "train.steps" else "steps", None)
+            raw["train"].pop("epochs" if dotted == "train.steps" else "steps", None)
     if problems:
         raise UserError(problems)
+
+
+def put(raw: dict[str, Any], keys: Sequence[str], value: Any) -> str | None:
+    """Set what keys lead to in nested mappings and lists, of which a key is a number.
+
+    Returns:
+        What is wrong with a number, if it is.
+    """
+    section: Any = raw
+    for number, key in enumerate(keys):
+        last = number == len(keys) - 1
+        if isinstance(section, list):
+            if not (key.isdecimal() and int(key) < len(section)):
+                listed = ".".join(keys[:number])
+                return f"{key!r} is none of the {len(section)} items of {listed}, counted from 0"
+            place: Any = int(key)
+        else:
+            place = key
+        if last:
+            section[place] = value
+            break
+        inner = section[place] if isinstance(section, list) else section.get(place)
+        if not isinstance(inner, dict | list):
+            inner = section[place] = {}
+        section = inner
+    return None
 
 
 def _follows(
