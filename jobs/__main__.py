@@ -2,13 +2,14 @@
 
 import typer
 
-from jobs import evaluate, fetch, init, plan, pretrain, report, schema, shard
+from jobs import evaluate, fetch, init, plan, pretrain, report, schema, shard, sweep
 
 app = typer.Typer(
     name="python -m jobs",
     help=(
         "Self-supervised pretraining on Ray.\n\n"
-        "init a recipe, shard your images, plan a recipe, pretrain an encoder, look at its report, "
+        "init a recipe, shard your images, plan a recipe, pretrain an encoder, "
+        "sweep its settings, look at its report, "
         "evaluate it, fetch it. "
         "Each verb explains itself: python -m jobs VERB --help"
     ),
@@ -17,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (init, shard, plan, pretrain, report, evaluate, fetch, schema):
+for verb in (init, shard, plan, pretrain, sweep, report, evaluate, fetch, schema):
     verb.add_to(app)
 
 if __name__ == "__main__":

@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from pipeline.registry.resolve import fetch as fetch
     from pipeline.registry.resolve import load_encoder as load_encoder
     from pipeline.report.tracked_report import draw_report as draw_report
+    from pipeline.sweeps.driver import SweepResult as SweepResult
+    from pipeline.sweeps.driver import sweep as sweep
+    from pipeline.sweeps.plan import SweepPlan as SweepPlan
+    from pipeline.sweeps.plan import plan_sweep as plan_sweep
     from pipeline.training.driver import Result as Result
     from pipeline.training.driver import pretrain as pretrain
     from pipeline.training.reading import batches as batches
@@ -66,6 +70,8 @@ _ROOMS = {
     "recipe_schema": "json_schema",
     "plan": "planning.plan",
     "pretrain": "training.driver",
+    "plan_sweep": "sweeps.plan",
+    "sweep": "sweeps.driver",
     "draw_report": "report.tracked_report",
     "evaluate": "registry.evaluate",
     "fetch": "registry.resolve",
@@ -78,6 +84,8 @@ _ROOMS = {
     "FirstRecipe": "planning.first_recipe",
     "Plan": "planning.plan",
     "Result": "training.driver",
+    "SweepPlan": "sweeps.plan",
+    "SweepResult": "sweeps.driver",
     "PackagedEncoder": "registry.package",
     "Learner": "learning.learner",
     "LearnerBatch": "learning.learner",
@@ -120,6 +128,8 @@ __all__ = [
     "Problem",
     "Recipe",
     "Result",
+    "SweepPlan",
+    "SweepResult",
     "UserError",
     "Verdict",
     "Widths",
@@ -135,9 +145,11 @@ __all__ = [
     "load_recipe",
     "mlp",
     "plan",
+    "plan_sweep",
     "pretrain",
     "recipe_schema",
     "shard",
+    "sweep",
 ]
 
 

@@ -28,6 +28,7 @@ from pipeline.objectives.configs.single import SingleObjectiveConfig
 from pipeline.pairs.config import DBPMConfig, PairsConfig, UOTAConfig
 from pipeline.registry.config import TrackingConfig
 from pipeline.section import Section, kind_of, or_short
+from pipeline.sweeps.config import SweepConfig
 from pipeline.views.parameters import ImageViews
 
 
@@ -71,6 +72,10 @@ class Recipe(Section):
         ),
     ] = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
+    sweep: Annotated[
+        SweepConfig | None,
+        Field(description="what `jobs sweep` searches; of no effect elsewhere. null: nothing"),
+    ] = None
 
     @field_validator("evaluate", mode="before")
     @classmethod
@@ -102,9 +107,12 @@ class Recipe(Section):
             init = absolute(init)
         trace = self.train.trace
         evaluate = self.evaluate
-        if evaluate.sets is not None:
-            train, test = map(absolute, evaluate.sets)
-            evaluate = evaluate.model_copy(update={"train": train, "test": test})
+        sets = {
+            name: absolute(folder)
+            for name, folder in (("train", evaluate.train), ("test", evaluate.test))
+            if folder is not None
+        }
+        evaluate = evaluate.model_copy(update=sets)
         return self.model_copy(
             update={
                 "data": self.data.with_absolute_paths(),

@@ -26,8 +26,9 @@ ENCODER_ARGS = {"channels": [16, 16, 32, 32], "stem_width": 8}
 OPTIONS = {
     "init": "--data --output --force --json",
     "shard": "--format --labels --images --test-fraction --samples-per-shard --seed --json",
-    "plan": "--order --epoch --json",
+    "plan": "--order --epoch --space --json",
     "pretrain": "--fresh --verbose --json",
+    "sweep": "--space --trials --hours --concurrent --seeds --warm-start --fresh --verbose --json",
     "report": "--json",
     "evaluate": "--train --test --probes --features --max-samples --seed --tracking-uri --json",
     "fetch": "--tracking-uri --json",
@@ -93,7 +94,7 @@ def test_help_of_a_verb_lists_its_options_and_an_example(run: Run, verb: str) ->
     assert f"Example: python -m jobs {verb} " in " ".join(result.stdout.split())
 
 
-@pytest.mark.parametrize("verb", ["plan", "pretrain"])
+@pytest.mark.parametrize("verb", ["plan", "pretrain", "sweep"])
 def test_the_recipe_of_an_example_exists(run: Run, verb: str) -> None:
     (named,) = re.findall(r"jobs/recipes/\S+\.yaml", run(verb, "--help").stdout)
     assert (ROOT / named).exists()

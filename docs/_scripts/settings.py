@@ -21,6 +21,8 @@ _TYPES = {
     "string": "text",
 }
 _ITS_OWN = "its settings' defaults"
+_ITEMS = {"list of sections": "[]", "mapping of sections": ".*"}
+"""What stands for any item of a setting of such a type."""
 _UNITS = (  # by name and description, the first that fits
     (r"_bytes: ", "bytes"),
     (r"\bin pixels\b", "pixels"),
@@ -146,8 +148,13 @@ def _alternatives(schema: Schema, value: Schema) -> tuple[list[str], list[str]]:
         return ["word" if isinstance(value["enum"][0], str) else "whole number"], [
             ", ".join(map(as_yaml, value["enum"]))
         ]
+    if "type" not in value:
+        return ["any value"], []
     if value["type"] == "array":
         return _list(schema, value)
+    values = value.get("additionalProperties")
+    if isinstance(values, dict) and "$ref" in values:
+        return ["mapping of sections"], ["not empty"] if value.get("minProperties") else []
     return [_TYPES[value["type"]]], [_range(value)]
 
 
@@ -180,8 +187,9 @@ def _sections(schema: Schema, value: Schema) -> Iterator[str]:
         return
     for part in (*value.get("anyOf", ()), *value.get("oneOf", ())):
         yield from _sections(schema, part)
-    if "items" in value:
-        yield from _sections(schema, value["items"])
+    for inner in ("items", "additionalProperties"):
+        if isinstance(value.get(inner), dict):
+            yield from _sections(schema, value[inner])
 
 
 def all_sections() -> Iterator[tuple[str, Section]]:
@@ -197,7 +205,6 @@ def all_sections() -> Iterator[tuple[str, Section]]:
         yield prefix, found
         for row in found.settings:
             for inner in row.sections:
-                item = "[]" if row.type.endswith("list of sections") else ""
-                yield from visit(inner, row.key + item)
+                yield from visit(inner, row.key + _ITEMS.get(row.type.rpartition(" or ")[2], ""))
 
     yield from visit("Recipe", "")

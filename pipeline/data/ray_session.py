@@ -13,7 +13,7 @@ _PROCESSES_KEPT = 1024
 
 
 @contextmanager
-def ray_session(*, cpus: int, verbose: bool) -> Iterator[None]:
+def ray_session(*, cpus: int, verbose: bool, processes: int | None = None) -> Iterator[None]:
     """Be connected to Ray while the body runs.
 
     With RAY_ADDRESS set (a submitted job has it) that cluster is used. Otherwise a local Ray is
@@ -23,6 +23,7 @@ def ray_session(*, cpus: int, verbose: bool) -> Iterator[None]:
         cpus: logical CPUs that a local Ray has at least; a laptop with two cores may run two
             workers and two readers, and the operating system shares the cores out.
         verbose: show Ray's own log.
+        processes: so many more than CPUs are to be expected, of which a local Ray shall not warn.
     """
     owned = not ray.is_initialized()
     if owned:
@@ -36,7 +37,10 @@ def ray_session(*, cpus: int, verbose: bool) -> Iterator[None]:
                 include_dashboard=False,
                 # Ray ends idle processes beyond one for each CPU, the trainers counted in. A reader
                 # that had rested would have to be started anew, while its worker waits.
-                _system_config={"num_workers_soft_limit": _PROCESSES_KEPT},
+                _system_config={
+                    "num_workers_soft_limit": _PROCESSES_KEPT,
+                    **({"worker_maximum_startup_concurrency": processes} if processes else {}),
+                },
                 **quiet,
             )
     if not verbose:

@@ -56,6 +56,15 @@ class EvaluateConfig(Section):
         str | None, Field(description="labelled shards that probes are fitted on; null: no probes")
     ] = None
     test: Annotated[str | None, Field(description="labelled shards that they are scored on")] = None
+    validation: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="share of `train` that probes are not fitted but scored on, in place of "
+            "`test`, which nobody looks at; null: none",
+        ),
+    ] = None
     probes: Annotated[
         tuple[Probe, ...],
         Field(description="which probes"),
@@ -86,10 +95,14 @@ class EvaluateConfig(Section):
         int,
         Field(
             ge=0,
-            description="samples of each set in a snapshot, fewer if they cost more than 2 % of "
-            "training; 0: no snapshots, no label-free panel",
+            description="samples of each set in a snapshot, fewer if they cost more than "
+            "snapshot_share; 0: no snapshots, no label-free panel",
         ),
     ] = 1000
+    snapshot_share: Annotated[
+        float,
+        Field(gt=0, le=1, description="of training's cost, what snapshots may add to it"),
+    ] = 0.02
     on_collapse: Annotated[
         OnCollapse,
         Field(description="warn: a line; tag: and a tag of the MLflow run; stop: and end the run"),
@@ -109,10 +122,13 @@ class EvaluateConfig(Section):
     @property
     def sets(self) -> tuple[str, str] | None:
         """The labelled shards that probes are fitted and scored on, if there are."""
-        return (self.train, self.test) if self.train and self.test else None
+        scored_on = self.train if self.validation else self.test
+        return (self.train, scored_on) if self.train and scored_on else None
 
     @model_validator(mode="after")
     def _both_sets(self) -> EvaluateConfig:
-        if (self.train is None) != (self.test is None):
+        if self.validation is not None and self.train is None:
+            raise ValueError("validation is a share of train: give train too")
+        if (self.train is None) != (self.test is None) and self.validation is None:
             raise ValueError("give both train and test, or neither")
         return self

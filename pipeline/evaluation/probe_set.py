@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from pipeline.data.order.exclusion import NOTHING, Exclusion
 from pipeline.data.reading.shard_reader import ShardReader, read_labels
 from pipeline.data.sources.manifest import load_manifest, manifest_path
 from pipeline.errors import Problem, UserError
+from pipeline.evaluation.config import EvaluateConfig
 from pipeline.views.opencv import render_probe_view, render_views
 from pipeline.views.parameters import ImageViews
 
@@ -24,6 +26,39 @@ _PANEL_VIEWS = 2
 
 Images = npt.NDArray[np.uint8]
 Share = tuple[int, int]  # this rank and the number of ranks
+
+
+class Part(NamedTuple):
+    """Of the first samples of shards, those from one share of them to another."""
+
+    start: float = 0.0
+    stop: float = 1.0
+    samples: int | None = None
+    """How many the first samples are; None: all."""
+
+    def of(self, available: int, *, at_most: int) -> range:
+        """Positions of the samples, of so many and the first of them."""
+        count = available if self.samples is None else min(available, self.samples)
+        start, stop = round(count * self.start), round(count * self.stop)
+        return range(start, min(stop, start + at_most))
+
+
+WHOLE = Part()
+
+
+def parts_of(config: EvaluateConfig) -> dict[str, Part]:
+    """What probes are fitted on and what they are scored on, `train` and `test`, of their shards.
+
+    With a validation part that is the end of the first `max_samples` of `train`, and the fitting
+    is done on what is before it.
+    """
+    if config.validation is None:
+        return {"train": WHOLE, "test": WHOLE}
+    cut = 1 - config.validation
+    return {
+        "train": Part(0.0, cut, config.max_samples),
+        "test": Part(cut, 1.0, config.max_samples),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +77,9 @@ class PanelSet:
     labels: npt.NDArray[np.int64]  # (N,), -1 without one
 
 
-def load_probe_set(folder: str, *, size: int, max_samples: int, share: Share = (0, 1)) -> ProbeSet:
+def load_probe_set(
+    folder: str, *, size: int, max_samples: int, share: Share = (0, 1), part: Part = WHOLE
+) -> ProbeSet:
     """Decode the first samples of labelled shards.
 
     Args:
@@ -50,6 +87,7 @@ def load_probe_set(folder: str, *, size: int, max_samples: int, share: Share = (
         size: side of the images in pixels.
         max_samples: largest number of images.
         share: decode only this part of them, as one of so many ranks.
+        part: of the shards, whose first samples are taken.
 
     Raises:
         UserError: the shards have no labels, or no image can be decoded.
@@ -58,7 +96,7 @@ def load_probe_set(folder: str, *, size: int, max_samples: int, share: Share = (
         raise UserError(Problem(manifest_path(folder), "has no labels, a probe needs them"))
     render = partial(_probe_view, size=size)
     images, labels = _rendered(
-        folder, render, shape=(size, size, 3), max_samples=max_samples, share=share
+        folder, render, shape=(size, size, 3), max_samples=max_samples, share=share, part=part
     )
     return ProbeSet(images=images, labels=labels)
 
@@ -71,6 +109,7 @@ def load_panel_set(
     max_samples: int,
     share: Share = (0, 1),
     excluded: Exclusion = NOTHING,
+    part: Part = WHOLE,
 ) -> PanelSet:
     """Two augmented views of the first samples of shards, drawn by their ids.
 
@@ -81,6 +120,7 @@ def load_panel_set(
         max_samples: largest number of samples.
         share: decode only this part of them, as one of so many ranks.
         excluded: samples of the shards that are passed over.
+        part: of the shards, whose first samples are taken.
 
     Raises:
         UserError: no image can be decoded.
@@ -89,7 +129,13 @@ def load_panel_set(
     render = partial(_panel_views, views=pair, seed=seed)
     (shape,) = pair.shapes
     images, labels = _rendered(
-        folder, render, shape=shape, max_samples=max_samples, share=share, excluded=excluded
+        folder,
+        render,
+        shape=shape,
+        max_samples=max_samples,
+        share=share,
+        excluded=excluded,
+        part=part,
     )
     return PanelSet(views=images, labels=labels)
 
@@ -102,11 +148,14 @@ def _rendered(
     max_samples: int,
     share: Share,
     excluded: Exclusion = NOTHING,
+    part: Part = WHOLE,
 ) -> tuple[Images, npt.NDArray[np.int64]]:
     """What `render` makes of decoded images and their ids, and their labels, -1 without one."""
     manifest = load_manifest(folder)
-    count = min(max_samples, manifest.samples - excluded.count(0, manifest.samples))
-    chosen = excluded.ids_at(np.arange(count))
+    left = manifest.samples - excluded.count(0, manifest.samples)
+    taken = part.of(left, at_most=max_samples)
+    count = len(taken)
+    chosen = excluded.ids_at(np.arange(taken.start, taken.start + count))
     rank, ranks = share
     first, last = count * rank // ranks, count * (rank + 1) // ranks
     rendered: list[Images | None] = []

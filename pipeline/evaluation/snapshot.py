@@ -21,7 +21,14 @@ from pipeline.data.order.exclusion import NOTHING, Exclusion
 from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.config import EvaluateConfig, FeatureKind, Probe
 from pipeline.evaluation.features import encode_images
-from pipeline.evaluation.probe_set import PanelSet, ProbeSet, load_panel_set, load_probe_set
+from pipeline.evaluation.probe_set import (
+    WHOLE,
+    PanelSet,
+    ProbeSet,
+    load_panel_set,
+    load_probe_set,
+    parts_of,
+)
 from pipeline.evaluation.probes.score import score_of
 from pipeline.evaluation.probes.scoring import finite_panel, predictions
 from pipeline.objectives.base import Objective
@@ -67,18 +74,22 @@ def load_snapshot_images(
         excluded: samples of `data` that nobody looks at; labelled sets are looked at whole.
     """
     share = collectives.rank(), collectives.world_size()
+    parts = parts_of(config)
     panel = load_panel_set(
-        config.test or data,
+        config.sets[1] if config.sets else data,
         views=views,
         seed=seed,
         max_samples=count,
         share=share,
-        excluded=NOTHING if config.test else excluded,
+        excluded=NOTHING if config.sets else excluded,
+        part=parts["test"] if config.sets else WHOLE,
     )
     probes = {}
     if config.sets is not None:
-        for name, folder in zip(("train", "test"), config.sets, strict=True):
-            probes[name] = load_probe_set(folder, size=views.size, max_samples=count, share=share)
+        for (name, part), folder in zip(parts.items(), config.sets, strict=True):
+            probes[name] = load_probe_set(
+                folder, size=views.size, max_samples=count, share=share, part=part
+            )
     return SnapshotImages(panel=panel, probes=probes)
 
 

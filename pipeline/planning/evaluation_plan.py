@@ -7,7 +7,7 @@ import math
 from pipeline.data.sources.manifest import load_manifest
 from pipeline.data.sources.verify import verify
 from pipeline.errors import Problem, UserError
-from pipeline.planning.length import SNAPSHOT_SHARE, snapshot_samples, stream_plan
+from pipeline.planning.length import snapshot_samples, stream_plan
 from pipeline.recipe import Recipe
 
 _FEWEST_SAMPLES = 100  # with fewer a probe says little, and ranks are bounded by their number
@@ -23,7 +23,8 @@ def _problems_of_sets(recipe: Recipe) -> list[Problem]:
         return []
     found = []
     classes = []
-    for field, folder in zip(("train", "test"), recipe.evaluate.sets, strict=True):
+    scored_on = "validation" if recipe.evaluate.validation else "test"
+    for field, folder in zip(("train", scored_on), recipe.evaluate.sets, strict=True):
         faults = verify(folder)
         found += faults
         if not faults:
@@ -53,12 +54,13 @@ def _problems_of_snapshots(recipe: Recipe) -> list[Problem]:
     wanted = min(config.snapshot_samples, _FEWEST_SAMPLES)
     if snapshot_samples(recipe, plan) >= wanted:
         return []
-    steps = math.ceil(wanted / SNAPSHOT_SHARE / plan.global_batch)
+    share = config.snapshot_share
+    steps = math.ceil(wanted / share / plan.global_batch)
     least = math.ceil(steps / plan.steps_per_epoch * 10) / 10
     return [
         Problem(
             "evaluate.every",
-            f"{config.every:g} epochs: {SNAPSHOT_SHARE:.0%} of the samples in between are "
+            f"{config.every:g} epochs: {share:.0%} of the samples in between are "
             f"{snapshot_samples(recipe, plan)}, too few; allowed: {least:g} or more, or null for "
             "once at the end",
         )

@@ -7,9 +7,6 @@ from pipeline.data.order.exclusion import Exclusion, load_exclusion
 from pipeline.data.order.streams import StreamPlan, divide_streams
 from pipeline.recipe import Recipe
 
-SNAPSHOT_SHARE = 0.02
-"""Of the samples trained on, those that may be looked at."""
-
 
 def stream_plan(recipe: Recipe) -> StreamPlan:
     """The cut of the recipe's data.
@@ -49,18 +46,18 @@ def snapshot_steps(recipe: Recipe, plan: StreamPlan) -> int | None:
 
 
 def snapshot_samples(recipe: Recipe, plan: StreamPlan) -> int:
-    """Samples of each set in a snapshot, so many that it costs at most 2 % of the training.
+    """Samples of each set in a snapshot, so many that it costs at most a share of the training.
 
     A step on a sample passes forward and backward, three times a forward pass, each of its two or
     more views; a snapshot passes forward a sample's two views for the panel, and one of each set of
-    the probes. So as many samples may be looked at as are 2 % of those trained on meanwhile, and a
-    third is left for what passes do not account for.
+    the probes. So as many samples may be looked at as are that share of those trained on meanwhile,
+    and a third is left for what passes do not account for.
     """
     wanted = recipe.evaluate.snapshot_samples
     steps = snapshot_steps(recipe, plan)
     if steps is None:  # it comes when the training is over
         return wanted
-    return min(wanted, int(SNAPSHOT_SHARE * steps * plan.global_batch))
+    return min(wanted, int(recipe.evaluate.snapshot_share * steps * plan.global_batch))
 
 
 def total_steps(recipe: Recipe, plan: StreamPlan) -> int:

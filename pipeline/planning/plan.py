@@ -158,10 +158,19 @@ def _warnings(recipe: Recipe, learner: Learner) -> Iterator[str]:
     yield from objective_plan.warnings(recipe)
     yield from views_plan.warnings(recipe)
     yield from pairs_plan.warnings(recipe, learner.objective, last_epoch=last_epoch(recipe))
-    if recipe.evaluate.test is None:
+    if recipe.evaluate.sets is None:
         yield "evaluate: no labelled shards given, so the encoder will have no probe scores"
-    elif storage.absolute(recipe.evaluate.test) in map(storage.absolute, recipe.data.manifests):
+    elif _tests_on_its_data(recipe):
         yield "evaluate.test: the same shards as data.shards; the scores will flatter"
+
+
+def _tests_on_its_data(recipe: Recipe) -> bool:
+    test = recipe.evaluate.test
+    return (
+        test is not None
+        and recipe.evaluate.validation is None
+        and storage.absolute(test) in map(storage.absolute, recipe.data.manifests)
+    )
 
 
 def _sorted(labels: Ids) -> bool:

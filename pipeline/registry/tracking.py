@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import mlflow
@@ -95,10 +96,17 @@ class TrackedRun:
 
     @classmethod
     def create(
-        cls, uri: str, experiment_id: str, *, name: str, params: Mapping[str, Any]
+        cls,
+        uri: str,
+        experiment_id: str,
+        *,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str] = MappingProxyType({}),
     ) -> TrackedRun:
         """Start a run with its parameters."""
-        created = MlflowClient(tracking_uri=uri).create_run(experiment_id, run_name=name)
+        client = MlflowClient(tracking_uri=uri)
+        created = client.create_run(experiment_id, run_name=name, tags=dict(tags))
         run = cls(uri, created.info.run_id)
         flat = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
         for start in range(0, len(flat), _PARAMS_PER_CALL):
@@ -112,6 +120,10 @@ class TrackedRun:
     def finish(self, *, failed: bool) -> None:
         """Mark the run as finished or failed."""
         self._client.set_terminated(self.run_id, status="FAILED" if failed else "FINISHED")
+
+    def stop_early(self) -> None:
+        """Mark the run as ended before its time, by somebody's decision."""
+        self._client.set_terminated(self.run_id, status="KILLED")
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
@@ -156,9 +168,17 @@ class TrackedRun:
 class Forwarder:
     """Copies a journal's metrics to an MLflow run, no (metric, step) twice."""
 
-    def __init__(self, journal: str, run: TrackedRun) -> None:
+    def __init__(self, journal: str, run: TrackedRun, *, prefix: str = "") -> None:
+        """Know what the run has.
+
+        Args:
+            journal: path or URI.
+            run: that gets the metrics.
+            prefix: of their names there.
+        """
         self._tail = JournalTail(journal)
         self._run = run
+        self._prefix = prefix
         steps = run.steps()
         self._sent = {key: max(noted) for key, noted in steps.items()}
         self._evaluated = {(key, step) for key, noted in steps.items() for step in noted}
@@ -187,14 +207,16 @@ class Forwarder:
             del self._unsent[: len(part)]
 
     def _new_metrics(self, record: dict[str, Any]) -> Iterator[Metric]:
-        for key, value in record["metrics"].items():
+        for name, value in record["metrics"].items():
+            key = f"{self._prefix}{name}"
             if record["step"] > self._sent.get(key, -1):
                 self._sent[key] = record["step"]
                 yield Metric(key, value, int(record["time"] * 1000), record["step"])
 
     def _new_figures(self, record: dict[str, Any]) -> Iterator[Metric]:
         """Of a snapshot, which may be of an earlier step than the one evaluated before it."""
-        for key, value in record["metrics"].items():
+        for name, value in record["metrics"].items():
+            key = f"{self._prefix}{name}"
             if (key, record["step"]) not in self._evaluated:
                 self._evaluated.add((key, record["step"]))
                 yield Metric(key, value, int(record["time"] * 1000), record["step"])

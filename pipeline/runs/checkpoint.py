@@ -165,7 +165,7 @@ class CheckpointStore:
             CheckpointError: checkpoints were completed, and every one is damaged.
         """
         damaged = []
-        for step in self._completed():
+        for step in self.steps():
             folder = self._folder(step)
             fault = self._fault(folder)
             if fault is None:
@@ -178,7 +178,7 @@ class CheckpointStore:
 
     def best(self) -> int | None:
         """Step of the checkpoint that is best by the metric; None if there is none to compare."""
-        return self._best_of(self._completed())
+        return self._best_of(self.steps())
 
     def load(self, step: int) -> None:
         """Give every registered part its state. Every rank calls this with the same step."""
@@ -204,10 +204,30 @@ class CheckpointStore:
             for name in _listing(self._folder(step)).streams
         }
 
+    def take_over(self, other: CheckpointStore, step: int) -> None:
+        """Copy a checkpoint of another run, which then counts as one of this.
+
+        Raises:
+            FileNotFoundError: the other run does not have it any more.
+            OSError: it cannot be copied.
+        """
+        source, target = other._folder(step), self._folder(step)
+        listing = _listing(source)
+        pairs = [
+            (other._stream_files.location(name), self._stream_files.location(name))
+            for name in listing.streams
+        ]
+        pairs += [
+            (storage.join(source, name), storage.join(target, name))
+            for name in (*listing.files, COMPLETE)
+        ]
+        for there, here in pairs:
+            storage.write_file(here, storage.read_file(there), attempts=storage.PATIENT)
+
     def _folder(self, step: int) -> str:
         return storage.join(self._root, f"step-{step:010d}")
 
-    def _completed(self) -> list[int]:
+    def steps(self) -> list[int]:
         """Steps of the checkpoints that claim to be whole, newest first."""
         try:
             files = storage.list_files(self._root)
@@ -250,7 +270,7 @@ class CheckpointStore:
         return None
 
     def _drop_old(self, step: int) -> None:
-        completed = self._completed()
+        completed = self.steps()
         # Later ones were passed over as damaged when the run was taken up.
         later = [other for other in completed if other > step]
         earlier = [other for other in completed if other <= step]
@@ -260,7 +280,7 @@ class CheckpointStore:
             storage.delete_file(storage.join(self._folder(other), COMPLETE))
             delete_folder(self._folder(other))
         self._stream_files.keep_only(
-            name for other in self._completed() for name in self._streams_of(other)
+            name for other in self.steps() for name in self._streams_of(other)
         )
 
     def _streams_of(self, step: int) -> Iterable[str]:

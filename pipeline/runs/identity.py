@@ -29,6 +29,7 @@ _FREE = (
     "encoder.init",  # its sha256 stands for it
     "evaluate",
     "name",
+    "sweep",
     "tracking",
     "train.checkpoint",
     "train.device",
@@ -41,6 +42,11 @@ _OF_RESULTS = ("encoder.features", "evaluate")  # free, and without effect on a 
 _GROWING = ("train.epochs", "train.steps")
 _FINGERPRINT = "data fingerprint"
 _EXCLUDED = "data.exclude sha256"
+
+
+def is_free(path: str) -> bool:
+    """Whether a setting changes nothing of what a run computes."""
+    return any(path == free or path.startswith(f"{free}.") for free in _FREE)
 
 
 def run_name(recipe: Recipe, identity: Mapping[str, Any]) -> str:
@@ -66,11 +72,7 @@ def run_identity(
         init_sha256: of the weights it starts from, if any.
         excluded: samples that it leaves out; a run that leaves out none is what it always was.
     """
-    settings = {
-        key: value
-        for key, value in flatten(recipe.resolved())
-        if not any(key == free or key.startswith(f"{free}.") for free in _FREE)
-    }
+    settings = {key: value for key, value in flatten(recipe.resolved()) if not is_free(key)}
     return {
         **settings,
         _FINGERPRINT: fingerprint,

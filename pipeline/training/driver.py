@@ -21,7 +21,8 @@ from pipeline.runs.folder import RunFolder, fresh_name, keep_inputs, read_json, 
 from pipeline.runs.identity import differences, run_identity, run_name, without_effect
 from pipeline.training.cluster import connected
 from pipeline.training.delivery import deliver
-from pipeline.training.outages import interrupted_by_outages
+from pipeline.training.halting import let_run
+from pipeline.training.outages import halted, interrupted_by_outages
 from pipeline.training.progress import showing_progress
 from pipeline.training.ray_train import train_on_ray
 from pipeline.training.tracked import tracked_run
@@ -109,12 +110,15 @@ def pretrain(
             initial=initial.tensors if initial else None,
             excluded=excluded if recipe.data.exclude is not None else None,
         )
+        let_run(folder)
         with (
             connected(recipe, verbose=verbose),
             interrupted_by_outages(folder.name),
             tracked_run(recipe, folder, identity) as run,
         ):
             trained = _train(recipe, folder, run, verbose=verbose)
+            if "probes" not in trained:
+                raise halted(folder.name)
             figures = deliver(recipe, folder, identity, run, trained)
         write_json(folder.result, figures)
     return Result(figures=figures, already_finished=False)

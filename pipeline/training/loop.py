@@ -50,6 +50,7 @@ class TrainingLoop:
         device: torch.device,
         ingest: Ingest,
         notice: Callable[[], bool] | None = None,
+        halt: Callable[[], bool] | None = None,
         fit: Fit | None = None,
     ) -> None:
         """Build everything and register what has a state. Every rank calls this.
@@ -62,10 +63,14 @@ class TrainingLoop:
             notice: whether it became known since the last call that a rank will be taken away;
                 asked every `train.log_every` steps, and rank 0's answer counts. On all ranks or
                 none.
+            halt: whether the run is to be left as it is, to be taken up later; asked as often,
+                of rank 0 alone. On all ranks or none.
             fit: evaluates a saved snapshot, aside; None: a thread of this process.
         """
         self._recipe = recipe
         self._ingest = ingest
+        self._halt = halt
+        self.halted = False
         self._plan = stream_plan(recipe)
         self._total_steps = total_steps(recipe, self._plan)
         self._streams = self._plan.streams_of(collectives.rank(), collectives.world_size())
@@ -125,7 +130,9 @@ class TrainingLoop:
         return self._optimization.learner
 
     def run(self) -> dict[str, int]:
-        """Train to the end. Every rank calls this.
+        """Train to the end, or until the run is to halt, which leaves a checkpoint of where it is.
+
+        Every rank calls this. Afterwards `halted` says which of the two it was.
 
         Returns:
             The account of all samples since the run began.
@@ -147,7 +154,8 @@ class TrainingLoop:
         )
         try:
             self._train(assembler, batches)
-            self._snapshots.finish(self._total_steps)
+            if not self.halted:
+                self._snapshots.finish(self._total_steps)
         finally:
             self._snapshots.close()
             self._saving.wait()
@@ -174,7 +182,7 @@ class TrainingLoop:
     def _train(self, assembler: BatchAssembler, batches: Iterator[Batch]) -> None:
         first = self._optimization.step_count
         clock = Clock()
-        while (done := self._optimization.step_count) < self._total_steps:
+        while not self.halted and (done := self._optimization.step_count) < self._total_steps:
             asked = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - asked
@@ -196,7 +204,15 @@ class TrainingLoop:
             if self._snapshots.is_due(step):
                 self._guards.check_finite()
                 self._snapshots.take(step)
-            self._saving.after(step, assembler, self._metrics, last=last)
+            self.halted = not last and self._is_to_halt(step)
+            self._saving.after(step, assembler, self._metrics, last=last or self.halted)
+
+    def _is_to_halt(self, step: int) -> bool:
+        """Every rank calls this, because rank 0 decides."""
+        if self._halt is None or step % self._recipe.train.log_every:
+            return False
+        wanted = self._halt() if collectives.rank() == 0 else False
+        return bool(collectives.gather_json(wanted)[0])
 
     def _report(
         self, step: int, result: StepResult, clock: Clock, assembler: BatchAssembler

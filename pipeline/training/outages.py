@@ -35,6 +35,11 @@ def interrupted_by_outages(run: str) -> Iterator[None]:
         raise _interruption(run, outage) from error
 
 
+def halted(run: str) -> InterruptedRunError:
+    """What to raise of a run that was asked to halt, and has."""
+    return _interruption(run, "it was asked to halt")
+
+
 def _outage(error: TrainingFailedError) -> str | None:
     """What a disk or a store did to a worker, if that is what the training failed of."""
     failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()

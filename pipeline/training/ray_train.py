@@ -17,8 +17,16 @@ from pipeline.training.cluster import uses_gpu
 from pipeline.training.worker import train_worker
 
 
-def train_on_ray(recipe: Recipe, folder: RunFolder, *, verbose: bool) -> dict[str, Any]:
-    """Train to the end of the run. Ray must be connected.
+def train_on_ray(
+    recipe: Recipe, folder: RunFolder, *, verbose: bool, floors: bool = True
+) -> dict[str, Any]:
+    """Train to the end of the run, or until it is asked to halt. Ray must be connected.
+
+    Args:
+        recipe: of the run.
+        folder: of the run.
+        verbose: show Ray's own log.
+        floors: whether probes look at the floors too.
 
     Returns:
         What `train_worker` does on rank 0.
@@ -34,6 +42,7 @@ def train_on_ray(recipe: Recipe, folder: RunFolder, *, verbose: bool) -> dict[st
         train_loop_config={
             "recipe": with_own_exclusion(recipe, folder).resolved(),
             "run": folder.location,
+            "floors": floors,
         },
         scaling_config=ScalingConfig(
             num_workers=_workers(recipe),

@@ -70,7 +70,7 @@ class Saving:
             step: global, that has been taken.
             assembler: of this rank's batches.
             metrics: of the last journal line.
-            last: whether the run ends with this step.
+            last: whether the run ends, or halts, with this step.
         """
         announced = self._schedule.loss_is_announced(step)
         if last or announced or self._schedule.is_due(step):

@@ -21,6 +21,7 @@ from pipeline.evaluation.snapshot import Evaluation
 from pipeline.recipe import recipe_of
 from pipeline.runs.folder import RunFolder, write_json
 from pipeline.training.evaluator import Fit
+from pipeline.training.halting import HaltRequest
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.preemption import PreemptionNotice
 from pipeline.training.probing import probe_learner
@@ -44,11 +45,12 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     with every restart, so it is left in `failure.json`: restarted ranks find it and end at once.
 
     Args:
-        config: `recipe` resolved, `run` the run's folder.
+        config: `recipe` resolved, `run` the run's folder, `floors` whether probes look at them.
 
     Returns:
-        On rank 0 `samples`, the account, and `probes` and `intervals`, the scores; else None, and
-        at once on ranks that are too many to divide the streams.
+        On rank 0 `samples`, the account, and `probes` and `intervals`, the scores, which are
+        missing if the run was halted; else None, and at once on ranks that are too many to divide
+        the streams.
     """
     folder = RunFolder(config["run"])
     if storage.exists(folder.failure):
@@ -68,12 +70,15 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             if recipe.data.ingest == "inline"
             else partial(ray_data, alone=training == 1),
             notice=notice,
+            halt=HaltRequest(folder),
             fit=partial(_fit_aside, evaluation_of(recipe)),
         )
         samples = loop.run()
         if collectives.rank() != 0:
             return None
-        scores = probe_learner(recipe, loop.learner)
+        if loop.halted:
+            return {"samples": samples}
+        scores = probe_learner(recipe, loop.learner, floors=config["floors"])
         return {"samples": samples, **scores_as_json(scores)}
     except StoreAwayError:
         raise  # restarts may mend it

@@ -21,6 +21,7 @@ from pipeline.evaluation.panel.hypersphere import (
     tolerance,
     uniformity,
 )
+from pipeline.evaluation.panel.intrinsic_dimension import idest
 from pipeline.evaluation.panel.lidar import lidar
 from pipeline.evaluation.panel.measures import label_free_panel
 from pipeline.evaluation.panel.spectrum import alpha_req, rank_me, von_neumann_entropy
@@ -35,6 +36,7 @@ ALWAYS = [
     "alpha_req",
     "von_neumann_entropy",
     "lidar",
+    "idest",
     "uniformity",
     "alignment",
     "spread_mean",
@@ -63,6 +65,7 @@ def test_equals_its_parts_on_the_first_view() -> None:
         "alpha_req": alpha_req(first),
         "von_neumann_entropy": von_neumann_entropy(first),
         "lidar": lidar(views),
+        "idest": idest(first, seed=5),
         "uniformity": uniformity(first),
         "alignment": alignment(views),
         "spread_mean": float(spread(first).mean()),
@@ -72,9 +75,9 @@ def test_equals_its_parts_on_the_first_view() -> None:
 
 
 def test_labels_add_measures_and_change_none() -> None:
-    views = views_of(30)
+    views = views_of(40)
     without = label_free_panel(views, seed=0)
-    found = label_free_panel(views, np.arange(30) % 2, seed=0)
+    found = label_free_panel(views, np.arange(40) % 2, seed=0)
     assert list(without) == ALWAYS
     assert list(found) == [*ALWAYS, "tolerance", "dsmi"]
     assert {name: found[name] for name in without} == without
@@ -90,7 +93,7 @@ def test_diffusion_looks_at_a_bounded_number_of_samples_drawn_by_the_seed(
     panels = [label_free_panel(views, labels, seed=seed) for seed in (0, 0, 1)]
     assert panels[0] == panels[1]
     changed = {name for name in panels[0] if panels[0][name] != panels[2][name]}
-    assert changed == {"diffusion_entropy", "dsmi"}
+    assert changed == {"diffusion_entropy", "dsmi", "idest"}
     assert panels[0]["diffusion_entropy"] <= math.log2(16)
     assert panels[0]["dsmi"] > 0.1
 
@@ -104,6 +107,7 @@ def test_equal_features_have_the_values_that_are_promised(
     views = np.tile(scale * row, (20, 2, 1)).astype(dtype)
     found = label_free_panel(views, np.arange(20) % 2, seed=0)
     assert math.isnan(found.pop("alpha_req"))
+    assert math.isnan(found.pop("idest"))
     expected = dict.fromkeys(found, 0.0) | {"dead_dimensions": 1.0}
     if scale:
         expected |= {"rankme": 1.0, "tolerance": 1.0}
@@ -113,7 +117,7 @@ def test_equal_features_have_the_values_that_are_promised(
 def test_two_samples_are_enough() -> None:
     found = label_free_panel(views_of(2), np.array([0, 1]), seed=0)
     nothing = {name for name, value in found.items() if not math.isfinite(value)}
-    assert nothing == {"alpha_req", "tolerance"}
+    assert nothing == {"alpha_req", "idest", "tolerance"}
 
 
 def test_float32_equals_float64() -> None:

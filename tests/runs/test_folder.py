@@ -63,6 +63,7 @@ FREE = {
     "train.max_failures": 0,
     "train.device": "cpu",
     "train.trace": "/trace.parquet",
+    "sweep": {"space": {"objective.temperature": {"uniform": [0.1, 1.0]}}},
     "evaluate": None,
     "evaluate.max_samples": 99,
     "tracking": {"experiment": "other", "register": "encoder", "uri": "http://a", "storage": "x"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.evaluation.probes.scoring import probe_scores
 from pipeline.evaluation.snapshot import Evaluation
 from pipeline.learning.learner import LearnerBatch, StepResult
 from pipeline.learning.optimization import Optimization
-from pipeline.planning import evaluation_plan, length
+from pipeline.planning import evaluation_plan
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import records
 from pipeline.runs.folder import RunFolder
@@ -30,12 +31,6 @@ from pipeline.training.loop import TrainingLoop
 pytestmark = pytest.mark.fast
 
 SIMCLR = {"kind": "simclr", "projector": [16]}
-
-
-@pytest.fixture(autouse=True)
-def _large_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are short here, and 2 % of their samples next to nothing."""
-    monkeypatch.setattr(length, "SNAPSHOT_SHARE", 1.0)
 
 
 def recipe_for(shards: Path, *, objective: dict[str, Any] = SIMCLR, **evaluate: Any) -> Recipe:
@@ -52,7 +47,14 @@ def recipe_for(shards: Path, *, objective: dict[str, Any] = SIMCLR, **evaluate: 
                 "log_every": 1,
                 "checkpoint": {"every_steps": 4},
             },
-            "evaluate": {"snapshot_samples": 50, "every": 0.8, **sets, **evaluate},
+            # Runs are short here, and 2 % of their samples next to nothing.
+            "evaluate": {
+                "snapshot_samples": 50,
+                "snapshot_share": 1.0,
+                "every": 0.8,
+                **sets,
+                **evaluate,
+            },
         }
     )
 
@@ -95,7 +97,7 @@ def test_figures_are_those_of_the_weights_at_the_step(clipart_shards: Path, tmp_
     )
     metrics = found[25]["metrics"]
     assert metrics == pytest.approx(
-        {f"eval/{name}": value for name, value in panel.items()}
+        {f"eval/{name}": value for name, value in panel.items() if math.isfinite(value)}
         | {f"eval/{name}": score.accuracy for name, score in scores.items()}
     )
     assert found[25]["intervals"]["eval/knn"] == list(scores["knn"][1:])
@@ -272,18 +274,16 @@ def test_a_collapse_is_said_and_stops_the_run_if_it_is_to(
     assert any(json.loads(p.read_text()) for p in tmp_path.glob("checkpoints/*/COMPLETE.json"))
 
 
-def test_snapshots_that_would_be_too_small_are_refused(
-    clipart_shards: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    recipe = recipe_for(clipart_shards, every=2, snapshot_samples=1000)
+def test_snapshots_that_would_be_too_small_are_refused(clipart_shards: Path) -> None:
+    small = {"snapshot_samples": 1000, "snapshot_share": 0.02}
+    recipe = recipe_for(clipart_shards, every=2, **small)
     (problem,) = evaluation_plan.problems(recipe)
     assert problem.where == "evaluate.every"
     assert "2% of the samples in between are 9, too few;" in problem.message
     least = float(problem.message.partition("allowed: ")[2].split()[0])
-    mended = recipe_for(clipart_shards, every=least, snapshot_samples=1000)
+    mended = recipe_for(clipart_shards, every=least, **small)
     assert evaluation_plan.problems(mended) == []
     nothing = recipe.train.model_copy(update={"global_batch": 256})
     assert evaluation_plan.problems(recipe.model_copy(update={"train": nothing})) == []
-    below = recipe_for(clipart_shards, every=least - 0.2, snapshot_samples=1000)
+    below = recipe_for(clipart_shards, every=least - 0.2, **small)
     assert len(evaluation_plan.problems(below)) == 1

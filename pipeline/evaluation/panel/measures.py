@@ -21,6 +21,7 @@ from pipeline.evaluation.panel.hypersphere import (
     tolerance,
     uniformity,
 )
+from pipeline.evaluation.panel.intrinsic_dimension import idest
 from pipeline.evaluation.panel.lidar import lidar
 from pipeline.evaluation.panel.spectrum import alpha_req, rank_me, von_neumann_entropy
 from pipeline.randomness import permutation
@@ -35,8 +36,8 @@ def label_free_panel(views: Floats, labels: Labels | None = None, *, seed: int) 
     `lidar` and `alignment` look at the first view of each sample. `diffusion_entropy` and `dsmi`
     look at L2-normalised features, of at most 2,000 samples drawn by the seed.
 
-    When all features are equal: `rankme` is 1 (0 if they are all zero), `alpha_req` NaN,
-    `tolerance` 1 (0 if they are all zero), `dead_dimensions` 1, all others 0.
+    When all features are equal: `rankme` is 1 (0 if they are all zero), `alpha_req` and `idest`
+    NaN, `tolerance` 1 (0 if they are all zero), `dead_dimensions` 1, all others 0.
 
     Args:
         views: (N, V, D) floating point; row n holds V >= 2 views of one of N >= 2 samples.
@@ -44,9 +45,10 @@ def label_free_panel(views: Floats, labels: Labels | None = None, *, seed: int) 
         seed: of the samples and draws of the diffusion measures.
 
     Returns:
-        By name: `rankme`, `alpha_req`, `von_neumann_entropy`, `lidar`, `uniformity`, `alignment`,
-        `spread_mean`, `dead_dimensions`, `diffusion_entropy`; with labels `tolerance`, `dsmi`.
-        Ranges are those of the functions of the same names. `alpha_req` may be NaN, and
+        By name: `rankme`, `alpha_req`, `von_neumann_entropy`, `lidar`, `idest`, `uniformity`,
+        `alignment`, `spread_mean`, `dead_dimensions`, `diffusion_entropy`; with labels
+        `tolerance`, `dsmi`.
+        Ranges are those of the functions of the same names. `alpha_req` and `idest` may be NaN, and
         `tolerance` is if no class has two samples.
 
     Raises:
@@ -63,6 +65,7 @@ def label_free_panel(views: Floats, labels: Labels | None = None, *, seed: int) 
         "alpha_req": alpha_req(features),
         "von_neumann_entropy": von_neumann_entropy(features),
         "lidar": lidar(views),
+        "idest": idest(features, seed=seed),
         "uniformity": uniformity(features),
         "alignment": alignment(views),
         "spread_mean": float(spread(features).mean()),

@@ -43,6 +43,12 @@ MEASURES = {
         what="effective number of directions that tell samples apart, beside what views change",
         healthy="higher, if alignment is low too",
     ),
+    "idest": Measure(
+        title="IdEst",
+        what="intrinsic dimension: how many dimensions the samples themselves have, whatever the "
+        "features' number; above 1",
+        healthy="lower after the first epochs, as its authors found; collapsed features have few",
+    ),
     "uniformity": Measure(
         title="uniformity",
         what="how evenly features lie on the sphere, 0 to about 4",

@@ -1,0 +1,278 @@
+"""The driver of a sweep: searches through Ray Tune, trains the winner again, and tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from pipeline.data import storage
+from pipeline.data.order.corpus import load_corpus
+from pipeline.data.order.exclusion import load_exclusion
+from pipeline.data.ray_session import ray_session
+from pipeline.errors import InterruptedRunError, Problem, UserError
+from pipeline.planning.initial_weights import initial_weights
+from pipeline.recipe import Recipe
+from pipeline.recipe_file import RecipeSource
+from pipeline.registry.sweep_runs import SweepRuns
+from pipeline.registry.tracking import TrackedRun, open_experiment
+from pipeline.registry.tracking_server import tracking_uri
+from pipeline.runs.folder import fresh_name, keep_inputs, read_json, with_own_exclusion, write_json
+from pipeline.runs.identity import differences, flatten
+from pipeline.sweeps.check import checked_sweep
+from pipeline.sweeps.cores import cores_of_trial
+from pipeline.sweeps.folder import SweepFolder
+from pipeline.sweeps.identity import sweep_identity, sweep_name
+from pipeline.sweeps.ledger import FAILED, HALTED, RUNNING, Ledger
+from pipeline.sweeps.outcome import figures, winner
+from pipeline.sweeps.page.writing import write_page
+from pipeline.sweeps.progress import showing_trials
+from pipeline.sweeps.room import concurrent_trials, local_cpus
+from pipeline.sweeps.roster import FAILURES, HOURS, INTERRUPTED, Roster, trials_of
+from pipeline.sweeps.search import Search, best_of
+from pipeline.sweeps.space import Params
+from pipeline.sweeps.tracking import SweepForwarder, forwarding_sweep
+from pipeline.sweeps.trial_recipe import folder_of_sweeps, sweep_config
+from pipeline.sweeps.tuning import tune_trials
+from pipeline.sweeps.winner import train_winner
+from pipeline.training.outages import interrupted_by_outages
+
+_PROCESSES, _TRIALS = 8, 4
+"""That a trial has, and trials that at least are to be expected at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """What came of a sweep."""
+
+    figures: dict[str, Any]
+    """All that `jobs sweep --json` prints."""
+    already_finished: bool
+    """Whether it had finished before, so that nothing was done now."""
+
+    @property
+    def folder(self) -> str:
+        """Folder or URI of the sweep."""
+        return str(self.figures["folder"])
+
+    @property
+    def page(self) -> str:
+        """Path or URI of its page."""
+        return str(self.figures["page"])
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The best configuration: `params`, scores on `validation` and `test`, and its `model`."""
+        return dict(self.figures["best"])
+
+
+def sweep(
+    recipe: RecipeSource | Recipe,
+    overrides: Iterable[str] = (),
+    *,
+    space: RecipeSource | None = None,
+    warm_start: str | None = None,
+    fresh: bool = False,
+    verbose: bool = False,
+) -> SweepResult:
+    """Search the settings of a recipe, or take up the sweep where it was left.
+
+    Args:
+        recipe: a YAML file, nested mappings, or a recipe that was read before, with a `sweep`
+            section unless `space` is given.
+        overrides: settings to change, as `a.b=value`, such as `sweep.trials=50`.
+        space: a file with the `sweep` section, or its settings.
+        warm_start: folder or URI of an earlier sweep, whose best configurations are tried first.
+        fresh: start another sweep instead of taking up this one.
+        verbose: show Ray's own log.
+
+    Returns:
+        The figures of the finished sweep; those of the first time if nothing is to be added.
+
+    Raises:
+        UserError: with every mistake that can be found before anything starts, or because too many
+            trials failed.
+        InterruptedRunError: it was interrupted; the same call takes it up.
+    """
+    checked = checked_sweep(recipe, overrides, space=space)
+    known = _known(warm_start, checked)
+    initial = initial_weights(checked)
+    excluded = load_exclusion(checked.data.exclude)
+    identity = sweep_identity(
+        checked,
+        fingerprint=load_corpus(checked.data.manifests).fingerprint,
+        init_sha256=initial.sha256 if initial else None,
+        excluded=excluded,
+    )
+    sweeps = folder_of_sweeps(checked)
+    name = sweep_name(checked, identity)
+    folder = SweepFolder(storage.join(sweeps, fresh_name(sweeps, name) if fresh else name))
+    with folder.locked():
+        _refuse_other(folder, identity)
+        done = _finished(folder, checked)
+        if done is not None:
+            return SweepResult(figures=done, already_finished=True)
+        keep_inputs(
+            folder,
+            initial=initial.tensors if initial else None,
+            excluded=excluded if checked.data.exclude is not None else None,
+        )
+        # The recipe that trials read, wherever they run.
+        storage.write_file(folder.recipe, with_own_exclusion(checked, folder).to_yaml().encode())
+        storage.delete_file(folder.result)
+        storage.delete_file(folder.halt)
+        found = _run(checked, folder, identity, known=known, verbose=verbose)
+        write_json(folder.result, found)
+    return SweepResult(figures=found, already_finished=False)
+
+
+def _run(
+    recipe: Recipe,
+    folder: SweepFolder,
+    identity: dict[str, Any],
+    *,
+    known: list[Params],
+    verbose: bool,
+) -> dict[str, Any]:
+    config = sweep_config(recipe)
+    with ExitStack() as stack:
+        cpus = local_cpus(recipe)
+        stack.enter_context(
+            ray_session(cpus=cpus, verbose=verbose, processes=_PROCESSES * max(_TRIALS, cpus))
+        )
+        concurrent = concurrent_trials(recipe)
+        stack.enter_context(interrupted_by_outages(folder.name))
+        runs = _open_runs(recipe, folder, identity)
+        ledger = Ledger(folder.ledger)
+        roster = Roster(config, folder, ledger, Search(recipe, config, known=known))
+
+        def draw() -> str:
+            return write_page(recipe, folder, trials_of(ledger))
+
+        forwarder = SweepForwarder(config, folder, ledger, runs, draw=draw)
+        try:
+            with forwarding_sweep(forwarder), showing_trials(ledger, config):
+                tune_trials(recipe, folder, roster, concurrent=concurrent)
+            found = _outcome(recipe, folder, roster)
+            best = winner(trials_of(ledger), config)
+            assert best is not None
+            found["best"] = train_winner(recipe, best, runs, sweep=folder.name, verbose=verbose)
+            found |= {"run_id": runs.parent.run_id, "tracking_uri": runs.parent.uri}
+            found["page"] = write_page(recipe, folder, trials_of(ledger), best=found["best"])
+            runs.parent.log_files([found["page"], folder.recipe])
+            runs.parent.finish(failed=False)
+        except InterruptedRunError:
+            runs.parent.stop_early()
+            raise
+        except BaseException:
+            runs.parent.finish(failed=True)
+            raise
+    return found
+
+
+def _outcome(recipe: Recipe, folder: SweepFolder, roster: Roster) -> dict[str, Any]:
+    """The figures of the search.
+
+    Raises:
+        InterruptedRunError: it was interrupted, or none of its trials has finished yet.
+        UserError: too many trials failed.
+    """
+    config = sweep_config(recipe)
+    trials = trials_of(roster.ledger)
+    if roster.stopped == INTERRUPTED:
+        raise InterruptedRunError(
+            f"{folder.name} stopped, and will go on from its trials' checkpoints when the same "
+            "command is given again"
+        )
+    failed = [trial for trial in trials if trial.state == FAILED]
+    if roster.stopped == FAILURES or (winner(trials, config) is None and failed):
+        raise UserError(
+            [
+                Problem(
+                    "sweep.max_failed",
+                    f"{len(failed)} of {len(trials)} trials failed, more than the share of "
+                    f"{config.max_failed:g}; mend what they failed of, or allow more",
+                ),
+                *(
+                    Problem(
+                        f"trial {trial.number}", f"{trial.reason}; {folder.trial(trial.number)}"
+                    )
+                    for trial in failed
+                ),
+            ]
+        )
+    if winner(trials, config) is None:
+        why = "its hours are over" if roster.stopped == HOURS else "all collapsed or were stopped"
+        raise InterruptedRunError(
+            f"{folder.name}: no trial has finished with a score, {why}; the same command with more "
+            "--hours or --trials goes on"
+        )
+    return {
+        **figures(trials, config, folder, cores=cores_of_trial(recipe)),
+        "hours": round(roster.ledger.searched_seconds / 3600, 4),
+        "stopped_by": roster.stopped,
+    }
+
+
+def _open_runs(recipe: Recipe, folder: SweepFolder, identity: dict[str, Any]) -> SweepRuns:
+    """The sweep's run in MLflow, new or taken up; `run.json` ties it to the folder."""
+    uri = tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
+    experiment = open_experiment(uri, recipe.tracking.experiment)
+    if storage.exists(folder.identity):
+        noted = read_json(folder.identity)
+        parent = TrackedRun(noted["tracking_uri"], noted["run_id"])
+        parent.reopen()
+    else:
+        params = dict(flatten(recipe.resolved()))
+        parent = TrackedRun.create(uri, experiment, name=folder.name, params=params)
+    write_json(
+        folder.identity,
+        {"identity": identity, "run_id": parent.run_id, "tracking_uri": parent.uri},
+    )
+    return SweepRuns(parent, experiment)
+
+
+def _refuse_other(folder: SweepFolder, identity: dict[str, Any]) -> None:
+    if storage.exists(folder.identity):
+        problems = differences(read_json(folder.identity)["identity"], identity)
+        if problems:
+            raise UserError(problems)
+
+
+def _finished(folder: SweepFolder, recipe: Recipe) -> dict[str, Any] | None:
+    """The result of a sweep whose budget has not grown; None if there is something to do."""
+    if not storage.exists(folder.result):
+        return None
+    config = sweep_config(recipe)
+    before = sweep_config(Recipe.model_validate(yaml.safe_load(storage.read_file(folder.recipe))))
+    ledger = Ledger(folder.ledger)
+    if config.hours is not None and ledger.searched >= 3600 * config.hours:
+        more = False
+    else:
+        unfinished = bool(ledger.in_states(RUNNING, HALTED))
+        search = Search(recipe, config, known=[])
+        count = len(ledger.trials)
+        in_grid = config.searcher != "grid" or search.ask(count) is not None
+        more = unfinished or (count < config.trials and in_grid)
+    if more or config.winner_seeds > before.winner_seeds:
+        return None
+    result: dict[str, Any] = read_json(folder.result)
+    return result
+
+
+def _known(warm_start: str | None, recipe: Recipe) -> list[Params]:
+    if warm_start is None:
+        return []
+    ledger = SweepFolder(storage.absolute(warm_start)).ledger
+    found = best_of(ledger, recipe)
+    if not found:
+        raise UserError(
+            Problem(
+                "warm_start",
+                f"{warm_start}: no finished trial of a sweep there is within this space",
+            )
+        )
+    return found

@@ -1,0 +1,45 @@
+"""The room that a sweep has on a cluster: how many trials fit at a time."""
+
+from __future__ import annotations
+
+import math
+
+import ray
+
+from pipeline.errors import Problem, UserError
+from pipeline.recipe import Recipe
+from pipeline.sweeps.cores import cores_of_trial
+from pipeline.sweeps.trial_recipe import sweep_config
+from pipeline.training.cluster import uses_gpu
+
+TRIAL_BYTES = 500 << 20
+"""Of the actor that is a trial, which asks for this and for no CPU."""
+
+
+def concurrent_trials(recipe: Recipe) -> int:
+    """Trials at a time: as many as were asked for, or as there is room for. Ray is connected.
+
+    Raises:
+        UserError: there is no room for one, or not for as many as were asked for.
+    """
+    config = sweep_config(recipe)
+    has = ray.cluster_resources()
+    cores = cores_of_trial(recipe)
+    fits = [int(has.get("CPU", 0) / cores + 1e-6), int(has.get("memory", 0) // TRIAL_BYTES)]
+    if uses_gpu(recipe):
+        fits.append(int(has.get("GPU", 0) // (config.seeds * recipe.train.most_workers)))
+    room, wanted = min(fits), config.concurrent or 1
+    if room < wanted:
+        raise UserError(
+            Problem(
+                "sweep.concurrent",
+                f"{wanted} at a time need {cores * wanted:g} CPUs; "
+                f"the cluster has {has.get('CPU', 0):g}, and room for {room}",
+            )
+        )
+    return config.concurrent or max(1, min(room, config.trials))
+
+
+def local_cpus(recipe: Recipe) -> int:
+    """Logical CPUs that a Ray of one's own needs for as many trials as are asked for."""
+    return math.ceil(cores_of_trial(recipe) * (sweep_config(recipe).concurrent or 1))

@@ -1,0 +1,119 @@
+"""Ray Tune's schedulers, told of what a sweep knows from before."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining
+from ray.tune.schedulers.trial_scheduler import TrialScheduler
+
+from pipeline.sweeps.config import ASHAConfig, PBTConfig, SweepConfig
+from pipeline.sweeps.dimension import DimensionConfig
+from pipeline.sweeps.ledger import Trial
+from pipeline.sweeps.scores import merits_of
+
+TIME, SCORE = "step", "score"
+"""Of a trial's results."""
+_FACTORS = (1.2, 0.8)
+
+
+def scheduler_of(
+    config: SweepConfig, *, every: int, trials: Sequence[Trial], seed: int
+) -> TrialScheduler:
+    """The scheduler of a sweep.
+
+    Args:
+        config: the recipe's `sweep` section.
+        every: steps between looks.
+        trials: that were begun before.
+        seed: of a population's changes.
+    """
+    if isinstance(config.scheduler, ASHAConfig):
+        return _asha(config, config.scheduler, every=every, trials=trials)
+    if isinstance(config.scheduler, PBTConfig):
+        return _pbt(config, config.scheduler, every=every, seed=seed)
+    return FIFOScheduler()
+
+
+def _asha(
+    config: SweepConfig, asha: ASHAConfig, *, every: int, trials: Sequence[Trial]
+) -> ASHAScheduler:
+    scheduler = _ResumedASHA(
+        time_attr=TIME,
+        metric=SCORE,
+        mode="max",
+        grace_period=asha.grace * every,
+        reduction_factor=asha.reduction,
+        # Trials end by themselves; Tune would stop those that reach this as if they were bad.
+        max_t=2**40,
+        stop_last_trials=False,
+    )
+    assert config.optimize is not None
+    (bracket,) = scheduler._brackets
+    for trial in trials:
+        for look in trial.looks:
+            merits = merits_of(look.metrics, config.optimize)
+            if merits:
+                stand_in: Any = SimpleNamespace(trial_id=_earlier(trial.number))
+                bracket.on_result(stand_in, look.step, merits[0])
+    return scheduler
+
+
+class _ResumedASHA(ASHAScheduler):
+    """Knows a trial that goes on, which has another id in Tune, by its number."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, trial)
+        earlier = _earlier(trial.config["trial"])
+        for bracket in self._brackets:
+            for _, recorded in bracket._rungs:
+                if earlier in recorded:
+                    recorded[trial.trial_id] = recorded.pop(earlier)
+
+
+def _earlier(number: int) -> str:
+    return f"earlier {number}"
+
+
+def _pbt(config: SweepConfig, pbt: PBTConfig, *, every: int, seed: int) -> PopulationBasedTraining:
+    # Tune's changes are drawn from the global generators: new values from numpy's, all else here.
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+    def explore(changed: dict[str, Any]) -> dict[str, Any]:
+        params = changed["params"]
+        for path, value in params.items():
+            if config.space[path].ends is not None:
+                params[path] = config.space[path].clipped(value)
+        return changed
+
+    return PopulationBasedTraining(
+        time_attr=TIME,
+        metric=SCORE,
+        mode="max",
+        perturbation_interval=pbt.interval * every,
+        hyperparam_mutations={
+            "params": {path: _mutation(dimension) for path, dimension in config.space.items()}
+        },
+        quantile_fraction=pbt.quantile,
+        resample_probability=pbt.resample,
+        perturbation_factors=_FACTORS,
+        custom_explore_fn=explore,
+        log_config=False,
+        synch=pbt.synchronous,
+    )
+
+
+def _mutation(dimension: DimensionConfig) -> Any:
+    if dimension.listed is not None:
+        return list(dimension.listed)
+    assert dimension.ends is not None
+    low, high = dimension.ends
+    if dimension.log_uniform is not None:
+        return tune.loguniform(low, high)
+    return tune.uniform(low, high)
