@@ -35,6 +35,8 @@ from pipeline.errors import Problem
 from pipeline.planning.found_data import FoundData
 from pipeline.planning.machine import Machine
 from pipeline.report.gathering.bad_pairs import SCHEMA, BadPairFiles
+from pipeline.sweeps import conclusion
+from pipeline.sweeps.winner import train_winner
 from pipeline.training import delivery
 
 FILE = Path(__file__).parent / "fixtures" / "public_names.json"
@@ -122,6 +124,11 @@ def _results() -> dict[str, list[str]]:
             *_within("sets.PATH", _keys(jobs.shard._facts)),
         ],
         "plan": [*_fields(pipeline.Plan), *_keys(jobs.plan.plan)],
+        "sweep": [
+            *_keys(conclusion.conclude),
+            *_within("best", _keys(train_winner)),
+        ],
+        "plan, of a sweep": _within("sweep", _fields(pipeline.SweepPlan)),
         "pretrain": [*_keys(delivery.deliver), *_within("bad_pairs", _fields(BadPairFiles))],
         "report": [*_keys(jobs.report.report), *_within("bad_pairs", _fields(BadPairFiles))],
         "bad_pairs.parquet": SCHEMA.names,

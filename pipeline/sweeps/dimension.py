@@ -142,4 +142,9 @@ class DimensionConfig(Section):
 
     def quantised(self, value: float) -> float:
         """Without the digits that floating point adds to sums of a step."""
-        return float(f"{value:.12g}") if self.step is not None else value
+        if self.step is None:
+            return value
+        assert self.ends is not None
+        # Of the larger end, since near zero what was added is all that is left.
+        digits = 12 - math.ceil(math.log10(max(map(abs, self.ends))))
+        return round(value, digits) + 0.0  # no -0.0

@@ -15,7 +15,7 @@ from pipeline.data.order.exclusion import load_exclusion
 from pipeline.data.ray_session import ray_session
 from pipeline.errors import InterruptedRunError, Problem, UserError
 from pipeline.planning.initial_weights import initial_weights
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, recipe_of
 from pipeline.recipe_file import RecipeSource
 from pipeline.registry.sweep_runs import SweepRuns
 from pipeline.registry.tracking import TrackedRun, open_experiment
@@ -23,21 +23,19 @@ from pipeline.registry.tracking_server import tracking_uri
 from pipeline.runs.folder import fresh_name, keep_inputs, read_json, with_own_exclusion, write_json
 from pipeline.runs.identity import differences, flatten
 from pipeline.sweeps.check import checked_sweep
-from pipeline.sweeps.cores import cores_of_trial
+from pipeline.sweeps.conclusion import conclude
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.identity import sweep_identity, sweep_name
-from pipeline.sweeps.ledger import FAILED, HALTED, RUNNING, Ledger
-from pipeline.sweeps.outcome import figures, winner
+from pipeline.sweeps.ledger import HALTED, RUNNING, Ledger
 from pipeline.sweeps.page.writing import write_page
 from pipeline.sweeps.progress import showing_trials
 from pipeline.sweeps.room import concurrent_trials, local_cpus
-from pipeline.sweeps.roster import FAILURES, HOURS, INTERRUPTED, Roster, trials_of
+from pipeline.sweeps.roster import Roster, trials_of
 from pipeline.sweeps.search import Search, best_of
 from pipeline.sweeps.space import Params
 from pipeline.sweeps.tracking import SweepForwarder, forwarding_sweep
 from pipeline.sweeps.trial_recipe import folder_of_sweeps, sweep_config
 from pipeline.sweeps.tuning import tune_trials
-from pipeline.sweeps.winner import train_winner
 from pipeline.training.outages import interrupted_by_outages
 
 _PROCESSES, _TRIALS = 8, 4
@@ -156,12 +154,8 @@ def _run(
         try:
             with forwarding_sweep(forwarder), showing_trials(ledger, config):
                 tune_trials(recipe, folder, roster, concurrent=concurrent)
-            found = _outcome(recipe, folder, roster)
-            best = winner(trials_of(ledger), config)
-            assert best is not None
-            found["best"] = train_winner(recipe, best, runs, sweep=folder.name, verbose=verbose)
-            found |= {"run_id": runs.parent.run_id, "tracking_uri": runs.parent.uri}
-            found["page"] = write_page(recipe, folder, trials_of(ledger), best=found["best"])
+            ledger.flush()
+            found = conclude(recipe, folder, roster, runs, verbose=verbose)
             runs.parent.log_files([found["page"], folder.recipe])
             runs.parent.finish(failed=False)
         except InterruptedRunError:
@@ -171,50 +165,6 @@ def _run(
             runs.parent.finish(failed=True)
             raise
     return found
-
-
-def _outcome(recipe: Recipe, folder: SweepFolder, roster: Roster) -> dict[str, Any]:
-    """The figures of the search.
-
-    Raises:
-        InterruptedRunError: it was interrupted, or none of its trials has finished yet.
-        UserError: too many trials failed.
-    """
-    config = sweep_config(recipe)
-    trials = trials_of(roster.ledger)
-    if roster.stopped == INTERRUPTED:
-        raise InterruptedRunError(
-            f"{folder.name} stopped, and will go on from its trials' checkpoints when the same "
-            "command is given again"
-        )
-    failed = [trial for trial in trials if trial.state == FAILED]
-    if roster.stopped == FAILURES or (winner(trials, config) is None and failed):
-        raise UserError(
-            [
-                Problem(
-                    "sweep.max_failed",
-                    f"{len(failed)} of {len(trials)} trials failed, more than the share of "
-                    f"{config.max_failed:g}; mend what they failed of, or allow more",
-                ),
-                *(
-                    Problem(
-                        f"trial {trial.number}", f"{trial.reason}; {folder.trial(trial.number)}"
-                    )
-                    for trial in failed
-                ),
-            ]
-        )
-    if winner(trials, config) is None:
-        why = "its hours are over" if roster.stopped == HOURS else "all collapsed or were stopped"
-        raise InterruptedRunError(
-            f"{folder.name}: no trial has finished with a score, {why}; the same command with more "
-            "--hours or --trials goes on"
-        )
-    return {
-        **figures(trials, config, folder, cores=cores_of_trial(recipe)),
-        "hours": round(roster.ledger.searched_seconds / 3600, 4),
-        "stopped_by": roster.stopped,
-    }
 
 
 def _open_runs(recipe: Recipe, folder: SweepFolder, identity: dict[str, Any]) -> SweepRuns:
@@ -247,7 +197,7 @@ def _finished(folder: SweepFolder, recipe: Recipe) -> dict[str, Any] | None:
     if not storage.exists(folder.result):
         return None
     config = sweep_config(recipe)
-    before = sweep_config(Recipe.model_validate(yaml.safe_load(storage.read_file(folder.recipe))))
+    before = sweep_config(recipe_of(yaml.safe_load(storage.read_file(folder.recipe))))
     ledger = Ledger(folder.ledger)
     if config.hours is not None and ledger.searched >= 3600 * config.hours:
         more = False

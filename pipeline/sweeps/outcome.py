@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.ledger import (
     COLLAPSED,
-    ENDED,
     FAILED,
     FINISHED,
     HALTED,
@@ -76,12 +76,16 @@ def figures(
     trials: Sequence[Trial], config: SweepConfig, folder: SweepFolder, *, cores: float
 ) -> dict[str, Any]:
     """What `jobs sweep` says of the search; `best` is added when it was trained again."""
-    counts = {state: sum(trial.state == state for trial in trials) for state in (*ENDED, HALTED)}
+    count = Counter(trial.state for trial in trials)
     return {
         "sweep": folder.name,
         "folder": folder.location,
         "trials": len(trials),
-        **counts,
+        "finished": count[FINISHED],
+        "pruned": count[PRUNED],
+        "failed": count[FAILED],
+        "collapsed": count[COLLAPSED],
+        "halted": count[HALTED],
         "failures": [
             {
                 "trial": trial.number,

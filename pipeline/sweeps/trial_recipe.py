@@ -87,12 +87,16 @@ def winner_recipe(recipe: Recipe, params: Params, *, sweep: str, trial: int, see
         seed: which of the runs it is, from 0.
     """
     winner = recipe_with(recipe, params)
+    evaluate = winner.evaluate
+    if evaluate.test is not None:
+        evaluate = evaluate.model_copy(update={"validation": None})
     register = (winner.tracking.register_as or sweep) if seed == 0 else None
     return winner.model_copy(
         update={
             "sweep": None,
             "name": f"{sweep}-trial-{trial}-seed-{recipe.seed + seed}",
             "seed": recipe.seed + seed,
+            "evaluate": evaluate,
             "tracking": winner.tracking.model_copy(update={"register_as": register}),
         }
     )

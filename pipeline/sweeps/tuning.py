@@ -13,6 +13,7 @@ from typing import Any
 from ray import tune
 
 from pipeline.data import storage
+from pipeline.data.stored_folder import delete_folder
 from pipeline.planning.length import snapshot_steps, stream_plan, total_steps
 from pipeline.recipe import Recipe
 from pipeline.sweeps.config import PBTConfig
@@ -20,6 +21,7 @@ from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.room import TRIAL_BYTES
 from pipeline.sweeps.roster import HOURS, INTERRUPTED, Roster, RosterCallback, RosterSearcher
 from pipeline.sweeps.schedulers import scheduler_of
+from pipeline.sweeps.tidying import Tidier
 from pipeline.sweeps.trial import SweepTrial
 from pipeline.sweeps.trial_recipe import sweep_config, trial_recipe
 
@@ -45,11 +47,13 @@ def tune_trials(recipe: Recipe, folder: SweepFolder, roster: Roster, *, concurre
     """
     config = sweep_config(recipe)
     roster.ledger.begin()
+    tidier = Tidier(config, folder, roster.ledger)
     thread = _InThread(lambda: _fit(recipe, folder, roster, concurrent=concurrent))
     try:
         with _terminated_like_interrupted():
             thread.start()
             while not thread.ended.wait(_POLL_SECONDS):
+                tidier.tidy()
                 if config.hours and roster.ledger.searched_seconds >= 3600 * config.hours:
                     roster.stop(HOURS)
     except KeyboardInterrupt:
@@ -57,6 +61,8 @@ def tune_trials(recipe: Recipe, folder: SweepFolder, roster: Roster, *, concurre
         thread.ended.wait()  # a second interruption ends the wait
     finally:
         roster.ledger.pause()
+    tidier.tidy(last=True)
+    delete_folder(folder.tune)
     if thread.error is not None:
         raise thread.error
 

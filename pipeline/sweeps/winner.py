@@ -35,6 +35,7 @@ def train_winner(
     """
     config = sweep_config(recipe)
     results = []
+    tested = recipe.evaluate.test is not None
     for seed in range(config.winner_seeds):
         number = f"{seed + 1} of {config.winner_seeds}"
         print(f"trial {trial.number} is the best; training it again, {number}", file=sys.stderr)
@@ -46,7 +47,7 @@ def train_winner(
         "trial": trial.number,
         "params": trial.params,
         "validation": scores_of(trial, config),
-        "test": _means([figures["probes"] for figures in results]),
+        "test": _means([figures["probes"] for figures in results]) if tested else None,
         "run_id": results[0]["run_id"],
         "model": results[0]["model"],
         "encoder": f"{results[0]['folder']}/encoder",
@@ -54,12 +55,12 @@ def train_winner(
     }
 
 
-def _means(of_seeds: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """Means over seeds, with `NAME_error` of several; None without labelled sets."""
+def _means(of_seeds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means over seeds, with `NAME_error` of several."""
     found: dict[str, float] = {}
     for name in of_seeds[0]:
         values = np.array([scores[name] for scores in of_seeds])
         found[name] = float(values.mean())
         if len(values) > 1:
             found[f"{name}_error"] = float(values.std(ddof=1) / len(values) ** 0.5)
-    return found or None
+    return found

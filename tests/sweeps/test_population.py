@@ -10,9 +10,7 @@ import pytest
 import ray
 
 import pipeline
-from pipeline.data import storage
 from pipeline.registry.journal import records
-from pipeline.runs.checkpoint import COMPLETE
 from pipeline.sweeps.driver import SweepResult
 from tests.sweeps.sweeping import children, folder_in, ledger_events, recipe_for
 
@@ -79,19 +77,6 @@ def test_a_member_goes_on_from_the_donors_checkpoint(
         assert {name: lineage[name] for name in ("donor", "step", "params")} == {
             name: exploit[name] for name in ("donor", "step", "params")
         }
-
-
-def test_copied_checkpoints_are_the_donors_to_the_byte(
-    folder: Path, exploits: list[dict[str, Any]]
-) -> None:
-    """Of the last exploit, whose donor wrote no further checkpoints that took its place."""
-    sweep, last = folder_in(folder), exploits[-1]
-    name = f"step-{last['step']:010d}/{COMPLETE}"
-    own = sweep.run(last["trial"], last["generation"], 0).checkpoints
-    donors = [sweep.run(last["donor"], generation, 0).checkpoints for generation in range(5)]
-    there = [storage.join(donor, name) for donor in donors]
-    listings = [storage.read_file(location) for location in there if storage.exists(location)]
-    assert storage.read_file(storage.join(own, name)) in listings
 
 
 def test_the_population_ends_with_a_winner_and_leaves_nothing(

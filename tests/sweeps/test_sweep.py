@@ -143,6 +143,13 @@ def test_mlflow_has_every_trial_once_and_ended(folder: Path, grown: SweepResult)
     assert "sweep.html" in names
 
 
+def test_trials_that_ended_leave_no_checkpoints(folder: Path, grown: SweepResult) -> None:
+    sweep = Path(folder_in(folder).location)
+    assert not list(sweep.rglob("step-*"))
+    assert not (sweep / "tune").exists()
+    assert (Path(grown.best["encoder"]) / "encoder.safetensors").exists()
+
+
 def test_nothing_is_left_on_ray(grown: SweepResult) -> None:
     table = ray.util.placement_group_table().values()
     assert {group["state"] for group in table} <= {"REMOVED"}
