@@ -52,7 +52,7 @@ def asha(reduction: float) -> SweepConfig:
 
 def replay(trials: Sequence[Line], *, at_a_time: int, reduction: float) -> Outcome:
     """Begin trials in this order, whenever a place is free; every step takes equally long."""
-    scheduler = scheduler_of(asha(reduction), every=first_look(trials), trials=(), seed=0)
+    scheduler = scheduler_of(asha(reduction), trials=(), seed=0)
     waiting = enumerate(trials)
     begun = count()
     due: list[tuple[int, int, int, Any]] = []  # time, what began first, look, trial
@@ -71,7 +71,7 @@ def replay(trials: Sequence[Line], *, at_a_time: int, reduction: float) -> Outco
         time, order, look, trial = heapq.heappop(due)
         looks = looks_of(trial.line)
         step, score = looks[look]
-        result = {TIME: step, SCORE: score}
+        result = {TIME: look + 1, SCORE: score}
         if look + 1 == len(looks):
             scheduler.on_trial_complete(None, trial, result)
             finished.append(trial.line)

@@ -21,6 +21,8 @@ ENDED = (FINISHED, PRUNED, COLLAPSED, FAILED)
 class Look:
     """What a snapshot of a trial showed, the mean of its seeds."""
 
+    number: int
+    """From 1 on: the same for trials that have seen as much."""
     step: int
     metrics: dict[str, float]
     errors: dict[str, float]
@@ -197,6 +199,7 @@ def _apply(record: dict[str, Any], trials: dict[int, Trial]) -> None:
     elif event == "looked":
         trial.looks.append(
             Look(
+                number=record["look"],
                 step=record["step"],
                 metrics=record["metrics"],
                 errors=record["errors"],

@@ -89,7 +89,7 @@ class Roster:
         if lineage is not None and lineage["generation"] > trial.generation:
             self.ledger.exploited(number, **lineage)
         if result["metrics"] and result["step"] > trial.step:
-            names = ("step", "metrics", "errors", "total_steps", "seconds")
+            names = ("look", "step", "metrics", "errors", "total_steps", "seconds")
             self.ledger.looked(number, **{name: result[name] for name in names})
 
     def ended(self, number: int, result: dict[str, Any] | None, *, fault: str | None) -> None:

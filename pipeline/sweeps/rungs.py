@@ -17,8 +17,8 @@ def rungs(config: SweepConfig, *, every: int, total: int) -> list[int]:
     """
     if not isinstance(config.scheduler, ASHAConfig):
         return []
-    found, step = [], float(config.scheduler.grace * every)
-    while step < total:
-        found.append(math.ceil(step))
-        step *= config.scheduler.reduction
-    return found
+    found, look = [], float(config.scheduler.grace)
+    while (step := math.ceil(look) * every) < total:
+        found.append(step)
+        look *= config.scheduler.reduction
+    return list(dict.fromkeys(found))

@@ -17,37 +17,33 @@ from pipeline.sweeps.dimension import DimensionConfig
 from pipeline.sweeps.ledger import Trial
 from pipeline.sweeps.scores import merits_of
 
-TIME, SCORE = "step", "score"
-"""Of a trial's results."""
+TIME, SCORE = "look", "score"
+"""Of a trial's results. Looks are numbered from 1: with other batches the same look is at another
+step, and has seen as many samples."""
 _FACTORS = (1.2, 0.8)
 
 
-def scheduler_of(
-    config: SweepConfig, *, every: int, trials: Sequence[Trial], seed: int
-) -> TrialScheduler:
+def scheduler_of(config: SweepConfig, *, trials: Sequence[Trial], seed: int) -> TrialScheduler:
     """The scheduler of a sweep.
 
     Args:
         config: the recipe's `sweep` section.
-        every: steps between looks.
         trials: that were begun before.
         seed: of a population's changes.
     """
     if isinstance(config.scheduler, ASHAConfig):
-        return _asha(config, config.scheduler, every=every, trials=trials)
+        return _asha(config, config.scheduler, trials=trials)
     if isinstance(config.scheduler, PBTConfig):
-        return _pbt(config, config.scheduler, every=every, seed=seed)
+        return _pbt(config, config.scheduler, seed=seed)
     return FIFOScheduler()
 
 
-def _asha(
-    config: SweepConfig, asha: ASHAConfig, *, every: int, trials: Sequence[Trial]
-) -> ASHAScheduler:
+def _asha(config: SweepConfig, asha: ASHAConfig, *, trials: Sequence[Trial]) -> ASHAScheduler:
     scheduler = _ResumedASHA(
         time_attr=TIME,
         metric=SCORE,
         mode="max",
-        grace_period=asha.grace * every,
+        grace_period=asha.grace,
         reduction_factor=asha.reduction,
         # Trials end by themselves; Tune would stop those that reach this as if they were bad.
         max_t=2**40,
@@ -60,7 +56,7 @@ def _asha(
             merits = merits_of(look.metrics, config.optimize)
             if merits:
                 stand_in: Any = SimpleNamespace(trial_id=_earlier(trial.number))
-                bracket.on_result(stand_in, look.step, merits[0])
+                bracket.on_result(stand_in, look.number, merits[0])
     return scheduler
 
 
@@ -80,7 +76,7 @@ def _earlier(number: int) -> str:
     return f"earlier {number}"
 
 
-def _pbt(config: SweepConfig, pbt: PBTConfig, *, every: int, seed: int) -> PopulationBasedTraining:
+def _pbt(config: SweepConfig, pbt: PBTConfig, *, seed: int) -> PopulationBasedTraining:
     # Tune's changes are drawn from the global generators: new values from numpy's, all else here.
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -96,7 +92,7 @@ def _pbt(config: SweepConfig, pbt: PBTConfig, *, every: int, seed: int) -> Popul
         time_attr=TIME,
         metric=SCORE,
         mode="max",
-        perturbation_interval=pbt.interval * every,
+        perturbation_interval=pbt.interval,
         hyperparam_mutations={
             "params": {path: _mutation(dimension) for path, dimension in config.space.items()}
         },
@@ -105,6 +101,7 @@ def _pbt(config: SweepConfig, pbt: PBTConfig, *, every: int, seed: int) -> Popul
         perturbation_factors=_FACTORS,
         custom_explore_fn=explore,
         log_config=False,
+        require_attrs=False,  # a look without a score is none to compare by
         synch=pbt.synchronous,
     )
 

@@ -41,7 +41,7 @@ class SeedRun:
         self.looks: dict[int, dict[str, float]] = {}
         self.error: Exception | None = None
         self._result: dict[str, Any] | None = None
-        self._losses: list[float] = []
+        self._losses: dict[int, float] = {}
         self._tail = JournalTail(folder.journal)
         self._thread = threading.Thread(target=self._train, name="run", daemon=True)
         self._began = self._ended = time.monotonic()
@@ -110,11 +110,13 @@ class SeedRun:
         """
         for record in self._tail.read():
             if record["kind"] == "metrics":
-                self._losses.append(record["metrics"]["loss"])
+                self._losses[record["step"]] = record["metrics"]["loss"]
             elif record["kind"] == "evaluation":
-                loss = {"loss": float(np.mean(self._losses))} if self._losses else {}
-                self.looks[record["step"]] = {**record["metrics"], **loss}
-                self._losses = []
+                step = record["step"]
+                before = max((other for other in self.looks if other < step), default=0)
+                since = [loss for at, loss in self._losses.items() if before < at <= step]
+                loss = {"loss": float(np.mean(since))} if since else {}
+                self.looks[step] = {**record["metrics"], **loss}
 
     def _train(self) -> None:
         try:

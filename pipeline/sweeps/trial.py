@@ -20,7 +20,7 @@ from ray import tune
 from pipeline.data import storage
 from pipeline.data.stored_folder import delete_folder
 from pipeline.errors import UserError
-from pipeline.planning.length import stream_plan, total_steps
+from pipeline.planning.length import snapshot_steps, stream_plan, total_steps
 from pipeline.recipe import recipe_of
 from pipeline.runs.checkpoint import CheckpointStore
 from pipeline.runs.folder import read_json, write_json
@@ -62,7 +62,7 @@ class SweepTrial(tune.Trainable):
         remote = storage.is_remote(self._folder.location)
         self._pause = _POLL_SECONDS_OF_STORES if remote else _POLL_SECONDS
         self._donor: dict[str, Any] | None = None
-        self._total = 0
+        self._total, self._every = 0, 1
         self._runs: list[SeedRun] = []
         self._held = False
 
@@ -132,6 +132,7 @@ class SweepTrial(tune.Trainable):
             self._runs.append(SeedRun(recipe, folder, weights=weights, inputs=self._folder))
             plan = stream_plan(recipe)
             self._total = total_steps(recipe, plan)
+            self._every = snapshot_steps(recipe, plan) or self._total
         for run in self._runs:
             run.start()
 
@@ -141,15 +142,7 @@ class SweepTrial(tune.Trainable):
         self._donor = None
         own = self._folder.generation(self._number, self._generation)
         delete_folder(own)
-        taken = donor["step"]
-        for seed in range(self._config.seeds):
-            theirs = self._folder.run(donor["trial"], donor["generation"], seed)
-            ours = self._folder.run(self._number, self._generation, seed)
-            source = CheckpointStore(theirs.checkpoints, keep=1)
-            if taken not in source.steps():
-                # It went on while this trial was stopped; seeds may differ by a look then.
-                taken = min(step for step in source.steps() if step >= donor["step"])
-            CheckpointStore(ours.checkpoints, keep=1).take_over(source, taken)
+        taken = max(self._take_over(donor, seed) for seed in range(self._config.seeds))
         self._looked = taken
         lineage = {
             "generation": self._generation,
@@ -158,6 +151,24 @@ class SweepTrial(tune.Trainable):
             "params": self._params,
         }
         write_json(storage.join(own, _LINEAGE), lineage)
+
+    def _take_over(self, donor: Mapping[str, Any], seed: int) -> int:
+        """Copy a checkpoint of one of the donor's runs; its step.
+
+        The donor goes on meanwhile, and keeps few: the one that was meant, or the oldest after it.
+        """
+        theirs = self._folder.run(donor["trial"], donor["generation"], seed)
+        ours = self._folder.run(self._number, self._generation, seed)
+        source = CheckpointStore(theirs.checkpoints, keep=1)
+        while True:
+            step = min(step for step in source.steps() if step >= donor["step"])
+            try:
+                CheckpointStore(ours.checkpoints, keep=1).take_over(source, step)
+            except FileNotFoundError:
+                if step in source.steps():
+                    raise
+            else:
+                return step
 
     def _last_generation(self) -> int:
         """The newest whose checkpoints were all copied."""
@@ -197,8 +208,9 @@ class SweepTrial(tune.Trainable):
         assert self._config.optimize is not None
         merits = merits_of(metrics, self._config.optimize)
         return {
+            **({"score": merits[0]} if merits else {}),
+            "look": math.ceil(step / self._every),
             "step": step,
-            "score": merits[0] if merits else math.nan,
             "metrics": metrics,
             "errors": errors,
             "total_steps": self._total,
@@ -216,8 +228,8 @@ class SweepTrial(tune.Trainable):
         self._runs = []
         return {
             **dict.fromkeys(("total_steps", "lineage")),
+            "look": 0,
             "step": self._looked,
-            "score": math.nan,
             "metrics": {},
             "errors": {},
             "seconds": 0.0,

@@ -14,7 +14,6 @@ from ray import tune
 
 from pipeline.data import storage
 from pipeline.data.stored_folder import delete_folder
-from pipeline.planning.length import snapshot_steps, stream_plan, total_steps
 from pipeline.recipe import Recipe
 from pipeline.sweeps.config import PBTConfig
 from pipeline.sweeps.folder import SweepFolder
@@ -23,7 +22,7 @@ from pipeline.sweeps.roster import HOURS, INTERRUPTED, Roster, RosterCallback, R
 from pipeline.sweeps.schedulers import scheduler_of
 from pipeline.sweeps.tidying import Tidier
 from pipeline.sweeps.trial import SweepTrial
-from pipeline.sweeps.trial_recipe import sweep_config, trial_recipe
+from pipeline.sweeps.trial_recipe import sweep_config
 
 _POLL_SECONDS = 0.5
 _ACTOR_FAILURES = 2
@@ -33,6 +32,7 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a look may be without a score
 }
 
 
@@ -69,12 +69,8 @@ def tune_trials(recipe: Recipe, folder: SweepFolder, roster: Roster, *, concurre
 
 def _fit(recipe: Recipe, folder: SweepFolder, roster: Roster, *, concurrent: int) -> None:
     config = sweep_config(recipe)
-    trial = trial_recipe(recipe, {}, seed=0)
-    plan = stream_plan(trial)
-    every = snapshot_steps(trial, plan) or total_steps(trial, plan)
     scheduler = scheduler_of(
         config,
-        every=every,
         trials=list(roster.ledger.trials.values()),
         seed=recipe.seed + len(roster.ledger.trials),
     )

@@ -50,6 +50,7 @@ def line_of(cell: Cell, linear: float, *, curve: Sequence[float] | None = None) 
             "idest": 20 * linear,
             "uniformity": 5 * linear,
             "alignment": 0.5,
+            "diffusion_entropy": 3.0,
             "tolerance": 1 - linear,
         },
         "loss": 1 - linear,

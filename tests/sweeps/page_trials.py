@@ -67,6 +67,7 @@ def trial(
     metrics = {**({"eval/linear": linear} if linear is not None else {}), **(more or {})}
     seen = [
         Look(
+            number=look + 1,
             step=100 * (look + 1),
             metrics={name: value * (look + 1) / looks for name, value in metrics.items()},
             errors={},

@@ -45,6 +45,7 @@ def loop_for(
     path: Path,
     read: ingest.Ingest = ingest.inline,
     notice: Callable[[], bool] | None = None,
+    halt: Callable[[], bool] | None = None,
 ) -> TrainingLoop:
     path.mkdir(exist_ok=True)
     return TrainingLoop(
@@ -53,6 +54,7 @@ def loop_for(
         device=torch.device("cpu"),
         ingest=read,
         notice=notice,
+        halt=halt,
     )
 
 
