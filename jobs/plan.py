@@ -94,7 +94,7 @@ def plan(
 def _checked(recipe: Path, overrides: list[str], space: Path | None) -> Recipe:
     from pipeline.planning.check import checked_recipe, refuse_misspelt
     from pipeline.recipe_file import draft_recipe
-    from pipeline.sweeps.reading import with_space
+    from pipeline.sweeps.spaces.reading import with_space
 
     values = with_space(recipe, space)
     if values.get("sweep") is None:
@@ -103,7 +103,7 @@ def _checked(recipe: Path, overrides: list[str], space: Path | None) -> Recipe:
     draft = draft_recipe(values, overrides)
     if draft.recipe is not None and draft.recipe.sweep is None and not draft.problems:
         return checked_recipe(values, overrides)
-    from pipeline.sweeps.check import checked_sweep  # with torch
+    from pipeline.sweeps.spaces.check import checked_sweep  # with torch
 
     return checked_sweep(values, overrides)
 

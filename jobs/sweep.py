@@ -52,7 +52,7 @@ def sweep(
     """
     import pipeline
     from pipeline.planning.check import refuse_misspelt
-    from pipeline.sweeps.reading import with_space
+    from pipeline.sweeps.spaces.reading import with_space
 
     told = {"trials": trials, "hours": hours, "concurrent": concurrent, "seeds": seeds}
     settings = [f"sweep.{name}={value}" for name, value in told.items() if value is not None]

@@ -28,7 +28,7 @@ from pipeline.objectives.configs.single import SingleObjectiveConfig
 from pipeline.pairs.config import DBPMConfig, PairsConfig, UOTAConfig
 from pipeline.registry.config import TrackingConfig
 from pipeline.section import Section, kind_of, or_short
-from pipeline.sweeps.config import SweepConfig
+from pipeline.sweeps.spaces.config import SweepConfig
 from pipeline.views.parameters import ImageViews
 
 

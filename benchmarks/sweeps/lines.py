@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from benchmarks.shared.study import Line, Mean, mean_of
 from benchmarks.sweeps.cell import Cell
 from benchmarks.sweeps.run import OTHERS, others, pairs, temperatures, trials
-from pipeline.sweeps.scores import MEASURES, Score
+from pipeline.sweeps.spaces.scores import MEASURES, Score
 
 NOT_RUN = "Not run yet."
 PROBES = {"knn": "kNN", "linear": "linear"}

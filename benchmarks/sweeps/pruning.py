@@ -18,7 +18,7 @@ from benchmarks.sweeps.replay import (
     replay,
     whole_trials,
 )
-from pipeline.sweeps.rungs import rungs
+from pipeline.sweeps.spaces.rungs import rungs
 
 AT_A_TIME = (2, 4)
 REDUCTIONS = (3, 4)

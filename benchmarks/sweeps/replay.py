@@ -13,8 +13,8 @@ import numpy as np
 from ray.tune.schedulers.trial_scheduler import TrialScheduler
 
 from benchmarks.shared.study import Line
-from pipeline.sweeps.config import SweepConfig
-from pipeline.sweeps.schedulers import SCORE, TIME, scheduler_of
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.trials.schedulers import SCORE, TIME, scheduler_of
 
 PROBE = "linear"
 ORDERS = 200

@@ -8,14 +8,14 @@ from typing import Any
 from pipeline.errors import InterruptedRunError, Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.registry.sweep_runs import SweepRuns
-from pipeline.sweeps.config import SweepConfig
-from pipeline.sweeps.cores import cores_of_trial
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.ledger import FAILED, Trial
 from pipeline.sweeps.outcome import figures, winner
 from pipeline.sweeps.page.writing import write_page
-from pipeline.sweeps.roster import FAILURES, HOURS, INTERRUPTED, Roster, trials_of
-from pipeline.sweeps.trial_recipe import sweep_config
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.spaces.recipes import sweep_config
+from pipeline.sweeps.trials.cores import cores_of_trial
+from pipeline.sweeps.trials.roster import FAILURES, HOURS, INTERRUPTED, Roster, trials_of
 from pipeline.sweeps.winner import train_winner
 
 

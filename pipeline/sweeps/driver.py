@@ -22,20 +22,20 @@ from pipeline.registry.tracking import TrackedRun, open_experiment
 from pipeline.registry.tracking_server import tracking_uri
 from pipeline.runs.folder import fresh_name, keep_inputs, read_json, with_own_exclusion, write_json
 from pipeline.runs.identity import differences, flatten
-from pipeline.sweeps.check import checked_sweep
 from pipeline.sweeps.conclusion import conclude
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.identity import sweep_identity, sweep_name
 from pipeline.sweeps.ledger import HALTED, RUNNING, Ledger
 from pipeline.sweeps.page.writing import write_page
 from pipeline.sweeps.progress import showing_trials
-from pipeline.sweeps.room import concurrent_trials, local_cpus
-from pipeline.sweeps.roster import Roster, trials_of
-from pipeline.sweeps.search import Search, best_of
-from pipeline.sweeps.space import Params
+from pipeline.sweeps.spaces.check import checked_sweep
+from pipeline.sweeps.spaces.recipes import folder_of_sweeps, sweep_config
+from pipeline.sweeps.spaces.space import Params
 from pipeline.sweeps.tracking import SweepForwarder, forwarding_sweep
-from pipeline.sweeps.trial_recipe import folder_of_sweeps, sweep_config
-from pipeline.sweeps.tuning import tune_trials
+from pipeline.sweeps.trials.room import concurrent_trials, local_cpus
+from pipeline.sweeps.trials.roster import Roster, trials_of
+from pipeline.sweeps.trials.search import Search, best_of
+from pipeline.sweeps.trials.tuning import tune_trials
 from pipeline.training.outages import interrupted_by_outages
 
 _PROCESSES, _TRIALS = 8, 4

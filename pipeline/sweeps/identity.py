@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.data.order.exclusion import Exclusion
 from pipeline.recipe import Recipe
 from pipeline.runs.identity import run_identity
-from pipeline.sweeps.trial_recipe import sweep_config
+from pipeline.sweeps.spaces.recipes import sweep_config
 
 _FREE = ("trials", "hours", "concurrent", "max_failed", "winner_seeds")
 """What may differ when a sweep is taken up again."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.registry.line_log import open_log, reader_of
-from pipeline.sweeps.space import Params
+from pipeline.sweeps.spaces.space import Params
 
 RUNNING, HALTED = "running", "halted"
 FINISHED, PRUNED, COLLAPSED, FAILED = "finished", "pruned", "collapsed", "failed"

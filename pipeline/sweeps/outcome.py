@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.ledger import (
     COLLAPSED,
@@ -18,7 +17,8 @@ from pipeline.sweeps.ledger import (
     RUNNING,
     Trial,
 )
-from pipeline.sweeps.scores import MEASURES, merits_of
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.spaces.scores import MEASURES, merits_of
 
 
 def ranked(trials: Sequence[Trial], config: SweepConfig) -> list[Trial]:

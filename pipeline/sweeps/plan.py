@@ -11,14 +11,14 @@ from pipeline.planning.length import snapshot_samples, snapshot_steps, stream_pl
 from pipeline.planning.plan import plan_recipe
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeSource
-from pipeline.sweeps.check import checked_sweep
-from pipeline.sweeps.config import ASHAConfig, PBTConfig, SweepConfig
-from pipeline.sweeps.cores import cores_of_trial
 from pipeline.sweeps.rate import images_per_second
-from pipeline.sweeps.rungs import rungs
-from pipeline.sweeps.scores import MEASURES
-from pipeline.sweeps.space import combinations, fixed_values, own_configuration
-from pipeline.sweeps.trial_recipe import sweep_config, trial_recipe
+from pipeline.sweeps.spaces.check import checked_sweep
+from pipeline.sweeps.spaces.config import ASHAConfig, PBTConfig, SweepConfig
+from pipeline.sweeps.spaces.recipes import sweep_config, trial_recipe
+from pipeline.sweeps.spaces.rungs import rungs
+from pipeline.sweeps.spaces.scores import MEASURES
+from pipeline.sweeps.spaces.space import combinations, fixed_values, own_configuration
+from pipeline.sweeps.trials.cores import cores_of_trial
 
 _TRIAL_BYTES = 450 << 20
 _RUN_BYTES = (380 + 2 * 195) << 20  # a controller, and the two actors that it has beside workers

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.ledger import ENDED, FAILED, RUNNING, Ledger, Trial
 from pipeline.sweeps.outcome import ranked, scores_of
+from pipeline.sweeps.spaces.config import SweepConfig
 
 _POLL_SECONDS = 0.5
 _ROWS = 10

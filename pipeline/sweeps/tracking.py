@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 from pipeline.registry.sweep_runs import SweepRuns, metric
 from pipeline.registry.tracking import Forwarder, TrackedRun, TrackingError
-from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.ledger import FINISHED, HALTED, PRUNED, RUNNING, Ledger, Trial
-from pipeline.sweeps.scores import MEASURES, merits_of
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.spaces.scores import MEASURES, merits_of
 
 log = logging.getLogger(__name__)
 

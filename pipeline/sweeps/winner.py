@@ -12,7 +12,7 @@ from pipeline.recipe import Recipe
 from pipeline.registry.sweep_runs import SweepRuns
 from pipeline.sweeps.ledger import Trial
 from pipeline.sweeps.outcome import scores_of
-from pipeline.sweeps.trial_recipe import sweep_config, winner_recipe
+from pipeline.sweeps.spaces.recipes import sweep_config, winner_recipe
 from pipeline.training.driver import pretrain
 
 

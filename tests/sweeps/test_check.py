@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
-from pipeline.sweeps.check import checked_sweep
+from pipeline.sweeps.spaces.check import checked_sweep
 from tests.sweeps.sweeping import recipe_for
 
 pytestmark = pytest.mark.fast

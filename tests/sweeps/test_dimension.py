@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.sweeps.dimension import DimensionConfig
+from pipeline.sweeps.spaces.dimension import DimensionConfig
 
 pytestmark = pytest.mark.fast
 

@@ -95,7 +95,7 @@ def note(ledger: Ledger, calls: list[tuple[str, list[Any], dict[str, Any]]]) -> 
         getattr(ledger, name)(*arguments, **facts)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(notes(), st.integers(0, 25))
 def test_what_is_noted_is_what_is_read_over_any_number_of_sessions(
     calls: list[tuple[str, list[Any], dict[str, Any]]], cut: int
@@ -116,7 +116,7 @@ def test_what_is_noted_is_what_is_read_over_any_number_of_sessions(
 
 
 @given(notes(), st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_line_that_was_cut_short_is_as_if_it_never_was(
     calls: list[tuple[str, list[Any], dict[str, Any]]], data: st.DataObject
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.ledger import (
     COLLAPSED,
@@ -31,6 +30,7 @@ from pipeline.sweeps.outcome import (
     scores_of,
     winner,
 )
+from pipeline.sweeps.spaces.config import SweepConfig
 
 pytestmark = pytest.mark.fast
 

@@ -24,7 +24,7 @@ from pipeline.sweeps.page.importance import importances
 from pipeline.sweeps.page.page import SECTIONS
 from pipeline.sweeps.page.texts import short_names, value_text
 from pipeline.sweeps.page.writing import write_page
-from pipeline.sweeps.scores import Score
+from pipeline.sweeps.spaces.scores import Score
 from tests.report.report_facts import Page
 from tests.sweeps.page_trials import (
     BEST,
@@ -82,7 +82,7 @@ def test_the_heading_counts_states_and_says_what_is_optimised() -> None:
     assert "linear (more is better)" in top
     more = {"eval/idest": 5.0}
     top = page([trial(0, more=more)], recipe(SMALL, optimize="idest")).words()
-    assert "idest (less is better). Caveat: says little before" in top
+    assert "idest (less is better). Caveat: less is better by" in top
 
 
 def test_the_best_so_far_has_its_settings_and_its_error_of_seeds() -> None:

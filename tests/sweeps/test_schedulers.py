@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining
 from ray.tune.schedulers.trial_scheduler import TrialScheduler
 
-from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.ledger import Look, Trial
-from pipeline.sweeps.rungs import rungs
-from pipeline.sweeps.schedulers import scheduler_of
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.spaces.rungs import rungs
+from pipeline.sweeps.trials.schedulers import scheduler_of
 
 pytestmark = pytest.mark.fast
 

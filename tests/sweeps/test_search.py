@@ -13,7 +13,6 @@ import pytest
 
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import load_recipe
-from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.ledger import (
     COLLAPSED,
     FAILED,
@@ -25,9 +24,10 @@ from pipeline.sweeps.ledger import (
     Look,
     Trial,
 )
-from pipeline.sweeps.scores import MEASURES, Score
-from pipeline.sweeps.search import RECIPE, WARM_START, Search, best_of
-from pipeline.sweeps.space import Params
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.spaces.scores import MEASURES, Score
+from pipeline.sweeps.spaces.space import Params
+from pipeline.sweeps.trials.search import RECIPE, WARM_START, Search, best_of
 
 pytestmark = pytest.mark.fast
 

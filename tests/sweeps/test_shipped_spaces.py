@@ -15,9 +15,9 @@ from pipeline.planning.check import find_problems
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import load_recipe
 from pipeline.section import kind_of
-from pipeline.sweeps.check import checked_sweep
-from pipeline.sweeps.config import SweepConfig
-from pipeline.sweeps.space import drawn, fixed_values, own_configuration, recipe_with
+from pipeline.sweeps.spaces.check import checked_sweep
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.spaces.space import drawn, fixed_values, own_configuration, recipe_with
 from tests.encoders.vit import SECTION as VIT
 from tests.objectives.cases import MASKED, OBJECTIVES
 

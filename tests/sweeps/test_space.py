@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import load_recipe
-from pipeline.sweeps.dimension import DimensionConfig
-from pipeline.sweeps.space import (
+from pipeline.sweeps.spaces.dimension import DimensionConfig
+from pipeline.sweeps.spaces.space import (
     applied,
     combinations,
     drawn,

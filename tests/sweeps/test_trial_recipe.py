@@ -11,7 +11,7 @@ from pipeline.evaluation.config import OnCollapse
 from pipeline.planning.length import snapshot_steps, stream_plan
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import load_recipe
-from pipeline.sweeps.trial_recipe import looks_of, trial_recipe, winner_recipe
+from pipeline.sweeps.spaces.recipes import looks_of, trial_recipe, winner_recipe
 from tests.sweeps.sweeping import recipe_for
 
 pytestmark = pytest.mark.fast

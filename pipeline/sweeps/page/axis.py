@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from pipeline.sweeps.dimension import DimensionConfig
 from pipeline.sweeps.page.drawing import spread, ticks
 from pipeline.sweeps.page.texts import value_text
+from pipeline.sweeps.spaces.dimension import DimensionConfig
 
 _MOST_LISTED = 8
 _LETTERS = 14

@@ -10,10 +10,10 @@ from typing import Any
 
 from pipeline.recipe import Recipe
 from pipeline.sweeps import outcome
-from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.ledger import FINISHED, Trial
 from pipeline.sweeps.page.texts import short_names
-from pipeline.sweeps.scores import MEASURES, Score
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.spaces.scores import MEASURES, Score
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from pipeline.sweeps.page.texts import (
     scores_text,
     value_text,
 )
-from pipeline.sweeps.scores import MEASURES
+from pipeline.sweeps.spaces.scores import MEASURES
 
 _FAILURES_TOLD = 5
 _STATES = (FINISHED, PRUNED, RUNNING, COLLAPSED, FAILED, HALTED)

@@ -30,7 +30,7 @@ from pipeline.sweeps.page.drawing import (
 from pipeline.sweeps.page.facts import SweepFacts, finite, value_of
 from pipeline.sweeps.page.rendering import Picture, picture_section
 from pipeline.sweeps.page.texts import counted, direction, score_text
-from pipeline.sweeps.scores import MEASURES, Score
+from pipeline.sweeps.spaces.scores import MEASURES, Score
 
 _CURVES = 160
 _POINTS = 60

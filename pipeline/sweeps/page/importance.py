@@ -16,8 +16,8 @@ from pipeline.sweeps.page.drawing import USUAL, picture, spread
 from pipeline.sweeps.page.facts import SweepFacts, value_of
 from pipeline.sweeps.page.rendering import Picture, picture_section
 from pipeline.sweeps.page.texts import counted, direction, plain_text, value_text
-from pipeline.sweeps.scores import MEASURES, Score
-from pipeline.sweeps.space import Space
+from pipeline.sweeps.spaces.scores import MEASURES, Score
+from pipeline.sweeps.spaces.space import Space
 
 _FEWEST = 8
 _MOST = 120

@@ -30,7 +30,7 @@ from pipeline.sweeps.page.facts import SweepFacts, value_of
 from pipeline.sweeps.page.rendering import Key, Picture, picture_section
 from pipeline.sweeps.page.svg import PAPER
 from pipeline.sweeps.page.texts import counted, direction
-from pipeline.sweeps.scores import Score
+from pipeline.sweeps.spaces.scores import Score
 
 _LINES = 240
 _AXES = 24

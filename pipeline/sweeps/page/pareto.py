@@ -23,7 +23,7 @@ from pipeline.sweeps.page.facts import SweepFacts, value_of
 from pipeline.sweeps.page.rendering import Key, Picture, picture_section
 from pipeline.sweeps.page.table import trial_table
 from pipeline.sweeps.page.texts import counted, direction
-from pipeline.sweeps.scores import Score
+from pipeline.sweeps.spaces.scores import Score
 
 _DOTS, _ROWS = 400, 50
 _FRONT: Key = (

@@ -9,13 +9,13 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.report.drawing.charts import INK
 from pipeline.report.sections.section import Section
-from pipeline.sweeps.config import PBTConfig
 from pipeline.sweeps.ledger import Trial
 from pipeline.sweeps.page.axis import DimensionAxis
 from pipeline.sweeps.page.drawing import BEST, STRONG, USUAL, picture, sample, spread
 from pipeline.sweeps.page.facts import SweepFacts
 from pipeline.sweeps.page.rendering import Key, Picture, picture_section
 from pipeline.sweeps.page.texts import counted
+from pipeline.sweeps.spaces.config import PBTConfig
 
 _MEMBERS, _POINTS, _SETTINGS = 60, 200, 24
 _OTHERS: Key = ("series-1", "—", "the others")

@@ -26,7 +26,7 @@ from pipeline.sweeps.page.drawing import (
 from pipeline.sweeps.page.facts import SweepFacts, finite
 from pipeline.sweeps.page.rendering import Picture, picture_section
 from pipeline.sweeps.page.texts import counted, direction
-from pipeline.sweeps.scores import MEASURES
+from pipeline.sweeps.spaces.scores import MEASURES
 
 _DOTS = 400
 _SETTINGS = 24

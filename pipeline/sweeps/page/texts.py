@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.sweeps.scores import MEASURES, Score
+from pipeline.sweeps.spaces.scores import MEASURES, Score
 
 _LETTERS = 40
 _VAGUE = ("kind", "name", "start", "end")

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.recipe import Recipe, recipe_of
 from pipeline.recipe_file import put
-from pipeline.sweeps.dimension import DimensionConfig
+from pipeline.sweeps.spaces.dimension import DimensionConfig
 
 Params = dict[str, Any]
 """A configuration: values by dotted path."""

@@ -6,10 +6,9 @@ from pipeline.data import storage
 from pipeline.evaluation.config import EvaluateConfig, OnCollapse, Probe
 from pipeline.planning.length import snapshot_steps, stream_plan, total_steps
 from pipeline.recipe import Recipe
-from pipeline.sweeps.config import PBTConfig, SweepConfig
-from pipeline.sweeps.folder import SweepFolder
-from pipeline.sweeps.scores import MEASURES
-from pipeline.sweeps.space import Params, recipe_with
+from pipeline.sweeps.spaces.config import PBTConfig, SweepConfig
+from pipeline.sweeps.spaces.scores import MEASURES
+from pipeline.sweeps.spaces.space import Params, recipe_with
 
 _SNAPSHOT_SHARE = 0.1
 """Of a trial's cost: what looks are too small to tell, no pruning can know."""
@@ -112,8 +111,3 @@ def looks_of(recipe: Recipe, trial: Recipe) -> int:
     plan = stream_plan(trial)
     every = snapshot_steps(trial, plan)
     return (total_steps(trial, plan) - 1) // every if every else 0
-
-
-def initial_weights_of(folder: SweepFolder) -> str | None:
-    """The weights that all trials start from, if there are any."""
-    return folder.initial_weights if storage.exists(folder.initial_weights) else None

@@ -26,9 +26,9 @@ from pipeline.runs.checkpoint import CheckpointStore
 from pipeline.runs.folder import read_json, write_json
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.ledger import COLLAPSED, FAILED, FINISHED, HALTED
-from pipeline.sweeps.scores import merits_of
-from pipeline.sweeps.seed_run import SeedRun, mean_and_error
-from pipeline.sweeps.trial_recipe import initial_weights_of, sweep_config, trial_recipe
+from pipeline.sweeps.spaces.recipes import sweep_config, trial_recipe
+from pipeline.sweeps.spaces.scores import merits_of
+from pipeline.sweeps.trials.seed_run import SeedRun, mean_and_error
 from pipeline.training.halting import HaltRequest
 
 _POLL_SECONDS, _POLL_SECONDS_OF_STORES = 0.25, 2.0
@@ -128,8 +128,7 @@ class SweepTrial(tune.Trainable):
         for seed in range(self._config.seeds):
             recipe = trial_recipe(self._recipe, self._params, seed=seed)
             folder = self._folder.run(self._number, self._generation, seed)
-            weights = initial_weights_of(self._folder)
-            self._runs.append(SeedRun(recipe, folder, weights=weights, inputs=self._folder))
+            self._runs.append(SeedRun(recipe, folder, inputs=self._folder))
             plan = stream_plan(recipe)
             self._total = total_steps(recipe, plan)
             self._every = snapshot_steps(recipe, plan) or self._total

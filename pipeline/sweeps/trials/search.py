@@ -20,11 +20,11 @@ from optuna.trial import TrialState
 
 from pipeline.randomness import seed_for, uniform
 from pipeline.recipe import Recipe
-from pipeline.sweeps.config import SweepConfig
-from pipeline.sweeps.dimension import DimensionConfig
 from pipeline.sweeps.ledger import COLLAPSED, ENDED, FAILED, FINISHED, PRUNED, Trial, read_trials
-from pipeline.sweeps.scores import merits_of
-from pipeline.sweeps.space import (
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.spaces.dimension import DimensionConfig
+from pipeline.sweeps.spaces.scores import merits_of
+from pipeline.sweeps.spaces.space import (
     Params,
     combinations,
     drawn,

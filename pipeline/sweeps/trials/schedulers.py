@@ -12,10 +12,10 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining
 from ray.tune.schedulers.trial_scheduler import TrialScheduler
 
-from pipeline.sweeps.config import ASHAConfig, PBTConfig, SweepConfig
-from pipeline.sweeps.dimension import DimensionConfig
 from pipeline.sweeps.ledger import Trial
-from pipeline.sweeps.scores import merits_of
+from pipeline.sweeps.spaces.config import ASHAConfig, PBTConfig, SweepConfig
+from pipeline.sweeps.spaces.dimension import DimensionConfig
+from pipeline.sweeps.spaces.scores import merits_of
 
 TIME, SCORE = "look", "score"
 """Of a trial's results. Looks are numbered from 1: with other batches the same look is at another

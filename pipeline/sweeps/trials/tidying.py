@@ -7,9 +7,9 @@ import time
 
 from pipeline.data import storage
 from pipeline.data.stored_folder import delete_folder
-from pipeline.sweeps.config import PBTConfig, SweepConfig
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.ledger import ENDED, Ledger
+from pipeline.sweeps.spaces.config import PBTConfig, SweepConfig
 
 log = logging.getLogger(__name__)
 

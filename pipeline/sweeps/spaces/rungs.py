@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pipeline.sweeps.config import ASHAConfig, SweepConfig
+from pipeline.sweeps.spaces.config import ASHAConfig, SweepConfig
 
 
 def rungs(config: SweepConfig, *, every: int, total: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.recipe import Recipe
-from pipeline.sweeps.trial_recipe import sweep_config
+from pipeline.sweeps.spaces.recipes import sweep_config
 from pipeline.training.cluster import cpus_needed
 
 

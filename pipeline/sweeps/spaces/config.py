@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from pipeline.section import Section, kind_alone, or_short
-from pipeline.sweeps.dimension import DimensionConfig
-from pipeline.sweeps.scores import Score
+from pipeline.sweeps.spaces.dimension import DimensionConfig
+from pipeline.sweeps.spaces.scores import Score
 
 
 class ASHAConfig(Section):

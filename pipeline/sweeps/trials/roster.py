@@ -10,11 +10,11 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from pipeline.data import storage
-from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.folder import SweepFolder
 from pipeline.sweeps.ledger import FAILED, HALTED, PRUNED, RUNNING, Ledger, Trial
-from pipeline.sweeps.search import Search
-from pipeline.sweeps.space import Params
+from pipeline.sweeps.spaces.config import SweepConfig
+from pipeline.sweeps.spaces.space import Params
+from pipeline.sweeps.trials.search import Search
 
 _FEWEST_ENDED = 4
 """Trials of which a share that failed means something."""

@@ -24,16 +24,14 @@ _ON_COLLAPSE = "evaluate.on_collapse"
 class SeedRun:
     """A run and what is known of it; `start` trains, `follow` reads its journal."""
 
-    def __init__(
-        self, recipe: Recipe, folder: RunFolder, *, weights: str | None, inputs: RunFolder
-    ) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder, *, inputs: RunFolder) -> None:
         """Prepare the run's folder.
 
         Args:
             recipe: of the run.
             folder: of the run, which may have been begun before.
-            weights: that it starts from, if any.
-            inputs: of the sweep, which has the samples that runs leave out.
+            inputs: of the sweep, which has the weights that runs start from, and the samples that
+                they leave out.
         """
         self._recipe = recipe
         self._folder = folder
@@ -48,8 +46,11 @@ class SeedRun:
         let_run(folder)
         storage.delete_file(folder.failure)
         storage.write_file(folder.recipe, recipe.to_yaml().encode())
-        for source, copy in ((weights, folder.initial_weights), (inputs.excluded, folder.excluded)):
-            if source is not None and storage.exists(source):
+        for source, copy in (
+            (inputs.initial_weights, folder.initial_weights),
+            (inputs.excluded, folder.excluded),
+        ):
+            if storage.exists(source):
                 storage.write_file(copy, storage.read_file(source))
 
     def start(self) -> None:

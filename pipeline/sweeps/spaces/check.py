@@ -15,12 +15,12 @@ from pipeline.planning.length import stream_plan, total_steps
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeSource, draft_recipe
 from pipeline.runs.identity import is_free
-from pipeline.sweeps.config import PBTConfig, SweepConfig
-from pipeline.sweeps.dimension import DimensionConfig
-from pipeline.sweeps.reading import with_space
-from pipeline.sweeps.scores import MEASURES, Score
-from pipeline.sweeps.space import Params, applied, fixed_values, ordered, recipe_with
-from pipeline.sweeps.trial_recipe import looks_of, trial_recipe
+from pipeline.sweeps.spaces.config import PBTConfig, SweepConfig
+from pipeline.sweeps.spaces.dimension import DimensionConfig
+from pipeline.sweeps.spaces.reading import with_space
+from pipeline.sweeps.spaces.recipes import looks_of, trial_recipe
+from pipeline.sweeps.spaces.scores import MEASURES, Score
+from pipeline.sweeps.spaces.space import Params, applied, fixed_values, ordered, recipe_with
 
 _RUNNING_SETTINGS = ("objective.", "pairs.", "train.optimizer.")
 _NOT_BUILT = ("train.optimizer.", "data.")

@@ -8,8 +8,8 @@ import ray
 
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
-from pipeline.sweeps.cores import cores_of_trial
-from pipeline.sweeps.trial_recipe import sweep_config
+from pipeline.sweeps.spaces.recipes import sweep_config
+from pipeline.sweeps.trials.cores import cores_of_trial
 from pipeline.training.cluster import uses_gpu
 
 TRIAL_BYTES = 500 << 20

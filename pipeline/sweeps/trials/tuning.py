@@ -15,14 +15,14 @@ from ray import tune
 from pipeline.data import storage
 from pipeline.data.stored_folder import delete_folder
 from pipeline.recipe import Recipe
-from pipeline.sweeps.config import PBTConfig
 from pipeline.sweeps.folder import SweepFolder
-from pipeline.sweeps.room import TRIAL_BYTES
-from pipeline.sweeps.roster import HOURS, INTERRUPTED, Roster, RosterCallback, RosterSearcher
-from pipeline.sweeps.schedulers import scheduler_of
-from pipeline.sweeps.tidying import Tidier
-from pipeline.sweeps.trial import SweepTrial
-from pipeline.sweeps.trial_recipe import sweep_config
+from pipeline.sweeps.spaces.config import PBTConfig
+from pipeline.sweeps.spaces.recipes import sweep_config
+from pipeline.sweeps.trials.room import TRIAL_BYTES
+from pipeline.sweeps.trials.roster import HOURS, INTERRUPTED, Roster, RosterCallback, RosterSearcher
+from pipeline.sweeps.trials.schedulers import scheduler_of
+from pipeline.sweeps.trials.tidying import Tidier
+from pipeline.sweeps.trials.trial import SweepTrial
 
 _POLL_SECONDS = 0.5
 _ACTOR_FAILURES = 2
