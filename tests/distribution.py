@@ -12,6 +12,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 LONGEST = (
+    "tests/sweeps/test_sweep.py",
+    "tests/faults/test_sweep_kills.py",
     "tests/end_to_end/test_pretrain.py",
     "tests/docs/test_blocks.py",
     "tests/faults/test_ray_kills.py",
@@ -24,6 +26,8 @@ ON_ONE_RAY = (
     "tests/data/reading/test_ray_ingest.py",
     "tests/data/reading/test_remote.py",
     "tests/data/sources/test_indexing.py",
+    "tests/sweeps/test_sweep.py",
+    "tests/sweeps/test_population.py",
 )
 """Those that use `local_ray`; were they on several workers, there would be several."""
 
