@@ -9,13 +9,20 @@ from pipeline.errors import InterruptedRunError, Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.registry.sweep_runs import SweepRuns
 from pipeline.sweeps.folder import SweepFolder
-from pipeline.sweeps.ledger import FAILED, Trial
+from pipeline.sweeps.ledger import ENDED, FAILED, Trial
 from pipeline.sweeps.outcome import figures, winner
 from pipeline.sweeps.page.writing import write_page
 from pipeline.sweeps.spaces.config import SweepConfig
 from pipeline.sweeps.spaces.recipes import sweep_config
 from pipeline.sweeps.trials.cores import cores_of_trial
-from pipeline.sweeps.trials.roster import FAILURES, HOURS, INTERRUPTED, Roster, trials_of
+from pipeline.sweeps.trials.roster import (
+    HOURS,
+    INTERRUPTED,
+    OUTAGE,
+    Roster,
+    too_many_failed,
+    trials_of,
+)
 from pipeline.sweeps.winner import train_winner
 
 
@@ -39,7 +46,7 @@ def conclude(
         UserError: too many trials failed.
     """
     trials = trials_of(roster.ledger)
-    winning = _winning(sweep_config(recipe), folder, trials, stopped=roster.stopped)
+    winning = _winning(sweep_config(recipe), folder, trials, roster)
     best = train_winner(recipe, winning, runs, sweep=folder.name, verbose=verbose)
     return {
         **figures(trials, sweep_config(recipe), folder, cores=cores_of_trial(recipe)),
@@ -53,20 +60,22 @@ def conclude(
 
 
 def _winning(
-    config: SweepConfig, folder: SweepFolder, trials: Sequence[Trial], *, stopped: str | None
+    config: SweepConfig, folder: SweepFolder, trials: Sequence[Trial], roster: Roster
 ) -> Trial:
     """The best trial of a search that is over."""
-    if stopped == INTERRUPTED:
+    if roster.stopped in (INTERRUPTED, OUTAGE):
+        reason = f": {roster.outage}" if roster.stopped == OUTAGE else ""
         raise InterruptedRunError(
             f"{folder.name} stopped, and will go on from its trials' checkpoints when the same "
-            "command is given again"
+            f"command is given again{reason}"
         )
     failed = [trial for trial in trials if trial.state == FAILED]
     found = winner(trials, config)
-    if stopped == FAILURES or (found is None and failed):
+    ended = sum(trial.state in ENDED for trial in trials)
+    if too_many_failed(len(failed), ended, config) or (found is None and failed):
         raise UserError([_too_many(failed, trials, config), *_reasons(failed, folder)])
     if found is None:
-        why = "its hours are over" if stopped == HOURS else "all collapsed or were stopped"
+        why = "its hours are over" if roster.stopped == HOURS else "all collapsed or were stopped"
         raise InterruptedRunError(
             f"{folder.name}: no trial has finished with a score, {why}; the same command with more "
             "--hours or --trials goes on"

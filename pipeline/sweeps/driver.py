@@ -120,9 +120,12 @@ def sweep(
         )
         # The recipe that trials read, wherever they run.
         storage.write_file(folder.recipe, with_own_exclusion(checked, folder).to_yaml().encode())
+        had_finished = storage.exists(folder.result)
         storage.delete_file(folder.result)
         storage.delete_file(folder.halt)
-        found = _run(checked, folder, identity, known=known, verbose=verbose)
+        found = _run(
+            checked, folder, identity, known=known, failed_too=not had_finished, verbose=verbose
+        )
         write_json(folder.result, found)
     return SweepResult(figures=found, already_finished=False)
 
@@ -132,7 +135,8 @@ def _run(
     folder: SweepFolder,
     identity: dict[str, Any],
     *,
-    known: list[Params],
+    known: list[Params] | None,
+    failed_too: bool,
     verbose: bool,
 ) -> dict[str, Any]:
     config = sweep_config(recipe)
@@ -145,7 +149,8 @@ def _run(
         stack.enter_context(interrupted_by_outages(folder.name))
         runs = _open_runs(recipe, folder, identity)
         ledger = Ledger(folder.ledger)
-        roster = Roster(config, folder, ledger, Search(recipe, config, known=known))
+        search = Search(recipe, config, known=_noted(ledger, known))
+        roster = Roster(config, folder, ledger, search, failed_too=failed_too)
 
         def draw() -> str:
             return write_page(recipe, folder, trials_of(ledger))
@@ -187,7 +192,11 @@ def _open_runs(recipe: Recipe, folder: SweepFolder, identity: dict[str, Any]) ->
 
 def _refuse_other(folder: SweepFolder, identity: dict[str, Any]) -> None:
     if storage.exists(folder.identity):
-        problems = differences(read_json(folder.identity)["identity"], identity)
+        before = read_json(folder.identity)["identity"]
+        problems = differences(before, identity)
+        lengths = [n for n in ("train.epochs", "train.steps") if before.get(n) != identity.get(n)]
+        if lengths and not problems:  # which a run may have more of, but trials are compared
+            problems = [Problem(lengths[0], "a sweep's trials have one length; give --fresh")]
         if problems:
             raise UserError(problems)
 
@@ -213,9 +222,28 @@ def _finished(folder: SweepFolder, recipe: Recipe) -> dict[str, Any] | None:
     return result
 
 
-def _known(warm_start: str | None, recipe: Recipe) -> list[Params]:
+def _noted(ledger: Ledger, known: list[Params] | None) -> list[Params]:
+    """What the sweep began with, which a sweep that is taken up has in its ledger.
+
+    Raises:
+        UserError: it is to begin with something else, and has begun.
+    """
+    if ledger.known is None:
+        ledger.began_with(known or [])
+        return known or []
+    if known is not None and known != ledger.known:
+        raise UserError(
+            Problem(
+                "warm_start",
+                "the sweep has begun without these configurations; allowed: none, or --fresh",
+            )
+        )
+    return ledger.known
+
+
+def _known(warm_start: str | None, recipe: Recipe) -> list[Params] | None:
     if warm_start is None:
-        return []
+        return None
     ledger = SweepFolder(storage.absolute(warm_start)).ledger
     found = best_of(ledger, recipe)
     if not found:

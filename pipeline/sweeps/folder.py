@@ -25,6 +25,10 @@ class SweepFolder(RunFolder):
         """Folder of a trial, with a run for each seed."""
         return storage.join(self.trials, f"{number:05d}")
 
+    def pruned(self, number: int) -> str:
+        """A file that asks a trial to end, as one that is not worth going on."""
+        return storage.join(self.trial(number), "pruned")
+
     def generation(self, number: int, generation: int) -> str:
         """Folder of a trial after so many exploits, each of which begins a new one.
 

@@ -34,8 +34,12 @@ def sweep_identity(
         **run,
         **{f"sweep.{name}": value for name, value in settings.items()},
         **{f"sweep.space.{path}": dimension for path, dimension in space.items()},
-        "evaluate.train": recipe.evaluate.train,
-        "evaluate.every": recipe.evaluate.every,
+        **{
+            f"evaluate.{name}": value
+            for name, value in recipe.evaluate.model_dump(mode="json").items()
+            if name != "test"  # which no trial sees
+        },
+        "encoder.features": recipe.features.model_dump(mode="json"),
     }
 
 

@@ -61,6 +61,12 @@ class Trial:
         """For which its workers were held, over all starts."""
         return self.earlier_seconds + self.seconds_now
 
+    def hold(self, seconds: float) -> None:
+        """Workers are held for so long since their last start; less than before: a new start."""
+        if seconds < self.seconds_now:
+            self.earlier_seconds += self.seconds_now
+        self.seconds_now = seconds
+
     @property
     def step(self) -> int:
         """Of the last look."""
@@ -89,6 +95,7 @@ class Ledger:
             location: path or URI; it need not exist.
         """
         self.trials, self.searched = _read(location)
+        self.known = _known(location)
         self._log = open_log(location)
         self._lock = threading.Lock()
         self._session: float | None = None
@@ -126,6 +133,14 @@ class Ledger:
         """A trial goes on from another's checkpoint, with other settings."""
         self._note({"event": "exploited", "trial": number, **facts})
 
+    def continued(self, number: int, generation: int) -> None:
+        """A trial goes on from its own checkpoint in a folder of a new generation."""
+        self._note({"event": "continued", "trial": number, "generation": generation})
+
+    def began_with(self, known: list[Params]) -> None:
+        """Configurations of an earlier sweep come first."""
+        self._note({"event": "known", "params": known})
+
     def ended(self, number: int, **facts: Any) -> None:
         """A trial ended, or is halted."""
         self._note({"event": "ended", "trial": number, **facts})
@@ -157,6 +172,12 @@ class Ledger:
         with self._lock:
             _apply(record, self.trials)
             self._log.append(json.dumps(record))
+
+
+def _known(location: str) -> list[Params] | None:
+    """What the sweep began with; None if it has not been noted."""
+    records = map(json.loads, reader_of(location).read())
+    return next((record["params"] for record in records if record["event"] == "known"), None)
 
 
 def read_trials(location: str) -> list[Trial]:
@@ -207,16 +228,18 @@ def _apply(record: dict[str, Any], trials: dict[int, Trial]) -> None:
             )
         )
         trial.total_steps = record["total_steps"]
-        trial.seconds_now = record["seconds"]
+        trial.hold(record["seconds"])
     elif event == "exploited":
         trial.generation, trial.params = record["generation"], record["params"]
         trial.donors.append({name: record[name] for name in ("donor", "step", "params")})
         trial.looks = [look for look in trial.looks if look.step <= record["step"]]
+    elif event == "continued":
+        trial.generation = record["generation"]
     elif event == "ended":
         trial.state, trial.reason = record["state"], record["reason"]
         trial.final, trial.errors = record.get("final", {}), record.get("errors", {})
         trial.seeds = record.get("seeds", [])
-        trial.seconds_now = record.get("seconds", trial.seconds_now)
+        trial.hold(record.get("seconds", trial.seconds_now))
     elif event == "tracked":
         trial.run_id = record["run_id"]
     elif event == "told":

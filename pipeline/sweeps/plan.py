@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pipeline.planning.length import snapshot_samples, snapshot_steps, stream_plan, total_steps
-from pipeline.planning.plan import plan_recipe
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeSource
 from pipeline.sweeps.rate import images_per_second
@@ -18,12 +19,8 @@ from pipeline.sweeps.spaces.recipes import sweep_config, trial_recipe
 from pipeline.sweeps.spaces.rungs import rungs
 from pipeline.sweeps.spaces.scores import MEASURES
 from pipeline.sweeps.spaces.space import combinations, fixed_values, own_configuration
-from pipeline.sweeps.trials.cores import cores_of_trial
+from pipeline.sweeps.trials.cores import bytes_of_trial, cores_of_trial
 
-_TRIAL_BYTES = 450 << 20
-_RUN_BYTES = (380 + 2 * 195) << 20  # a controller, and the two actors that it has beside workers
-_WORKER_BYTES = 380 << 20
-"""Resident, of Ray 2.60's processes with torch imported, as measured."""
 _PROCESSES_OF_RUN = 3
 _STARTS_SECONDS = 15.0
 """From a trial's beginning to its first step, on a machine that is not busy."""
@@ -96,12 +93,12 @@ def plan_checked(recipe: Recipe) -> SweepPlan:
     cores = cores_of_trial(recipe)
     concurrent = config.concurrent or max(1, int((os.cpu_count() or 1) / cores))
     count = _trials(recipe, config)
+    concurrent = count if isinstance(config.scheduler, PBTConfig) else min(concurrent, count)
+    rounds = math.ceil(count / concurrent)
     workers = trial.train.most_workers
     rate = images_per_second(trial)
     hours = (steps * trial.train.global_batch / rate + _STARTS_SECONDS) / 3600
     decisions = rungs(config, every=every, total=steps)
-    bytes_of_worker = _WORKER_BYTES + plan_recipe(trial).memory_bytes
-    bytes_of_trial = _TRIAL_BYTES + config.seeds * (_RUN_BYTES + workers * bytes_of_worker)
     kinds = {ASHAConfig: "asha", PBTConfig: "pbt"}
     return SweepPlan(
         trials=count,
@@ -111,18 +108,18 @@ def plan_checked(recipe: Recipe) -> SweepPlan:
         searcher=config.searcher,
         scheduler=kinds.get(type(config.scheduler)),  # type: ignore[arg-type]
         first=_first(recipe, config),
-        concurrent=min(concurrent, count),
+        concurrent=concurrent,
         cores_of_trial=cores,
-        processes=min(concurrent, count) * (1 + config.seeds * (_PROCESSES_OF_RUN + workers)),
-        memory_bytes=min(concurrent, count) * bytes_of_trial,
+        processes=concurrent * (1 + config.seeds * (_PROCESSES_OF_RUN + workers)),
+        memory_bytes=concurrent * bytes_of_trial(recipe),
         steps=steps,
         looks=(steps - 1) // every + 1,
         look_every=every,
         look_samples=snapshot_samples(trial, cut),
         rungs=decisions,
         images_per_second=round(rate, 1),
-        hours_at_most=round(count * hours / concurrent, 3),
-        hours_about=round(count * hours * _share(config, decisions, steps) / concurrent, 3),
+        hours_at_most=round(rounds * hours, 3),
+        hours_about=round(rounds * hours * _share(config, decisions, steps), 3),
         winner_hours=round(config.winner_seeds * hours, 3),
         caveats=list(_caveats(config)),
     )
@@ -132,7 +129,7 @@ def _trials(recipe: Recipe, config: SweepConfig) -> int:
     if config.searcher != "grid":
         return config.trials
     grid: Iterator[Any] = combinations(config.space, fixed_values(recipe, config.space))
-    return min(config.trials, sum(1 for _ in grid))
+    return sum(1 for _ in islice(grid, config.trials))
 
 
 def _first(recipe: Recipe, config: SweepConfig) -> str:

@@ -14,6 +14,8 @@ from pipeline.pairs.config import PairsConfig
 from pipeline.recipe import Recipe
 
 _STEPS = 3
+_MOST_SAMPLES = 64
+"""In a step, of which a larger one takes as much longer."""
 
 
 def images_per_second(recipe: Recipe) -> float:
@@ -39,8 +41,8 @@ def images_per_second(recipe: Recipe) -> float:
         seconds = []
         for _ in range(_STEPS):
             began = time.perf_counter()
-            optimization.step(feed.noise(share))
+            optimization.step(feed.noise(min(share, _MOST_SAMPLES)))
             seconds.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
-    return workers * share / min(seconds)
+    return workers * min(share, _MOST_SAMPLES) / min(seconds)

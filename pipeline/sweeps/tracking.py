@@ -71,9 +71,23 @@ class SweepForwarder:
 
     def draw_if_due(self, *, now: bool = False) -> None:
         """Draw the page, and give it to the parent."""
-        if now or time.monotonic() - self._drawn_at >= _PAGE_SECONDS:
-            self._runs.parent.log_files([self._draw()])
-            self._drawn_at = time.monotonic()
+        if not now and time.monotonic() - self._drawn_at < _PAGE_SECONDS:
+            return
+        self._drawn_at = time.monotonic()
+        try:
+            page = self._draw()
+        except Exception as error:  # no search is lost for a picture
+            log.warning("the page could not be drawn: %s", " ".join(str(error).split()))
+            return
+        self._runs.parent.log_files([page])
+
+    def abandon(self) -> None:
+        """Leave no child running, whatever has happened; the next start takes them up."""
+        for run in self._children.values():
+            try:
+                run.stop_early()
+            except TrackingError as error:
+                log.warning("MLflow could not be told that a trial stopped: %s", error)
 
     def _child(self, trial: Trial) -> TrackedRun:
         found = self._children.get(trial.number)
@@ -153,8 +167,12 @@ def forwarding_sweep(forwarder: SweepForwarder) -> Iterator[None]:
     thread.start()
     try:
         yield
-    finally:
+    except BaseException:
         stop.set()
         thread.join()
+        forwarder.abandon()
+        raise
+    stop.set()
+    thread.join()
     forwarder.forward()
     forwarder.draw_if_due(now=True)

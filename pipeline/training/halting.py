@@ -11,15 +11,15 @@ _SECONDS = 1.0  # between looks, which cost a request where the folder is in a s
 
 
 class HaltRequest:
-    """Whether a run has been asked to halt."""
+    """Whether somebody has been asked to halt, by a file."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, location: str) -> None:
         """Begin to look.
 
         Args:
-            folder: of the run.
+            location: of the file, such as a run's `halt`.
         """
-        self._location = folder.halt
+        self._location = location
         self._looked = 0.0
         self._asked = False
 

@@ -24,15 +24,20 @@ def interrupted_by_outages(run: str) -> Iterator[None]:
     """
     try:
         yield
-    except TrackingError as error:
-        raise _interruption(run, f"MLflow failed: {error}") from error
-    except OSError as error:
-        raise _interruption(run, str(error)) from error
-    except TrainingFailedError as error:
-        outage = _outage(error)
+    except (TrackingError, OSError, TrainingFailedError) as error:
+        outage = outage_of(error)
         if outage is None:
             raise
         raise _interruption(run, outage) from error
+
+
+def outage_of(error: BaseException) -> str | None:
+    """What was away, if that is what an error says; None of any other error."""
+    if isinstance(error, TrackingError):
+        return f"MLflow failed: {error}"
+    if isinstance(error, TrainingFailedError):
+        return _outage(error)
+    return str(error) if isinstance(error, OSError) else None
 
 
 def halted(run: str) -> InterruptedRunError:

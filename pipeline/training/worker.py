@@ -70,7 +70,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             if recipe.data.ingest == "inline"
             else partial(ray_data, alone=training == 1),
             notice=notice,
-            halt=HaltRequest(folder),
+            halt=HaltRequest(folder.halt),
             fit=partial(_fit_aside, evaluation_of(recipe)),
         )
         samples = loop.run()

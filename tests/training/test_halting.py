@@ -178,7 +178,7 @@ def test_a_request_is_a_file_that_is_looked_for_once_a_second(
 ) -> None:
     clock, folder = Clock(), RunFolder(str(tmp_path / "run"))
     monkeypatch.setattr(halting_module, "time", clock)
-    request = HaltRequest(folder)
+    request = HaltRequest(folder.halt)
     assert not request()
     ask_to_halt(folder)
     assert not request()  # within the second
@@ -187,7 +187,7 @@ def test_a_request_is_a_file_that_is_looked_for_once_a_second(
     let_run(folder)
     clock.now += 5
     assert request()  # who halts, halts
-    assert not HaltRequest(folder)()
+    assert not HaltRequest(folder.halt)()
     let_run(folder)  # of which there is none
     ask_to_halt(folder)
-    assert HaltRequest(folder)()
+    assert HaltRequest(folder.halt)()

@@ -12,6 +12,7 @@ from pipeline.errors import Problem, UserError
 from pipeline.planning import evaluation_plan
 from pipeline.planning.check import checked_recipe, find_problems
 from pipeline.planning.length import stream_plan, total_steps
+from pipeline.randomness import uniform
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeSource, draft_recipe
 from pipeline.runs.identity import is_free
@@ -20,9 +21,20 @@ from pipeline.sweeps.spaces.dimension import DimensionConfig
 from pipeline.sweeps.spaces.reading import with_space
 from pipeline.sweeps.spaces.recipes import looks_of, trial_recipe
 from pipeline.sweeps.spaces.scores import MEASURES, Score
-from pipeline.sweeps.spaces.space import Params, applied, fixed_values, ordered, recipe_with
+from pipeline.sweeps.spaces.space import (
+    Params,
+    applied,
+    drawn,
+    fixed_values,
+    ordered,
+    recipe_with,
+)
 
+_NOT_RUNNING = ("kind", ".momentum", ".learnable")
+"""Which the optimizer's or the objective's state has from the donor."""
 _RUNNING_SETTINGS = ("objective.", "pairs.", "train.optimizer.")
+_DRAWN = 12
+"""Configurations, to see whether values are right together."""
 _NOT_BUILT = ("train.optimizer.", "data.")
 """Settings of which no encoder or objective need be built to find what is wrong with them."""
 
@@ -93,6 +105,7 @@ def _problems(recipe: Recipe) -> list[Problem]:
         found += _population_problems(recipe, config, right=not wrong)
     if not wrong:
         found += _length_problems(recipe, config)
+        found += _together_problems(recipe, config, known)
     return found
 
 
@@ -137,8 +150,9 @@ def _dimension_problems(
         yield Problem(where, around.message)
         return
     told: set[str] = set()
+    build = not path.startswith(_NOT_BUILT)
     for others, value in product(around, dimension.extremes):
-        for problem in _problems_of(recipe, {**others, path: value}, path):
+        for problem in _problems_of(recipe, {**others, path: value}, path, build=build):
             text = problem.message if problem.where == path else str(problem)
             if problem not in known and text not in told:
                 told.add(text)
@@ -148,6 +162,8 @@ def _dimension_problems(
 
 def _refused(path: str, config: SweepConfig) -> str | None:
     """Why a setting is none that can be searched."""
+    if path in ("encoder.init", "data.exclude"):
+        return "is what trials have in common; a sweep for each"
     if path == "seed":
         return "is what trials have in common; for several seeds of each: sweep.seeds"
     if is_free(path) or path.startswith("extensions"):
@@ -191,8 +207,8 @@ def _either(values: list[Any]) -> str:
     return " or ".join(map(str, values))
 
 
-def _problems_of(recipe: Recipe, params: Params, path: str) -> list[Problem]:
-    """What is wrong with the recipe with some values in it."""
+def _problems_of(recipe: Recipe, params: Params, path: str, *, build: bool) -> list[Problem]:
+    """What is wrong with the recipe with some values in it, that of one path among them."""
     try:
         values = applied(recipe, params)
     except ValueError as error:
@@ -200,10 +216,16 @@ def _problems_of(recipe: Recipe, params: Params, path: str) -> list[Problem]:
     draft = draft_recipe({**values, "sweep": None})
     if draft.problems or draft.recipe is None:
         return draft.problems
-    return find_problems(draft.recipe, build=not path.startswith(_NOT_BUILT))
+    return find_problems(draft.recipe, build=build)
 
 
 def _population_problems(recipe: Recipe, config: SweepConfig, *, right: bool) -> Iterator[Problem]:
+    if config.concurrent is not None and config.concurrent < config.trials:
+        yield Problem(
+            "sweep.concurrent",
+            f"{config.concurrent}, but members of a population train at the same time; allowed: "
+            f"{config.trials}, or fewer trials",
+        )
     if len(config.optimize or ()) > 1:
         yield Problem("sweep.optimize", "pbt follows one score")
     if config.trials < 2:
@@ -211,7 +233,7 @@ def _population_problems(recipe: Recipe, config: SweepConfig, *, right: bool) ->
     alike = True
     for path, dimension in config.space.items():
         where = f"sweep.space.{path}"
-        if not path.startswith(_RUNNING_SETTINGS) or path.endswith("kind"):
+        if not path.startswith(_RUNNING_SETTINGS) or path.endswith(_NOT_RUNNING):
             alike = False
             if _refused(path, config) is None:
                 yield Problem(
@@ -241,6 +263,30 @@ def _shape_problems(recipe: Recipe, config: SweepConfig) -> Iterator[Problem]:
                 "changes the shape of weights, which a running training cannot; search it with "
                 "scheduler: asha",
             )
+
+
+def _together_problems(
+    recipe: Recipe, config: SweepConfig, known: set[Problem]
+) -> Iterator[Problem]:
+    """Values that are right each by itself, and mostly wrong together."""
+    if config.searcher == "grid":
+        return
+    fixed, wrong = fixed_values(recipe, config.space), []
+    for number in range(_DRAWN):
+        params = drawn(
+            config.space,
+            fixed,
+            lambda path, one, number=number: one.at(float(uniform("check", number, path))),  # type: ignore[misc]
+        )
+        told = _problems_of(recipe, params, "", build=False)
+        new = [problem for problem in told if problem not in known]
+        wrong += [f"{params}: {new[0]}"] if new else []
+    if 2 * len(wrong) > _DRAWN:
+        yield Problem(
+            "sweep.space",
+            f"of {_DRAWN} configurations drawn at random {len(wrong)} are none that can be "
+            f"trained, such as {wrong[0]}",
+        )
 
 
 def _length_problems(recipe: Recipe, config: SweepConfig) -> Iterator[Problem]:

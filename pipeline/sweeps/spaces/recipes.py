@@ -49,6 +49,10 @@ def trial_recipe(recipe: Recipe, params: Params, *, seed: int) -> Recipe:
         every = total_steps(trial, plan) / plan.steps_per_epoch / config.looks
         evaluate = trial.evaluate.model_copy(update={"every": every})
         trial = trial.model_copy(update={"evaluate": evaluate})
+    # What is asked for, and what is found out, is seen when the journal gets a line.
+    log_every = min(trial.train.log_every, snapshot_steps(trial, plan) or trial.train.log_every)
+    train = trial.train.model_copy(update={"log_every": log_every})
+    trial = trial.model_copy(update={"train": train})
     if isinstance(config.scheduler, PBTConfig):
         checkpoint = trial.train.checkpoint.model_copy(
             update={

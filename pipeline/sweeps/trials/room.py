@@ -8,8 +8,9 @@ import ray
 
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
+from pipeline.sweeps.spaces.config import PBTConfig, SweepConfig
 from pipeline.sweeps.spaces.recipes import sweep_config
-from pipeline.sweeps.trials.cores import cores_of_trial
+from pipeline.sweeps.trials.cores import bytes_of_trial, cores_of_trial
 from pipeline.training.cluster import uses_gpu
 
 TRIAL_BYTES = 500 << 20
@@ -25,21 +26,31 @@ def concurrent_trials(recipe: Recipe) -> int:
     config = sweep_config(recipe)
     has = ray.cluster_resources()
     cores = cores_of_trial(recipe)
-    fits = [int(has.get("CPU", 0) / cores + 1e-6), int(has.get("memory", 0) // TRIAL_BYTES)]
+    fits = [int(has.get("CPU", 0) / cores + 1e-6)]
+    fits.append(int(has.get("memory", 0) // bytes_of_trial(recipe)))
     if uses_gpu(recipe):
         fits.append(int(has.get("GPU", 0) // (config.seeds * recipe.train.most_workers)))
-    room, wanted = min(fits), config.concurrent or 1
+    room, wanted = min(fits), _wanted(config)
     if room < wanted:
         raise UserError(
             Problem(
                 "sweep.concurrent",
-                f"{wanted} at a time need {cores * wanted:g} CPUs; "
-                f"the cluster has {has.get('CPU', 0):g}, and room for {room}",
+                f"{wanted} at a time need {cores * wanted:g} CPUs and "
+                f"{bytes_of_trial(recipe) * wanted >> 20} MiB; the cluster has "
+                f"{has.get('CPU', 0):g} CPUs, {int(has.get('memory', 0)) >> 20} MiB, and room for "
+                f"{room}",
             )
         )
-    return config.concurrent or max(1, min(room, config.trials))
+    if isinstance(config.scheduler, PBTConfig):
+        return config.trials
+    return config.concurrent or min(room, config.trials)
+
+
+def _wanted(config: SweepConfig) -> int:
+    """Trials that must fit: of a population all, since they are compared while they train."""
+    return config.trials if isinstance(config.scheduler, PBTConfig) else config.concurrent or 1
 
 
 def local_cpus(recipe: Recipe) -> int:
     """Logical CPUs that a Ray of one's own needs for as many trials as are asked for."""
-    return math.ceil(cores_of_trial(recipe) * (sweep_config(recipe).concurrent or 1))
+    return math.ceil(cores_of_trial(recipe) * _wanted(sweep_config(recipe)))

@@ -11,7 +11,16 @@ from ray.tune.search import Searcher
 
 from pipeline.data import storage
 from pipeline.sweeps.folder import SweepFolder
-from pipeline.sweeps.ledger import FAILED, HALTED, PRUNED, RUNNING, Ledger, Trial
+from pipeline.sweeps.ledger import (
+    COLLAPSED,
+    FAILED,
+    FINISHED,
+    HALTED,
+    PRUNED,
+    RUNNING,
+    Ledger,
+    Trial,
+)
 from pipeline.sweeps.spaces.config import SweepConfig
 from pipeline.sweeps.spaces.space import Params
 from pipeline.sweeps.trials.search import Search
@@ -19,7 +28,7 @@ from pipeline.sweeps.trials.search import Search
 _FEWEST_ENDED = 4
 """Trials of which a share that failed means something."""
 
-INTERRUPTED, HOURS, FAILURES = "interrupted", "hours", "failures"
+INTERRUPTED, HOURS, FAILURES, OUTAGE = "interrupted", "hours", "failures", "outage"
 """Why a sweep stops before all of its trials have ended."""
 
 
@@ -27,7 +36,13 @@ class Roster:
     """The trials of a sweep for as long as it searches. Tune's thread calls it, and the driver."""
 
     def __init__(
-        self, config: SweepConfig, folder: SweepFolder, ledger: Ledger, search: Search
+        self,
+        config: SweepConfig,
+        folder: SweepFolder,
+        ledger: Ledger,
+        search: Search,
+        *,
+        failed_too: bool,
     ) -> None:
         """Take up what the ledger has.
 
@@ -36,25 +51,33 @@ class Roster:
             folder: of the sweep.
             ledger: of the sweep.
             search: gives configurations.
+            failed_too: whether trials that failed are tried again.
         """
         self._config = config
         self._folder = folder
         self.ledger = ledger
         self._search = search
-        for trial in ledger.trials.values():
+        for trial in ledger.in_states(
+            FINISHED, PRUNED, COLLAPSED, *([] if failed_too else [FAILED])
+        ):
             search.tell(trial)
-        self.unfinished = ledger.in_states(RUNNING, HALTED)
+        self.unfinished = ledger.in_states(RUNNING, HALTED, *([FAILED] if failed_too else []))
         self._waiting = list(self.unfinished)
         self._looked = {trial.number: trial.step for trial in self.unfinished}
         self._lock = threading.Lock()
         self.stopped: str | None = None
+        self.outage = ""
 
     def stop(self, reason: str) -> None:
         """Begin no trial any more, and halt those that run."""
         with self._lock:
-            if self.stopped is None:
+            if self.stopped is None or reason == INTERRUPTED:
                 self.stopped = reason
                 storage.write_file(self._folder.halt, b"")
+
+    def prune(self, number: int) -> None:
+        """Ask a trial to end, since others are better."""
+        storage.write_file(self._folder.pruned(number), b"")
 
     def next(self) -> dict[str, Any] | None:
         """The config of the next trial for Tune; None: there is none."""
@@ -72,6 +95,8 @@ class Roster:
             if found is None:
                 return None
             self.ledger.started(number, *found)
+            # Or its number might be given again, after a kill, to what takes up its checkpoints.
+            self.ledger.flush()
             return self._for_tune(number, found[0])
 
     def population(self) -> list[dict[str, Any]]:
@@ -87,7 +112,10 @@ class Roster:
         trial = self.ledger.trials[number]
         lineage = result["lineage"]
         if lineage is not None and lineage["generation"] > trial.generation:
-            self.ledger.exploited(number, **lineage)
+            if lineage["donor"] == number:
+                self.ledger.continued(number, lineage["generation"])
+            else:
+                self.ledger.exploited(number, **lineage)
         if result["metrics"] and result["step"] > trial.step:
             names = ("look", "step", "metrics", "errors", "total_steps", "seconds")
             self.ledger.looked(number, **{name: result[name] for name in names})
@@ -117,12 +145,15 @@ class Roster:
         trial = self.ledger.trials[number]
         if trial.state != HALTED:
             self._search.tell(trial)
+        elif trial.reason:
+            self.outage = trial.reason
+            self.stop(OUTAGE)
         self._check_failures()
 
     def _check_failures(self) -> None:
         ended = [t for t in self.ledger.trials.values() if t.state not in (RUNNING, HALTED)]
         failed = [trial for trial in ended if trial.state == FAILED]
-        if len(ended) >= _FEWEST_ENDED and len(failed) > self._config.max_failed * len(ended):
+        if too_many_failed(len(failed), len(ended), self._config):
             self.stop(FAILURES)
 
     def _for_tune(self, number: int, params: Params) -> dict[str, Any]:
@@ -132,6 +163,11 @@ class Roster:
             "params": params,
             "looked": self._looked,
         }
+
+
+def too_many_failed(failed: int, ended: int, config: SweepConfig) -> bool:
+    """Whether a larger share of the trials failed than may."""
+    return ended >= _FEWEST_ENDED and failed > config.max_failed * ended
 
 
 class _NotSaved:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,23 +23,38 @@ step, and has seen as many samples."""
 _FACTORS = (1.2, 0.8)
 
 
-def scheduler_of(config: SweepConfig, *, trials: Sequence[Trial], seed: int) -> TrialScheduler:
+def scheduler_of(
+    config: SweepConfig,
+    *,
+    trials: Sequence[Trial],
+    seed: int,
+    prune: Callable[[int], None] | None = None,
+) -> TrialScheduler:
     """The scheduler of a sweep.
 
     Args:
         config: the recipe's `sweep` section.
         trials: that were begun before.
         seed: of a population's changes.
+        prune: asks a trial to end, by its number, in place of Tune, which would kill it if it took
+            long; None: Tune is told to stop it.
     """
     if isinstance(config.scheduler, ASHAConfig):
-        return _asha(config, config.scheduler, trials=trials)
+        return _asha(config, config.scheduler, trials=trials, prune=prune)
     if isinstance(config.scheduler, PBTConfig):
         return _pbt(config, config.scheduler, seed=seed)
     return FIFOScheduler()
 
 
-def _asha(config: SweepConfig, asha: ASHAConfig, *, trials: Sequence[Trial]) -> ASHAScheduler:
-    scheduler = _ResumedASHA(
+def _asha(
+    config: SweepConfig,
+    asha: ASHAConfig,
+    *,
+    trials: Sequence[Trial],
+    prune: Callable[[int], None] | None,
+) -> ASHAScheduler:
+    scheduler = _ASHA(
+        prune=prune,
         time_attr=TIME,
         metric=SCORE,
         mode="max",
@@ -60,8 +75,27 @@ def _asha(config: SweepConfig, asha: ASHAConfig, *, trials: Sequence[Trial]) -> 
     return scheduler
 
 
-class _ResumedASHA(ASHAScheduler):
-    """Knows a trial that goes on, which has another id in Tune, by its number."""
+class _ASHA(ASHAScheduler):
+    """Asks trials to end, and knows one that goes on, with another id in Tune, by its number."""
+
+    def __init__(self, *, prune: Callable[[int], None] | None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._prune = prune
+        self._pruned: set[int] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_prune": None}  # Tune saves it, and we never restore it
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        number = trial.config["trial"]
+        if number in self._pruned:
+            return str(TrialScheduler.CONTINUE)
+        decision = str(super().on_trial_result(tune_controller, trial, result))
+        if decision == TrialScheduler.STOP and self._prune is not None:
+            self._pruned.add(number)
+            self._prune(number)
+            return str(TrialScheduler.CONTINUE)
+        return decision
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
@@ -88,7 +122,7 @@ def _pbt(config: SweepConfig, pbt: PBTConfig, *, seed: int) -> PopulationBasedTr
                 params[path] = config.space[path].clipped(value)
         return changed
 
-    return PopulationBasedTraining(
+    return _Population(
         time_attr=TIME,
         metric=SCORE,
         mode="max",
@@ -104,6 +138,17 @@ def _pbt(config: SweepConfig, pbt: PBTConfig, *, seed: int) -> PopulationBasedTr
         require_attrs=False,  # a look without a score is none to compare by
         synch=pbt.synchronous,
     )
+
+
+class _Population(PopulationBasedTraining):
+    """Goes on when members that wait for others wait for ones that have ended."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        found = super().choose_trial_to_run(tune_controller)
+        live = tune_controller.get_live_trials()
+        if found is not None or any(trial.status in ("RUNNING", "PENDING") for trial in live):
+            return found
+        return next((trial for trial in live if trial.status == "PAUSED"), None)
 
 
 def _mutation(dimension: DimensionConfig) -> Any:

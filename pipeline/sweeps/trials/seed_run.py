@@ -16,6 +16,7 @@ from pipeline.registry.journal import JournalTail
 from pipeline.runs.checkpoint import CheckpointStore
 from pipeline.runs.folder import RunFolder
 from pipeline.training.halting import ask_to_halt, let_run
+from pipeline.training.outages import outage_of
 from pipeline.training.ray_train import train_on_ray
 
 _ON_COLLAPSE = "evaluate.on_collapse"
@@ -82,6 +83,11 @@ class SeedRun:
     def halted(self) -> bool:
         """Whether it ended because it was asked to."""
         return self._result is not None and "probes" not in self._result
+
+    @property
+    def outage(self) -> str | None:
+        """What was away when it failed, if that was why."""
+        return None if self.error is None else outage_of(self.error)
 
     @property
     def collapsed(self) -> bool:

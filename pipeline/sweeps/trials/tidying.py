@@ -33,7 +33,9 @@ class Tidier:
         self._folder = folder
         self._ledger = ledger
         self._seen: dict[int, float] = {}
-        self._tidied = {trial.number for trial in ledger.in_states(*ENDED)}
+        # Of earlier starts, looked at again when nothing runs: a kill may have come between.
+        self._tidied: set[int] = set()
+        self._earlier = {trial.number for trial in ledger.in_states(*ENDED)}
 
     def tidy(self, *, last: bool = False) -> None:
         """Delete checkpoints of trials that ended a while ago, or of all if nothing runs."""
@@ -42,6 +44,8 @@ class Tidier:
         now = time.monotonic()
         for trial in self._ledger.in_states(*ENDED):
             ended = self._seen.setdefault(trial.number, now)
+            if trial.number in self._earlier and not last:
+                continue
             if trial.number not in self._tidied and (last or now - ended >= _SECONDS):
                 self._tidied.add(trial.number)
                 self._delete(trial.number, trial.generation)

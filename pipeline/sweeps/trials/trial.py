@@ -20,12 +20,13 @@ from ray import tune
 from pipeline.data import storage
 from pipeline.data.stored_folder import delete_folder
 from pipeline.errors import UserError
+from pipeline.planning.check import find_problems
 from pipeline.planning.length import snapshot_steps, stream_plan, total_steps
 from pipeline.recipe import recipe_of
 from pipeline.runs.checkpoint import CheckpointStore
 from pipeline.runs.folder import read_json, write_json
 from pipeline.sweeps.folder import SweepFolder
-from pipeline.sweeps.ledger import COLLAPSED, FAILED, FINISHED, HALTED
+from pipeline.sweeps.ledger import COLLAPSED, FAILED, FINISHED, HALTED, PRUNED
 from pipeline.sweeps.spaces.recipes import sweep_config, trial_recipe
 from pipeline.sweeps.spaces.scores import merits_of
 from pipeline.sweeps.trials.seed_run import SeedRun, mean_and_error
@@ -58,7 +59,8 @@ class SweepTrial(tune.Trainable):
         self._params = config["params"]
         self._looked = config["looked"].get(self._number, 0)
         self._generation = self._last_generation() if members else 0
-        self._asked_to_halt = HaltRequest(self._folder)
+        self._asked_to_halt = HaltRequest(self._folder.halt)
+        self._asked_to_end = HaltRequest(self._folder.pruned(self._number))
         remote = storage.is_remote(self._folder.location)
         self._pause = _POLL_SECONDS_OF_STORES if remote else _POLL_SECONDS
         self._donor: dict[str, Any] | None = None
@@ -74,17 +76,18 @@ class SweepTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Wait for the next look, or the end."""
+        if not self._runs and self._asked_to_halt():
+            return self._without_runs(HALTED, None)
         if not self._runs:
             try:
                 self._start()
             except (UserError, ValidationError) as error:
-                # Values that are right each by itself may not be so together.
-                return self._refused(error)
+                return self._without_runs(FAILED, " ".join(str(error).split()))
         while True:
             look = self._next_look()
             if look is not None and look["step"] < self._total:
                 return look
-            if self._asked_to_halt():
+            if self._asked_to_halt() or self._asked_to_end():
                 self._halt()
             if not any(run.is_running for run in self._runs):
                 # What was noted after the last look at the journals.
@@ -104,7 +107,7 @@ class SweepTrial(tune.Trainable):
         self._runs = []
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Point to our own checkpoint of the last look, once it is there."""
+        """Point to our own checkpoint of the last look, or a later one, once it is there."""
         deadline = time.monotonic() + _SAVED_SECONDS
         while self._runs and not self._saved() and time.monotonic() < deadline:
             time.sleep(self._pause)
@@ -112,12 +115,11 @@ class SweepTrial(tune.Trainable):
         (Path(checkpoint_dir) / _POINTER).write_text(json.dumps(pointer))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on from where a pointer points: another trial's, or one's own newest."""
-        pointer = json.loads((Path(checkpoint) / _POINTER).read_text())
-        if (pointer["trial"], pointer["generation"]) == (self._number, self._generation):
-            self._looked = pointer["step"]
-        else:
-            self._donor = pointer
+        """Go on from where a pointer points, another trial's or one's own, in a new folder.
+
+        In one's own too: the actor that had the trial may still be halting its runs there.
+        """
+        self._donor = json.loads((Path(checkpoint) / _POINTER).read_text())
 
     def _start(self) -> None:
         lineage = self._lineage()
@@ -125,6 +127,7 @@ class SweepTrial(tune.Trainable):
             self._begin_generation(self._donor)
         elif lineage is not None:
             self._params = lineage["params"]
+        self._refuse_impossible()
         for seed in range(self._config.seeds):
             recipe = trial_recipe(self._recipe, self._params, seed=seed)
             folder = self._folder.run(self._number, self._generation, seed)
@@ -134,6 +137,17 @@ class SweepTrial(tune.Trainable):
             self._every = snapshot_steps(recipe, plan) or self._total
         for run in self._runs:
             run.start()
+
+    def _refuse_impossible(self) -> None:
+        """Values that are right each by itself may not be so together.
+
+        Raises:
+            UserError: with what `jobs pretrain` would refuse.
+        """
+        problems = find_problems(trial_recipe(self._recipe, self._params, seed=0))
+        found = [problem for problem in problems if not problem.where.startswith("tracking")]
+        if found:
+            raise UserError(found)
 
     def _begin_generation(self, donor: Mapping[str, Any]) -> None:
         """Copy the donor's checkpoint; `lineage.json` says that all of it is there."""
@@ -186,7 +200,7 @@ class SweepTrial(tune.Trainable):
         return found
 
     def _saved(self) -> bool:
-        return all(self._looked in run.checkpoints.steps() for run in self._runs)
+        return all(max(run.checkpoints.steps(), default=0) >= self._looked for run in self._runs)
 
     def _next_look(self) -> dict[str, Any] | None:
         """The next step of which all runs have an evaluation."""
@@ -223,7 +237,8 @@ class SweepTrial(tune.Trainable):
                 run.halt()
             self._held = bool(self._runs)
 
-    def _refused(self, error: Exception) -> dict[str, Any]:
+    def _without_runs(self, state: str, reason: str | None) -> dict[str, Any]:
+        """The end of a trial that was not started."""
         self._runs = []
         return {
             **dict.fromkeys(("total_steps", "lineage")),
@@ -233,10 +248,23 @@ class SweepTrial(tune.Trainable):
             "errors": {},
             "seconds": 0.0,
             "done": True,
-            "state": FAILED,
-            "reason": " ".join(str(error).split()),
+            "state": state,
+            "reason": reason,
             "seeds": [],
         }
+
+    def _state(self) -> tuple[str, str | None]:
+        """How the runs ended, and why."""
+        failures = [run for run in self._runs if run.error is not None]
+        away = next((run.outage for run in failures if run.outage), None)
+        if away is not None:
+            return HALTED, away
+        if failures:
+            collapsed = all(run.collapsed for run in failures)
+            return COLLAPSED if collapsed else FAILED, failures[0].reason
+        if any(run.halted for run in self._runs):
+            return PRUNED if self._asked_to_end() else HALTED, None
+        return FINISHED, None
 
     def _end(self, look: dict[str, Any] | None) -> dict[str, Any]:
         """How it ended. Tune is not told of errors: a failed trial ends like any other."""
@@ -244,13 +272,7 @@ class SweepTrial(tune.Trainable):
         metrics, errors = mean_and_error([run.final for run in self._runs])
         if look is not None:
             metrics, errors = {**look["metrics"], **metrics}, {**look["errors"], **errors}
-        failures = [run for run in self._runs if run.error is not None]
-        state, reason = FINISHED, None
-        if failures:
-            state = COLLAPSED if all(run.collapsed for run in failures) else FAILED
-            reason = failures[0].reason
-        elif any(run.halted for run in self._runs):
-            state = HALTED
+        state, reason = self._state()
         result = {
             **self._told(step, metrics, errors),
             "done": True,

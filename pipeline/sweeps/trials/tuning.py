@@ -49,16 +49,17 @@ def tune_trials(recipe: Recipe, folder: SweepFolder, roster: Roster, *, concurre
     roster.ledger.begin()
     tidier = Tidier(config, folder, roster.ledger)
     thread = _InThread(lambda: _fit(recipe, folder, roster, concurrent=concurrent))
+    thread.start()
     try:
         with _terminated_like_interrupted():
-            thread.start()
-            while not thread.ended.wait(_POLL_SECONDS):
-                tidier.tidy()
-                if config.hours and roster.ledger.searched_seconds >= 3600 * config.hours:
-                    roster.stop(HOURS)
-    except KeyboardInterrupt:
-        roster.stop(INTERRUPTED)
-        thread.ended.wait()  # a second interruption ends the wait
+            try:
+                while not thread.ended.wait(_POLL_SECONDS):
+                    tidier.tidy()
+                    if config.hours and roster.ledger.searched_seconds >= 3600 * config.hours:
+                        roster.stop(HOURS)
+            except KeyboardInterrupt:
+                roster.stop(INTERRUPTED)
+                thread.ended.wait()  # a second interruption ends the wait
     finally:
         roster.ledger.pause()
     tidier.tidy(last=True)
@@ -73,6 +74,7 @@ def _fit(recipe: Recipe, folder: SweepFolder, roster: Roster, *, concurrent: int
         config,
         trials=list(roster.ledger.trials.values()),
         seed=recipe.seed + len(roster.ledger.trials),
+        prune=roster.prune,
     )
     in_population = isinstance(config.scheduler, PBTConfig)
     members = roster.population() if in_population else []
