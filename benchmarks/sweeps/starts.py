@@ -110,6 +110,9 @@ class _Empty(tune.Trainable):
         ).fit()
         return {"done": True}
 
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing."""
+
 
 class _Begins(tune.Callback):
     """Notes when a trial's turn comes."""

@@ -16,7 +16,7 @@ from tests.sweeps.sweeping import children, folder_in, ledger_events, recipe_for
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
-STEPS = 18
+STEPS = 12
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def done(folder: Path, clipart_shards: Path, local_ray: None) -> SweepResult:
         searcher="random",
         trials=2,
         concurrent=2,
-        looks=3,
+        looks=2,
     )
     return pipeline.sweep(recipe, [f"train.steps={STEPS}"])
 
