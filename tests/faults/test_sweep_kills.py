@@ -55,6 +55,8 @@ def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=(folder / "stderr").open("a"),
         text=True,
+        # Ignored, as in what a shell starts in the background, it would be for this one too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
