@@ -74,6 +74,8 @@ def sweep(
 
 def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
     """The result as a person reads it."""
+    from pipeline.sweeps.outcome import scores_text
+
     best = result["best"]
     counts = [
         f"{result[state]} {state}"
@@ -88,8 +90,8 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("best", f"trial {best['trial']}"),
         *((f"  {path}", str(value)) for path, value in best["params"].items()),
-        ("validation", _scores(best["validation"])),
-        ("test", _scores(best["test"]) if best["test"] else "none, without labelled sets"),
+        ("validation", scores_text(best["validation"])),
+        ("test", scores_text(best["test"]) if best["test"] else "none, without labelled sets"),
         ("model", best["model"]["uri"]),
         ("encoder", best["encoder"]),
         ("page", result["page"]),
@@ -99,12 +101,3 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
         for failure in result["failures"]
     ]
     return rows
-
-
-def _scores(scores: dict[str, float]) -> str:
-    return "  ".join(
-        f"{name} {value:.4g}"
-        + (f" ± {scores[f'{name}_error']:.2g}" if f"{name}_error" in scores else "")
-        for name, value in scores.items()
-        if not name.endswith("_error")
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.sweeps.folder import SweepFolder
@@ -115,3 +115,13 @@ def scores_of(trial: Trial, config: SweepConfig) -> dict[str, float]:
         if metric in trial.metric_errors:
             found[f"{score}_error"] = trial.metric_errors[metric]
     return found
+
+
+def scores_text(scores: Mapping[str, float]) -> str:
+    """Scores in one line, each with its error where `NAME_error` is beside it."""
+    return "  ".join(
+        f"{name} {value:.4g}"
+        + (f" ± {scores[f'{name}_error']:.2g}" if f"{name}_error" in scores else "")
+        for name, value in scores.items()
+        if not name.endswith("_error")
+    )

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.sweeps.ledger import ENDED, FAILED, RUNNING, Ledger, Trial
-from pipeline.sweeps.outcome import ranked, scores_of
+from pipeline.sweeps.outcome import ranked, scores_of, scores_text
 from pipeline.sweeps.spaces.config import SweepConfig
 
 _POLL_SECONDS = 0.5
@@ -65,7 +65,7 @@ def _line(trial: Trial, config: SweepConfig) -> str:
     parts = [f"trial {trial.number}", trial.state]
     if trial.total_steps:
         parts.append(f"step {trial.step}/{trial.total_steps}")
-    parts += [_scores(trial, config), params_text(trial)]
+    parts += [scores_text(scores_of(trial, config)), params_text(trial)]
     if trial.reason:
         parts.append(trial.reason)
     return "  ".join(part for part in parts if part)
@@ -81,19 +81,15 @@ def _table(ledger: Ledger, config: SweepConfig) -> Table:
     best = ranked([t for t in trials if t.state not in (RUNNING, FAILED)], config)[:_ROWS]
     for trial in [*(t for t in trials if t.state == RUNNING), *best]:
         steps = f"{trial.step}/{trial.total_steps or '…'}"
-        cells = (str(trial.number), trial.state, steps, _scores(trial, config), params_text(trial))
+        cells = (
+            str(trial.number),
+            trial.state,
+            steps,
+            scores_text(scores_of(trial, config)),
+            params_text(trial),
+        )
         table.add_row(*map(Text, cells))
     return table
-
-
-def _scores(trial: Trial, config: SweepConfig) -> str:
-    found = scores_of(trial, config)
-    return "  ".join(
-        f"{name} {value:.4g}"
-        + (f" ± {found[f'{name}_error']:.2g}" if f"{name}_error" in found else "")
-        for name, value in found.items()
-        if not name.endswith("_error")
-    )
 
 
 def params_text(trial: Trial) -> str:

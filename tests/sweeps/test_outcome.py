@@ -28,6 +28,7 @@ from pipeline.sweeps.outcome import (
     pareto,
     ranked,
     scores_of,
+    scores_text,
     winner,
 )
 from pipeline.sweeps.spaces.config import SweepConfig
@@ -200,3 +201,9 @@ def test_figures_count_every_end() -> None:
     assert two["pareto"] == [
         {"trial": 0, "params": {"p": 0}, "validation": {"knn": 0.5, "idest": 3.0}}
     ]
+
+
+def test_scores_are_told_with_their_errors_where_there_are_some() -> None:
+    scores = {"linear": 0.45678, "linear_error": 0.0123, "rankme": 73.6}
+    assert scores_text(scores) == "linear 0.4568 ± 0.012  rankme 73.6"
+    assert scores_text({}) == ""
