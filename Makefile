@@ -44,7 +44,7 @@ wheel: .venv/installed  ## the package, in dist/
 
 lock: $(BIN)/uv  ## resolve pyproject.toml anew; with UPGRADE= only what it has not yet
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url \
-		--no-header --python-version 3.11 --extra demo --extra map --extra onnx --group dev pyproject.toml \
+		--no-header --python-version 3.11 --extra demo --extra onnx --group dev pyproject.toml \
 		--output-file requirements.lock
 
 clean:  ## remove what was installed and built
