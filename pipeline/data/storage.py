@@ -222,8 +222,8 @@ def _open_for_writing(store: fs.FileSystem, path: str) -> pa.NativeFile:
         return store.open_output_stream(path)
 
 
-def parts(location: str) -> Iterator[bytes]:
-    """A file's content, in pieces that fit in memory.
+def parts(location: str, *, start: int = 0) -> Iterator[bytes]:
+    """A file's content from a byte on, in pieces that fit in memory.
 
     Raises:
         OSError: it cannot be read.
@@ -231,8 +231,8 @@ def parts(location: str) -> Iterator[bytes]:
     size = size_of(location)
     if size is None:
         raise FileNotFoundError(location)
-    for start in range(0, size, _PART_BYTES):
-        yield read_range(location, start, min(size, start + _PART_BYTES))
+    for begin in range(start, size, _PART_BYTES):
+        yield read_range(location, begin, min(size, begin + _PART_BYTES))
 
 
 def sha256_of(location: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,84 +10,21 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ValidationError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.data.decode import to_rgb
 from pipeline.encoders.autoencoders.autoencoder import Autoencoder, build_autoencoder
-from pipeline.encoders.configs.autoencoder import AutoencoderConfig
 from pipeline.encoders.configs.features import FeaturesConfig
-from pipeline.encoders.embeddings import embedding, embedding_width, problems_of_embedding
+from pipeline.encoders.embeddings import embedding, problems_of_embedding
 from pipeline.errors import Problem, UserError
 from pipeline.recipe_errors import explain
+from pipeline.registry.package_config import CONFIG_FILE, WEIGHTS_FILE, PackageConfig
+from pipeline.registry.package_files import autoencoder_file
 from pipeline.views.opencv import render_probe_view
-
-WEIGHTS_FILE = "encoder.safetensors"
-AUTOENCODER_FILE = "autoencoder.safetensors"
-CONFIG_FILE = "config.json"
-CARD_FILE = "README.md"
-
-
-class Preprocessing(BaseModel):
-    """What is done to an image before the encoder: centre square, resize, scale, normalise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-class PackageConfig(BaseModel):
-    """`config.json`: what `timm.create_model` needs, the preprocessing, and what is given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    args: dict[str, Any]
-    feature_width: int  # of `features`
-    backbone_width: int  # of `pooled` features
-    preprocessing: Preprocessing
-    features: FeaturesConfig = FeaturesConfig(kind="pooled")
-    autoencoder: AutoencoderConfig | None = None  # what stands behind the backbone
-    provenance: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_an_older_package(cls, value: Any) -> Any:
-        """Packages had nothing but the backbone, and one width."""
-        if isinstance(value, Mapping) and "feature_width" in value:
-            return {"backbone_width": value["feature_width"], **value}
-        return value
-
-    def giving(self, features: FeaturesConfig, autoencoder: Autoencoder | None) -> PackageConfig:
-        """The same for other features.
-
-        Args:
-            features: as `problems_of_embedding` allows them.
-            autoencoder: behind the backbone, in eval mode, on the CPU.
-        """
-        width = embedding_width(
-            features,
-            autoencoder,
-            feature_width=self.backbone_width,
-            size=self.preprocessing.size,
-        )
-        return self.model_copy(update={"features": features, "feature_width": width})
-
-    @property
-    def served(self) -> FeaturesConfig:
-        """What the model in MLflow gives: it has the backbone and the linear head, no decoder."""
-        return self.features.of_kind("pooled" if self.features.kind == "pooled" else "mean")
-
-    @property
-    def served_width(self) -> int:
-        """Of those features."""
-        if self.served.kind == "pooled" or self.autoencoder is None:
-            return self.backbone_width
-        return self.autoencoder.width
+from pipeline.views.parameters import centre_crop
 
 
 class PackagedEncoder(nn.Module):
@@ -119,10 +54,11 @@ class PackagedEncoder(nn.Module):
             features: what is to be given; None: what `config.json` says.
 
         Raises:
-            UserError: the package cannot give such features, or has lost its autoencoder.
+            UserError: the package cannot give such features, has lost its autoencoder, or its
+                `config.json` is none of ours.
         """
-        config = PackageConfig.model_validate_json((folder / CONFIG_FILE).read_text())
-        backbone = timm.create_model(config.name, **config.args)
+        config = read_config(folder)
+        backbone = timm.create_model(config.architecture, **config.model_args)
         backbone.load_state_dict(load_file(folder / WEIGHTS_FILE))
         autoencoder = _load_autoencoder(folder, config)
         if features is not None:
@@ -136,8 +72,8 @@ class PackagedEncoder(nn.Module):
         """Features of images.
 
         Args:
-            images: (B, 3, H, W) uint8, or float in [0, 1]; resized if H, W differ from the size
-                that the encoder was trained with.
+            images: (B, 3, H, W) uint8, or float in [0, 1]; of another size than the encoder was
+                trained with, their centre square is resized.
 
         Returns:
             (B, D) float32, D being `config.feature_width`.
@@ -156,17 +92,35 @@ class PackagedEncoder(nn.Module):
         if images.dtype == torch.uint8:
             pixels = pixels / 255
         size = self.config.preprocessing.size
-        if pixels.shape[-2:] != (size, size):
-            pixels = F.interpolate(
-                pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False
-            )
-        return pixels
+        if pixels.shape[-2:] == (size, size):
+            return pixels
+        top, left, height, width = centre_crop(*pixels.shape[-2:])
+        square = pixels[..., top : top + height, left : left + width]
+        return F.interpolate(
+            square, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        )
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Pillow images as `forward` takes them: the centre square, resized; (B, 3, S, S) uint8."""
         size = self.config.preprocessing.size
         squares = [render_probe_view(to_rgb(image), size) for image in images]
         return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+
+
+def read_config(folder: Path) -> PackageConfig:
+    """The config of a package.
+
+    Raises:
+        UserError: it is none of ours.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        return PackageConfig.model_validate_json(path.read_text(errors="replace"))
+    except ValidationError as error:
+        raise UserError(
+            Problem(f"{path}: {problem.where}", problem.message)
+            for problem in (explain(details, PackageConfig) for details in error.errors())
+        ) from error
 
 
 def features_named(features: str | Mapping[str, Any]) -> FeaturesConfig:
@@ -185,57 +139,17 @@ class _Asked(BaseModel):
     features: FeaturesConfig
 
 
-def write_package(
-    folder: Path,
-    *,
-    config: PackageConfig,
-    weights: Mapping[str, Tensor],
-    card: str,
-    autoencoder: Mapping[str, Tensor] | None = None,
-) -> str:
-    """Write a package into an empty or new folder.
-
-    Args:
-        folder: to write.
-        config: of the package.
-        weights: of the backbone.
-        card: the model card.
-        autoencoder: weights of what `config.autoencoder` is.
-
-    Returns:
-        sha256 of `encoder.safetensors`.
-
-    Raises:
-        ValueError: weights of an autoencoder without its config, or the other way round.
-    """
-    if (autoencoder is None) != (config.autoencoder is None):
-        raise ValueError("an autoencoder needs both its config and its weights")
-    folder.mkdir(parents=True, exist_ok=True)
-    _save(weights, folder / WEIGHTS_FILE)
-    if autoencoder is not None:
-        _save(autoencoder, folder / AUTOENCODER_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    (folder / CARD_FILE).write_text(card)
-    with (folder / WEIGHTS_FILE).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _save(weights: Mapping[str, Tensor], path: Path) -> None:
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    save_file(tensors, path, metadata={"format": "pt"})
-
-
 def _load_autoencoder(folder: Path, config: PackageConfig) -> Autoencoder | None:
     if config.autoencoder is None:
         return None
-    path = folder / AUTOENCODER_FILE
+    path = autoencoder_file(folder)
     if not path.is_file():
         raise UserError(
             Problem(str(path), f"is missing, but {CONFIG_FILE} names an autoencoder; fetch it anew")
         )
     autoencoder = build_autoencoder(
         config.autoencoder,
-        feature_width=config.backbone_width,
+        feature_width=config.num_features,
         size=config.preprocessing.size,
     )
     autoencoder.load_state_dict(load_file(path))

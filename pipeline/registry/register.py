@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
 import numpy as np
+import numpy.typing as npt
+import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from PIL import Image
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
-from pipeline.registry.package import CONFIG_FILE, PackageConfig
+from pipeline.registry.package import PackagedEncoder, read_config
+from pipeline.registry.package_config import PackageConfig
+from pipeline.registry.parity import Parity
 from pipeline.registry.tracking import TrackedRun, fluent_mlflow
 
 ALIAS = "candidate"
+PARITY_TAG = "parity"
 
 _SERVED_CODE = Path(__file__).with_name("served_encoder.py")
+_REQUIREMENTS = ("torch", "timm", "safetensors", "pillow")
 
 
 class RegisteredEncoder(BaseModel):
@@ -34,25 +43,34 @@ class RegisteredEncoder(BaseModel):
 
 
 def register_encoder(
-    folder: Path, *, name: str, run: TrackedRun, tags: Mapping[str, str]
+    folder: Path, *, name: str, run: TrackedRun, tags: Mapping[str, str], parity: Parity
 ) -> RegisteredEncoder:
     """Register a package as the next version of a model, tag it and point `@candidate` to it.
 
-    The same run with the same tags makes one version: called again, after a crash that came
-    between, it returns the version that is there.
+    What was stored is loaded again and held against the trained encoder first. The same run with
+    the same tags makes one version: called again, after a crash that came between, it returns the
+    version that is there.
 
     Args:
         folder: the package.
         name: of the registered model.
         run: the MLflow run it comes from.
         tags: what a reader of the registry should see.
+        parity: what the trained encoder gives.
+
+    Raises:
+        ParityError: the stored encoder gives something else; no version is made of it.
     """
     client = MlflowClient(tracking_uri=run.uri)
     number = _version_of(client, name, run.run_id, tags)
     if number is None:
+        parity.check(_features_of(folder, parity), of="the package")
         with fluent_mlflow(run.uri):
             model_uri = _log_package(folder, run)
-            number = int(mlflow.register_model(model_uri, name, tags=dict(tags)).version)
+            stored = mlflow.pyfunc.load_model(model_uri).predict(parity.images)
+            difference = parity.check(stored, of=f"the model stored as {model_uri}")
+            told = {**tags, PARITY_TAG: f"{difference:.1e}"}
+            number = int(mlflow.register_model(model_uri, name, tags=told).version)
     client.set_registered_model_alias(name, ALIAS, str(number))
     return RegisteredEncoder(name=name, version=number, uri=f"models:/{name}/{number}")
 
@@ -71,21 +89,47 @@ def _version_of(
     return max(same, default=None)
 
 
+def _features_of(folder: Path, parity: Parity) -> npt.NDArray[np.float32]:
+    """What timm alone makes of a package, as the package's card says."""
+    encoder = PackagedEncoder.load(folder, features=read_config(folder).served)
+    with torch.inference_mode():
+        found: Tensor = encoder(torch.from_numpy(parity.images).permute(0, 3, 1, 2))
+    return found.numpy()
+
+
 def _log_package(folder: Path, run: TrackedRun) -> str:
-    config = PackageConfig.model_validate_json((folder / CONFIG_FILE).read_text())
-    size = config.preprocessing.size
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, size, size, 3))]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, config.served_width))]),
-    )
-    with warnings.catch_warnings(), mlflow.start_run(run_id=run.run_id):
-        warnings.simplefilter("ignore", UserWarning)  # the signature is ours, no example needed
+    config = read_config(folder)
+    with _quiet(), mlflow.start_run(run_id=run.run_id):
         logged = mlflow.pyfunc.log_model(
             name="encoder",
             python_model=str(_SERVED_CODE),
             artifacts={"package": str(folder)},
             model_config={"features": config.served.kind},
-            signature=signature,
-            pip_requirements=[f"{p}=={version(p)}" for p in ("torch", "timm", "safetensors")],
+            input_example=[_example(config)],
+            pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
         )
     return str(logged.model_uri)
+
+
+def _example(config: PackageConfig) -> bytes:
+    """A PNG of the encoder's size."""
+    size = config.preprocessing.size
+    ramp = np.linspace(0, 255, size).astype(np.uint8)
+    across, down = np.meshgrid(ramp, ramp)
+    encoded = io.BytesIO()
+    Image.fromarray(np.stack([across, down, across[::-1]], axis=2)).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What MLflow says of hints and signatures is for those who write models."""
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)

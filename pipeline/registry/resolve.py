@@ -2,51 +2,75 @@
 
 from __future__ import annotations
 
-import re
+import fcntl
+import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import mlflow
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline.errors import Problem, UserError
-from pipeline.registry import tracking_server
-from pipeline.registry.package import (
-    AUTOENCODER_FILE,
-    CARD_FILE,
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    PackagedEncoder,
-    features_named,
-)
+from pipeline.errors import InterruptedRunError, Problem, UserError
+from pipeline.registry.download import download
+from pipeline.registry.onnx_export import ONNX_FILE, OnnxExport, export_onnx
+from pipeline.registry.package import PackagedEncoder, features_named
+from pipeline.registry.package_config import CONFIG_FILE, WEIGHTS_FILE
+from pipeline.registry.package_files import CARD_FILE, checksums, damaged_files, names_of
+from pipeline.registry.versions import registry_client, tags_of, version_of
 from pipeline.whole_folder import whole_folder
+
+REGISTERED = "models:/"
+"""What the URI of a registered model begins with."""
+
+
+class Fetched(NamedTuple):
+    """What `fetch` wrote."""
+
+    files: list[Path]
+    onnx: OnnxExport | None
+    """How the exported encoder compares, if it was asked for."""
 
 
 @contextmanager
-def encoder_folder(uri_or_path: str, *, tracking_uri: str | None = None) -> Iterator[Path]:
+def encoder_folder(
+    uri_or_path: str, *, tracking_uri: str | None = None, keep: Path | None = None
+) -> Iterator[Path]:
     """The folder of a packaged encoder, fetched for the length of the body if it is registered.
+
+    Its files are held against its checksums first.
 
     Args:
         uri_or_path: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or a local folder.
         tracking_uri: MLflow; see `tracking_server.tracking_uri`.
+        keep: a place for what has come of a download that breaks, from where another call goes on;
+            the folders of several versions may share it. None: nothing is kept.
 
     Raises:
-        UserError: nothing is registered or stored there.
+        UserError: nothing is registered or stored there, or a file is damaged.
+        InterruptedRunError: the download broke.
     """
-    if not uri_or_path.startswith("models:/"):
-        folder = Path(uri_or_path)
-        missing = [name for name in (WEIGHTS_FILE, CONFIG_FILE) if not (folder / name).is_file()]
-        if missing:
-            raise UserError(Problem(uri_or_path, f"holds no encoder: {', '.join(missing)} missing"))
-        yield folder
+    if not uri_or_path.startswith(REGISTERED):
+        yield _checked(Path(uri_or_path), uri_or_path, but_for=CARD_FILE)
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        yield _download(uri_or_path, tracking_uri, Path(scratch))
+    client, server = registry_client(tracking_uri, what=uri_or_path)
+    try:
+        version = version_of(uri_or_path, client)
+        location = str(client.get_model_version_download_uri(version.name, version.version))
+        with _scratch(keep, location) as scratch:
+            _fill(scratch, location, server, uri_or_path, kept=keep is not None)
+            found = next(scratch.rglob(WEIGHTS_FILE), None)
+            if found is None:
+                raise UserError(
+                    Problem(uri_or_path, f"is registered, but not an encoder of ours: {server}")
+                )
+            yield _checked(found.parent, uri_or_path, sha256=tags_of(version).get("encoder_sha256"))
+    except MlflowException as error:
+        reason = f"cannot be fetched from {server}: {error}"
+        raise UserError(Problem(uri_or_path, reason)) from error
 
 
 def load_encoder(
@@ -72,7 +96,9 @@ def load_encoder(
         returns features (B, D) float32, of the width in `config.feature_width`.
 
     Raises:
-        UserError: nothing is registered or stored there, or it cannot give such features.
+        UserError: nothing is registered or stored there, a file is damaged, or the encoder cannot
+            give such features.
+        InterruptedRunError: the download broke.
     """
     wanted = None if features is None else features_named(features)
     with encoder_folder(str(uri_or_path), tracking_uri=tracking_uri) as folder:
@@ -80,70 +106,101 @@ def load_encoder(
 
 
 def fetch(
-    uri_or_path: str, destination: str | Path, *, tracking_uri: str | None = None
-) -> list[Path]:
+    uri_or_path: str,
+    destination: str | Path,
+    *,
+    onnx: bool = False,
+    tracking_uri: str | None = None,
+) -> Fetched:
     """Copy a packaged encoder's files into a folder: all of them, or none.
+
+    What has come of a registered encoder when a download breaks is kept beside the destination, and
+    the same call goes on with it.
 
     Args:
         uri_or_path: see `encoder_folder`.
         destination: a folder that does not exist or is empty.
+        onnx: write `encoder.onnx` too, see `export_onnx`.
         tracking_uri: MLflow, for a registered encoder.
 
     Returns:
-        The files written.
+        The files written, and how the exported encoder compares.
 
     Raises:
-        UserError: there is no such encoder, or the destination holds something.
+        UserError: there is no such encoder, one of its files is damaged, it cannot be exported, or
+            the destination holds something.
+        InterruptedRunError: the download broke.
     """
     destination = Path(destination)
-    with (
-        whole_folder(destination) as target,
-        encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder,
-    ):
-        for name in (WEIGHTS_FILE, AUTOENCODER_FILE, CONFIG_FILE, CARD_FILE):
-            if (folder / name).exists():
+    exported = None
+    with whole_folder(destination) as target:
+        keep = _beside(destination)
+        with encoder_folder(uri_or_path, tracking_uri=tracking_uri, keep=keep) as folder:
+            for name in names_of(folder):
+                (target / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(folder / name, target / name)
-    return sorted(destination.iterdir())
+        if onnx:
+            exported = export_onnx(target, target / ONNX_FILE)
+    files = sorted(path for path in destination.rglob("*") if path.is_file())
+    return Fetched(files, exported)
 
 
-def _download(uri: str, tracking_uri: str | None, scratch: Path) -> Path:
-    server = tracking_server.tracking_uri(tracking_uri, tracking_server.DEFAULT_STORAGE)
-    _refuse_absent(server, uri)
+def _fill(scratch: Path, location: str, server: str, uri: str, *, kept: bool) -> None:
     try:
-        location = _artifacts_of(uri, MlflowClient(tracking_uri=server))
-        mlflow.artifacts.download_artifacts(
-            artifact_uri=location, dst_path=str(scratch), tracking_uri=server
-        )
-    except (MlflowException, OSError) as error:
-        raise UserError(Problem(uri, f"cannot be fetched from {server}: {error}")) from error
-    found = next(scratch.rglob(WEIGHTS_FILE), None)
-    if found is None:
-        raise UserError(
-            Problem(uri, f"is a registered model, but not an encoder of ours: {server}")
-        )
-    return found.parent
+        download(location, scratch, tracking_uri=server)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        then = f"; what has come is in {scratch}, the same command goes on with it" if kept else ""
+        raise InterruptedRunError(f"{uri} could not be fetched: {reason}{then}") from error
 
 
-def _artifacts_of(uri: str, client: MlflowClient) -> str:
-    """Where a version's files are; MLflow's own resolver of models:/ looks at global state."""
-    match = re.fullmatch(r"models:/([^@/]+)(?:@([^/]+)|/(\d+))", uri)
-    if match is None:
-        raise UserError(Problem(uri, "is neither models:/NAME@ALIAS nor models:/NAME/VERSION"))
-    name, alias, version = match.groups()
-    if alias is not None:
-        version = client.get_model_version_by_alias(name, alias).version
-    return str(client.get_model_version_download_uri(name, str(version)))
+def _checked(
+    folder: Path, uri: str, *, sha256: str | None = None, but_for: str | None = None
+) -> Path:
+    """The folder, if an encoder of ours is in it whole."""
+    missing = [name for name in (WEIGHTS_FILE, CONFIG_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise UserError(Problem(uri, f"holds no encoder: {', '.join(missing)} missing"))
+    problems = damaged_files(folder, but_for=but_for)
+    if sha256 is not None and checksums(folder).get(WEIGHTS_FILE, sha256) != sha256:
+        problems.append(Problem(uri, f"{WEIGHTS_FILE} is not the one that was registered"))
+    if problems:
+        raise UserError(problems)
+    return folder
 
 
-def _refuse_absent(server: str, uri: str) -> None:
-    if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
-        raise UserError(
-            Problem(
-                uri,
-                f"there is no MLflow store at {server}; run this where the run was made, set "
-                "MLFLOW_TRACKING_URI, or give --tracking-uri",
-            )
-        )
-    problem = tracking_server.unreachable(server)
-    if problem:
-        raise UserError(problem)
+@contextmanager
+def _scratch(keep: Path | None, location: str) -> Iterator[Path]:
+    """A folder for a download, removed when the body ends well; kept if it is to be."""
+    if keep is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+        return
+    # Of one version's files; another's would not go with them.
+    digest = hashlib.sha256(location.encode()).hexdigest()[:12]
+    folder = keep.with_name(f"{keep.name}-{digest}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                Problem(str(folder), "another process is fetching the same encoder to there")
+            ) from error
+        try:
+            yield folder
+        except (InterruptedRunError, KeyboardInterrupt):
+            raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(destination: Path) -> Path:
+    """Where a broken download to a folder waits: beside it, or where temporary files go."""
+    target = destination.resolve()
+    home = next(folder for folder in target.parents if folder.exists())
+    if not os.access(home, os.W_OK):
+        home = Path(tempfile.gettempdir())
+    return home / f".{target.name}.download"

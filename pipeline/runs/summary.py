@@ -21,11 +21,11 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "data_wait": round(sum(m["data_wait"] for m in timed) / count, 4),
         "loss": metrics[-1]["loss"],
         "evaluation_share": metrics[-1]["evaluation_share"],
-        "panel": _panel(folder),
+        "panel": panel_of(folder),
     }
 
 
-def _panel(folder: RunFolder) -> dict[str, float]:
+def panel_of(folder: RunFolder) -> dict[str, float]:
     """The label-free panel of the last snapshot; empty without snapshots."""
     evaluations = [r for r in records(folder.journal) if r["kind"] == "evaluation"]
     if not evaluations:
@@ -36,3 +36,11 @@ def _panel(folder: RunFolder) -> dict[str, float]:
         for name, value in last["metrics"].items()
         if name not in last["intervals"]
     }
+
+
+def collapse_of(folder: RunFolder) -> str | None:
+    """What the collapse alarm said first, and when; None if it kept silent."""
+    for record in records(folder.journal):
+        if record.get("event") == "collapse":
+            return f"{record['message']}, at step {record['step']}"
+    return None

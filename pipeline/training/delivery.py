@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.order.corpus import load_corpus
 from pipeline.data.stored_folder import delete_folder, folder_to_fill, folder_to_read
-from pipeline.evaluation.probes.score import scores_from_json
+from pipeline.evaluation.probe_data import panel_data_fingerprint, probe_data_fingerprint
+from pipeline.evaluation.probes.score import Score, scores_from_json
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import records
+from pipeline.registry.package import read_config
 from pipeline.registry.register import register_encoder
 from pipeline.registry.tracking import TrackedRun
+from pipeline.registry.version_tags import as_tags, facts_of
+from pipeline.report.gathering.bad_pairs import bad_pairs, counts_of
+from pipeline.report.gathering.run_facts import sample_reader
 from pipeline.report.writing import report_or_warning
-from pipeline.runs.folder import RunFolder
-from pipeline.runs.product import package_encoder
-from pipeline.runs.summary import summary
+from pipeline.runs.folder import RunFolder, with_own_exclusion
+from pipeline.runs.product import Product, package_encoder
+from pipeline.runs.summary import collapse_of, panel_of, summary
 from pipeline.runs.trace import join_trace
 
 
@@ -43,8 +49,10 @@ def deliver(
     scores = scores_from_json(trained)
     delete_folder(folder.package)  # a start that came this far may have left one
     with folder_to_fill(folder.package) as package:
-        encoder_sha256 = package_encoder(recipe, folder, identity, scores, into=package)
-    model = _register(recipe, folder, run, encoder_sha256, trained["probes"])
+        product = package_encoder(
+            recipe, folder, identity, scores, into=package, bad_pairs=_bad_pairs(recipe, folder)
+        )
+    model = _register(recipe, folder, run, product, scores)
     result = {
         "run": folder.name,
         "run_id": run.run_id,
@@ -54,7 +62,7 @@ def deliver(
         "probes": trained["probes"],
         "intervals": trained["intervals"],
         "samples": trained["samples"],
-        "encoder_sha256": encoder_sha256,
+        "encoder_sha256": product.sha256,
         "tracking_uri": run.uri,
         "folder": folder.location,
     }
@@ -66,26 +74,45 @@ def deliver(
     return result
 
 
+def _bad_pairs(recipe: Recipe, folder: RunFolder) -> dict[str, int] | str | None:
+    """How many samples of each sort the run found bad, or why that is not known."""
+    recipe = with_own_exclusion(recipe, folder)
+    fingerprint = load_corpus(recipe.data.manifests).fingerprint
+    reader = sample_reader(recipe, fingerprint=fingerprint)
+    return counts_of(bad_pairs(recipe, reader, folder))
+
+
 def _register(
     recipe: Recipe,
     folder: RunFolder,
     run: TrackedRun,
-    encoder_sha256: str,
-    probes: dict[str, float],
+    product: Product,
+    scores: Mapping[str, Score],
 ) -> dict[str, Any] | None:
     if recipe.tracking.register_as is None:
         return None
-    tags = {
-        "run": folder.name,
-        "objective": recipe.objective.kind,
-        "encoder": recipe.encoder.name,
-        "features": recipe.features.kind,
-        "encoder_sha256": encoder_sha256,
-        "data.fingerprint": load_corpus(recipe.data.manifests).fingerprint,
-        **{f"probe.{name}": f"{score:.4f}" for name, score in probes.items()},
-    }
     with folder_to_read(folder.package) as package:
-        registered = register_encoder(package, name=recipe.tracking.register_as, run=run, tags=tags)
+        facts = facts_of(
+            read_config(package),
+            encoder_sha256=product.sha256,
+            scores=scores,
+            probe_data=probe_data_fingerprint(recipe.evaluate),
+            panel=panel_of(folder),
+            panel_data=panel_data_fingerprint(
+                recipe.evaluate,
+                data=load_corpus(recipe.data.manifests).fingerprint,
+                views=recipe.views,
+                seed=recipe.seed,
+            ),
+            collapse=collapse_of(folder),
+        )
+        registered = register_encoder(
+            package,
+            name=recipe.tracking.register_as,
+            run=run,
+            tags=as_tags(facts),
+            parity=product.parity,
+        )
     return registered.model_dump()
 
 

@@ -224,7 +224,7 @@ def test_a_fetched_encoder_is_the_one_that_was_trained(undisturbed: Path, jobs_h
         "encoder.safetensors",
     ]
     config = json.loads((fetched / "config.json").read_text())
-    plain = timm.create_model(config["name"], **config["args"]).eval()
+    plain = timm.create_model(config["architecture"], **config["model_args"]).eval()
     plain.load_state_dict(load_file(fetched / "encoder.safetensors"), strict=True)
     ours = pipeline.load_encoder(str(fetched))
     registered = pipeline.load_encoder(

@@ -81,7 +81,7 @@ def _trained(shards: Path, folder: Path, train: Mapping[str, Any]) -> Undisturbe
     join_trace(run.trace, folder / "trace.parquet")
     identity = {"data fingerprint": "", "encoder.init sha256": None}
     return Undisturbed(
-        encoder_sha256=package_encoder(recipe, run, identity, {}, into=folder / "package"),
+        encoder_sha256=package_encoder(recipe, run, identity, {}, into=folder / "package").sha256,
         samples=json.loads((folder / "run" / "samples.json").read_text()),
         trace=pq.read_table(folder / "trace.parquet"),
     )

@@ -12,7 +12,8 @@ from pipeline.encoders.backbone import build_backbone
 from pipeline.encoders.configs.encoder import EncoderConfig
 from pipeline.planning.check import checked_recipe
 from pipeline.planning.plan import plan_recipe
-from pipeline.registry.package import PackageConfig, Preprocessing, write_package
+from pipeline.registry.package_config import PackageConfig, Preprocessing
+from pipeline.registry.package_files import write_package
 from tests.conftest import Checker
 
 pytestmark = pytest.mark.fast
@@ -173,10 +174,10 @@ def test_an_encoder_to_start_from_keeps_the_positions_that_the_recipe_says(
     args = MASKED["encoder"]["args"]
     for positions in ("timm", "sincos"):
         encoder = EncoderConfig(name="vit_tiny_patch16_224", args=args, positions=positions)
-        config = PackageConfig(
-            name=encoder.name,
-            args=encoder.create_model_args(),
-            feature_width=16,
+        config = PackageConfig.of(
+            encoder.name,
+            encoder.create_model_args(),
+            width=16,
             preprocessing=Preprocessing(size=16, mean=(0, 0, 0), std=(1, 1, 1)),
         )
         weights = build_backbone(encoder).state_dict()

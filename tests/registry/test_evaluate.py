@@ -21,22 +21,23 @@ from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.probe_set import load_probe_set
 from pipeline.evaluation.probes.scoring import predictions
-from pipeline.registry.package import PackageConfig, Preprocessing, write_package
+from pipeline.registry.package_config import PackageConfig, Preprocessing
+from pipeline.registry.package_files import write_package
 
 pytestmark = pytest.mark.fast
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    config = PackageConfig(
-        name="resnet10t",
-        args={"num_classes": 0, "channels": [8, 8, 16, 16], "stem_width": 8},
-        feature_width=16,
+    config = PackageConfig.of(
+        "resnet10t",
+        {"num_classes": 0, "channels": [8, 8, 16, 16], "stem_width": 8},
+        width=16,
         preprocessing=Preprocessing(size=16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        weights = timm.create_model(config.name, **config.args).state_dict()
+        weights = timm.create_model(config.architecture, **config.model_args).state_dict()
     write_package(tmp_path / "encoder", config=config, weights=weights, card="")
     return tmp_path / "encoder"
 
@@ -102,15 +103,13 @@ def coded(tmp_path: Path) -> Path:
         args = {"num_classes": 0, "channels": [8, 8, 16, 16], "stem_width": 8}
         weights = timm.create_model("resnet10t", **args).state_dict()
         autoencoder = build_autoencoder(behind, feature_width=16, size=16)
-    config = PackageConfig(
-        name="resnet10t",
-        args=args,
-        feature_width=6,
-        backbone_width=16,
+    config = PackageConfig.of(
+        "resnet10t",
+        args,
+        width=16,
         preprocessing=Preprocessing(size=16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
-        features=FeaturesConfig(kind="mean"),
         autoencoder=behind,
-    )
+    ).giving(FeaturesConfig(kind="mean"), autoencoder.eval())
     write_package(
         tmp_path / "coded",
         config=config,

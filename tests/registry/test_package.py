@@ -12,28 +12,26 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.data.decode import decode_image
 from pipeline.evaluation.probes.score import Score
-from pipeline.registry.card import model_card
-from pipeline.registry.package import (
-    PackageConfig,
-    PackagedEncoder,
-    Preprocessing,
-    write_package,
-)
+from pipeline.registry.card import CardFacts, model_card
+from pipeline.registry.package import PackagedEncoder
+from pipeline.registry.package_config import PackageConfig, Preprocessing
+from pipeline.registry.package_files import write_package
 from pipeline.views.opencv import render_probe_view
 
 pytestmark = pytest.mark.fast
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-CONFIG = PackageConfig(
-    name="resnet10t",
-    args={"num_classes": 0, "channels": [16, 16, 32, 32], "stem_width": 8},
-    feature_width=32,
+CONFIG = PackageConfig.of(
+    "resnet10t",
+    {"num_classes": 0, "channels": [16, 16, 32, 32], "stem_width": 8},
+    width=32,
     preprocessing=Preprocessing(size=24, mean=MEAN, std=STD),
     provenance={"run": "simclr-1", "data_fingerprint": "abc"},
 )
@@ -42,13 +40,24 @@ SCORES = {
     for probe in ("knn", "linear", "naive_bayes")
     for suffix, accuracy in (("", 0.8124), ("_untrained", 0.5), ("_raw", 0.25))
 } | {"knn_last_layers": Score(0.7, 0.6, 0.8)}
+FACTS = CardFacts(
+    run="simclr-1",
+    recipe_yaml="seed: 0\n",
+    scores=SCORES,
+    panel={"rankme": 17.25},
+    samples=60_000,
+    quarantined=3,
+    bad_pairs={"noisy": 12, "faulty": 0},
+    excluded=1200,
+    sources=["SimCLR (Chen et al., A Simple Framework for Contrastive Learning, ICML 2020)"],
+)
 
 
 def trained_weights(seed: int = 0) -> dict[str, Tensor]:
     """Weights with running statistics that differ from their start."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = timm.create_model(CONFIG.name, **CONFIG.args).train()
+        model = timm.create_model(CONFIG.architecture, **CONFIG.model_args).train()
         for _ in range(3):
             model(torch.randn(8, 3, 24, 24))
     return dict(model.state_dict())
@@ -57,7 +66,7 @@ def trained_weights(seed: int = 0) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package") / "encoder"
-    card = model_card(CONFIG, run="simclr-1", recipe_yaml="seed: 0\n", scores=SCORES)
+    card = model_card(CONFIG, FACTS)
     write_package(folder, config=CONFIG, weights=trained_weights(), card=card)
     return folder
 
@@ -75,7 +84,7 @@ def normalised(images: Tensor) -> Tensor:
 
 def test_timm_alone_computes_bitwise_the_same_features(folder: Path, pixels: Tensor) -> None:
     config = json.loads((folder / "config.json").read_text())
-    plain = timm.create_model(config["name"], **config["args"]).eval()
+    plain = timm.create_model(config["architecture"], **config["model_args"]).eval()
     plain.load_state_dict(load_file(folder / "encoder.safetensors"), strict=True)
     packaged = PackagedEncoder.load(folder)
     with torch.no_grad():
@@ -119,7 +128,7 @@ def _strided(value: Tensor) -> Tensor:
 
 
 def test_weights_of_another_shape_are_refused(folder: Path, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"args": {**CONFIG.args, "stem_width": 16}})
+    config = CONFIG.model_copy(update={"model_args": {**CONFIG.model_args, "stem_width": 16}})
     write_package(tmp_path, config=config, weights=trained_weights(), card="")
     with pytest.raises(RuntimeError, match="size mismatch"):
         PackagedEncoder.load(tmp_path)
@@ -185,17 +194,29 @@ def test_pillow_images_become_what_training_saw(folder: Path, make: Any) -> None
     assert np.array_equal(square.permute(1, 2, 0).numpy(), seen)
 
 
-def test_the_code_on_the_card_runs_and_gives_the_features(
-    folder: Path, pixels: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    card = (folder / "README.md").read_text()
-    code = card.split("```python\n")[1].split("```")[0]
-    monkeypatch.chdir(folder)
+def run_card(folder: Path, image: Path) -> dict[str, Any]:
+    """What the card's code has computed, of a folder and an image in place of its words."""
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(code.replace("FOLDER", str(folder)).replace("IMAGE", str(image)), names)
+    return names
+
+
+def test_the_code_on_the_card_runs_and_gives_the_features(
+    folder: Path, pixels: Tensor, tmp_path: Path
+) -> None:
+    photograph = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8))
+    photograph = photograph.resize((600, 900), Image.Resampling.BICUBIC)
+    photograph.save(tmp_path / "photo.png")
+    names = run_card(folder, tmp_path / "photo.png")
+    ours = PackagedEncoder.load(folder)
     with torch.no_grad():
-        features = names["encoder"](normalised(pixels))
-        assert torch.equal(features, PackagedEncoder.load(folder)(pixels))
+        assert torch.equal(names["encoder"](normalised(pixels)), ours(pixels))
+        expected = ours(ours.preprocess([photograph]))
+        squeezed = ours(ours.preprocess([photograph.resize((24, 24))]))
+    similarity = torch.nn.functional.cosine_similarity
+    assert similarity(names["features"], expected).item() > 0.9999
+    assert similarity(squeezed, expected).item() < 0.999
 
 
 def test_the_card_tells_scores_provenance_and_recipe(folder: Path) -> None:
@@ -208,9 +229,23 @@ def test_the_card_tells_scores_provenance_and_recipe(folder: Path) -> None:
     assert "- data fingerprint: `abc`" in card
     assert "```yaml\nseed: 0\n```" in card
     assert "24 x 24" in card
+    assert "- samples: 60,000\n- left out by their ids: 1,200, listed in `excluded" in card
+    assert "- quarantined because their bytes are damaged: 3" in card
+    assert "- samples found bad by their pairs: 12 noisy, 0 faulty" in card
+    assert "| RankMe, effective rank | 17.25 |" in card
+    assert "Collapse alarm: silent." in card
+    assert "## Cite\n\n- SimCLR (Chen et al., A Simple Framework" in card
+    assert "crop: the largest centred square" in card
+
+
+def test_the_hub_reads_the_cards_tags(folder: Path) -> None:
+    data = ModelCard.load(folder / "README.md").data
+    assert (data.library_name, data.pipeline_tag) == ("timm", "image-feature-extraction")
+    assert "self-supervised-learning" in data.tags
 
 
 def test_a_card_without_probes_says_so() -> None:
-    card = model_card(CONFIG, run="simclr-1", recipe_yaml="seed: 0\n", scores={})
+    card = model_card(CONFIG, CardFacts(run="simclr-1", recipe_yaml="seed: 0\n"))
     assert "None were run" in card
     assert "|" not in card
+    assert "Cite" not in card

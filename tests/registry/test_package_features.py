@@ -28,8 +28,11 @@ from pipeline.encoders.embeddings import embedding
 from pipeline.errors import UserError
 from pipeline.evaluation.config import FeatureKind
 from pipeline.recipe import Recipe
-from pipeline.registry.card import model_card
-from pipeline.registry.package import PackageConfig, PackagedEncoder, Preprocessing, write_package
+from pipeline.registry.card import CardFacts, model_card
+from pipeline.registry.package import PackagedEncoder
+from pipeline.registry.package_config import PackageConfig, Preprocessing
+from pipeline.registry.package_files import write_package
+from pipeline.registry.parity import expected_of
 from pipeline.registry.probe_names import FEATURE_NAMES
 from pipeline.registry.register import register_encoder
 from pipeline.registry.resolve import fetch
@@ -51,7 +54,13 @@ FEATURES: dict[str, Any] = {
     "first layer": {"kind": "decoder_hidden", "layer": 0, "pool": "last"},
     "all places": {"kind": "decoder_hidden", "pool": "none"},
 }
-FILES = ["README.md", "autoencoder.safetensors", "config.json", "encoder.safetensors"]
+FILES = [
+    "README.md",
+    "SHA256SUMS",
+    "autoencoder/autoencoder.safetensors",
+    "config.json",
+    "encoder.safetensors",
+]
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, SIZE, SIZE, 3), dtype=np.uint8)
 
 
@@ -69,11 +78,10 @@ class Trained:
             self.backbone.train()(torch.randn(8, 3, SIZE, SIZE))
             self.backbone.eval()
             self.autoencoder = build_autoencoder(behind, feature_width=BACKBONE, size=SIZE).eval()
-        alone = PackageConfig(
-            name="resnet10t",
-            args=args,
-            feature_width=BACKBONE,
-            backbone_width=BACKBONE,
+        alone = PackageConfig.of(
+            "resnet10t",
+            args,
+            width=BACKBONE,
             preprocessing=Preprocessing(size=SIZE, mean=MEAN, std=STD),
             autoencoder=behind,
         )
@@ -85,7 +93,7 @@ class Trained:
             config=self.config,
             weights=self.backbone.state_dict(),
             autoencoder=self.autoencoder.state_dict(),
-            card=model_card(self.config, run="cmim-1", recipe_yaml="seed: 0\n", scores={}),
+            card=model_card(self.config, CardFacts(run="cmim-1", recipe_yaml="seed: 0\n")),
         )
         return folder
 
@@ -148,19 +156,16 @@ def test_other_sizes_are_resized_for_the_encoder(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_timm_alone_loads_the_backbone_and_the_card_says_what_it_gives(
-    tmp_path: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: Tensor
 ) -> None:
     trained = Trained("conv", FEATURES["first layer"])
     folder = trained.write(tmp_path / "package")
     card = (folder / "README.md").read_text()
-    code = card.split("```python\n")[1].split("```")[0]
-    monkeypatch.chdir(folder)
-    names: dict[str, Any] = {}
-    exec(code, names)
-    encoder = pipeline.load_encoder(".", features="pooled")
+    plain = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    encoder = pipeline.load_encoder(folder, features="pooled")
     expected = encoder(images)
-    assert torch.equal(names["encoder"](encoder.normalise(images)), expected)
-    assert names["config"]["backbone_width"] == expected.shape[1] == BACKBONE
+    assert torch.equal(plain(encoder.normalise(images)), expected)
+    assert plain.num_features == expected.shape[1] == BACKBONE
     assert f"`resnet10t` from timm, {BACKBONE} features" in card
     hidden = "`decoder_hidden` (hidden layer of the decoder) `layer: 0`, `pool: last`, 16 features"
     assert f"`pipeline.load_encoder` gives {hidden};" in card
@@ -171,7 +176,7 @@ def test_the_config_says_what_is_behind_the_backbone(tmp_path: Path) -> None:
     trained = Trained("conv", "decoder_hidden")
     config = json.loads((trained.write(tmp_path) / "config.json").read_text())
     assert config["features"] == {"kind": "decoder_hidden", "layer": -1, "pool": "mean"}
-    assert (config["feature_width"], config["backbone_width"]) == (8, BACKBONE)
+    assert (config["feature_width"], config["num_features"]) == (8, BACKBONE)
     assert AutoencoderConfig.model_validate(config["autoencoder"]) == trained.config.autoencoder
 
 
@@ -188,10 +193,17 @@ def without(tmp_path: Path) -> Path:
         card="",
     )
     config = json.loads((folder / "config.json").read_text())
-    for name in ("features", "autoencoder", "backbone_width"):
-        del config[name]
-    (folder / "config.json").write_text(json.dumps(config))
-    assert not (folder / "autoencoder.safetensors").exists()
+    prep = {name: config["preprocessing"][name] for name in ("size", "mean", "std")}
+    older = {
+        "name": config["architecture"],
+        "args": config["model_args"],
+        "feature_width": BACKBONE,
+        "preprocessing": prep,
+        "provenance": {},
+    }
+    (folder / "config.json").write_text(json.dumps(older))
+    (folder / "SHA256SUMS").unlink()
+    assert not (folder / "autoencoder").exists()
     return folder
 
 
@@ -202,7 +214,7 @@ def test_a_package_from_before_gives_its_backbones_features(without: Path, image
         with torch.no_grad():
             assert torch.equal(encoder(images), expected)
         assert encoder.config.features == FeaturesConfig(kind="pooled")
-        assert encoder.config.feature_width == encoder.config.backbone_width == BACKBONE
+        assert encoder.config.feature_width == encoder.config.num_features == BACKBONE
 
 
 @pytest.mark.parametrize(
@@ -231,9 +243,24 @@ def test_a_layer_out_of_range_is_refused_with_the_range(tmp_path: Path) -> None:
 
 def test_an_autoencoder_that_is_lost_is_named(tmp_path: Path) -> None:
     folder = Trained("conv", "mean").write(tmp_path)
-    (folder / "autoencoder.safetensors").unlink()
+    (folder / "autoencoder" / "autoencoder.safetensors").unlink()
+    with pytest.raises(UserError, match=r"autoencoder.safetensors: is missing, SHA256SUMS names"):
+        pipeline.load_encoder(str(folder))
+    (folder / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match=r"autoencoder.safetensors: is missing, but config.json"):
         pipeline.load_encoder(str(folder))
+
+
+def test_weights_of_an_autoencoder_are_found_where_older_packages_had_them(
+    tmp_path: Path, images: Tensor
+) -> None:
+    trained = Trained("conv", "mean")
+    folder = trained.write(tmp_path)
+    (folder / "autoencoder" / "autoencoder.safetensors").rename(folder / "autoencoder.safetensors")
+    (folder / "autoencoder").rmdir()
+    (folder / "SHA256SUMS").unlink()
+    with torch.no_grad():
+        assert torch.equal(pipeline.load_encoder(folder)(images), trained.features("mean", images))
 
 
 def test_weights_and_config_of_an_autoencoder_go_together(tmp_path: Path) -> None:
@@ -263,18 +290,21 @@ def test_mlflow_serves_what_needs_no_decoder_and_says_so(
     folder = trained.write(tmp_path / "package")
     run = TrackedRun.create(store, open_experiment(store, "coded"), name=written, params={})
     name = f"coded-{written}"
-    register_encoder(folder, name=name, run=run, tags={})
+    parity = expected_of(trained.backbone, trained.config, trained.autoencoder)
+    register_encoder(folder, name=name, run=run, tags={}, parity=parity)
 
     model = mlflow.pyfunc.load_model(f"models:/{name}@candidate")
     found = model.predict(IMAGES)
     expected = trained.features(served, images).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    (output,) = model.metadata.signature.outputs.inputs
-    assert (output.shape, output.type) == ((-1, found.shape[1]), found.dtype)
+    assert found.dtype == np.float32
 
-    written_files = fetch(f"models:/{name}/1", tmp_path / "fetched", tracking_uri=store)
-    assert [path.name for path in written_files] == FILES
-    assert all(path.read_bytes() == (folder / path.name).read_bytes() for path in written_files)
+    written_files = fetch(f"models:/{name}/1", tmp_path / "fetched", tracking_uri=store).files
+    assert written_files == [tmp_path / "fetched" / name for name in FILES]
+    for name_of_file in FILES:
+        assert (folder / name_of_file).read_bytes() == (
+            tmp_path / "fetched" / name_of_file
+        ).read_bytes()
     for place in (f"models:/{name}@candidate", str(tmp_path / "fetched")):
         for section in (None, *FEATURES.values()):
             encoder = pipeline.load_encoder(place, features=section, tracking_uri=store)
@@ -282,7 +312,9 @@ def test_mlflow_serves_what_needs_no_decoder_and_says_so(
                 given = trained.features(section or FEATURES[written], images)
                 assert torch.equal(encoder(images), given)
     weights = load_file(tmp_path / "fetched" / "encoder.safetensors")
-    timm.create_model(trained.config.name, **trained.config.args).load_state_dict(weights)
+    timm.create_model(trained.config.architecture, **trained.config.model_args).load_state_dict(
+        weights
+    )
 
 
 def test_what_the_page_shows_can_be_done(

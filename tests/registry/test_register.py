@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import mlflow
 import numpy as np
@@ -12,26 +14,23 @@ import pytest
 import timm
 import torch
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from safetensors.torch import load_file
 
 import pipeline
 from pipeline.errors import UserError
-from pipeline.registry.package import PackageConfig, PackagedEncoder, Preprocessing, write_package
+from pipeline.registry.package import PackagedEncoder
+from pipeline.registry.parity import ParityError, expected_of
 from pipeline.registry.register import RegisteredEncoder, register_encoder
 from pipeline.registry.resolve import encoder_folder, fetch
-from pipeline.registry.tracking import TrackedRun, open_experiment
+from pipeline.registry.tracking import TrackedRun
 from pipeline.registry.tracking_server import tracking_uri
+from tests.registry.packages import CONFIG, make_package, new_run, register
 
 pytestmark = pytest.mark.fast
 
-TAGS = {"objective": "simclr", "encoder_sha256": "0"}
-FILES = ["README.md", "config.json", "encoder.safetensors"]
-CONFIG = PackageConfig(
-    name="resnet10t",
-    args={"num_classes": 0, "channels": [16, 16, 32, 32], "stem_width": 8},
-    feature_width=32,
-    preprocessing=Preprocessing(size=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3)),
-)
+TAGS = {"objective": "simclr"}
+FILES = ["README.md", "SHA256SUMS", "config.json", "encoder.safetensors"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
 
 
@@ -51,28 +50,15 @@ def _mlflow_is_there(uri: str) -> None:
     mlflow.set_tracking_uri(uri)
 
 
-def make_package(folder: Path, seed: int) -> Path:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        weights = timm.create_model(CONFIG.name, **CONFIG.args).state_dict()
-    write_package(folder, config=CONFIG, weights=weights, card=f"# Encoder {seed}\n")
-    return folder
-
-
-def new_run(uri: str, storage: Path, name: str) -> TrackedRun:
-    experiment = open_experiment(uri, "encoders")
-    return TrackedRun.create(uri, experiment, name=name, params={})
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_package(tmp_path_factory.mktemp("package"), seed=0)
 
 
 @pytest.fixture(scope="module")
-def registered(package: Path, uri: str, storage: Path) -> tuple[RegisteredEncoder, TrackedRun]:
-    run = new_run(uri, storage, "first")
-    return register_encoder(package, name="enc", run=run, tags=TAGS), run
+def registered(package: Path, uri: str) -> tuple[RegisteredEncoder, TrackedRun]:
+    run = new_run(uri, "first")
+    return register(package, name="enc", run=run, tags=TAGS), run
 
 
 def test_a_run_registers_one_version_with_tags_and_alias(
@@ -80,22 +66,23 @@ def test_a_run_registers_one_version_with_tags_and_alias(
 ) -> None:
     first, run = registered
     assert first.model_dump() == {"name": "enc", "version": 1, "uri": "models:/enc/1"}
-    assert register_encoder(package, name="enc", run=run, tags=TAGS) == first
+    assert register(package, name="enc", run=run, tags=TAGS) == first
     client = MlflowClient(tracking_uri=uri)
     (version,) = client.search_model_versions("name = 'enc'")
     assert version.run_id == run.run_id
-    assert version.tags == TAGS
+    assert version.tags.items() > TAGS.items()
+    assert float(version.tags["parity"]) < 1e-4
     assert client.get_model_version_by_alias("enc", "candidate").version == version.version
 
 
 def test_other_weights_or_another_run_make_the_next_version_and_take_the_alias(
-    uri: str, storage: Path, tmp_path: Path
+    uri: str, tmp_path: Path
 ) -> None:
-    one, other = new_run(uri, storage, "one"), new_run(uri, storage, "other")
+    one, other = new_run(uri, "one"), new_run(uri, "other")
     for version, (seed, run) in enumerate([(1, one), (2, one), (2, other)], start=1):
         folder = make_package(tmp_path / str(version), seed)
-        tags = {"encoder_sha256": str(seed)}
-        assert register_encoder(folder, name="next", run=run, tags=tags).version == version
+        tags = {"seed": str(seed)}
+        assert register(folder, name="next", run=run, tags=tags).version == version
         loaded = {
             name: pipeline.load_encoder(f"models:/next{name}", tracking_uri=uri).state_dict()
             for name in ("/1", f"/{version}", "@candidate")
@@ -112,7 +99,7 @@ def test_mlflow_alone_computes_the_features_that_we_and_timm_compute(
     assert (served.shape, served.dtype) == ((5, 32), np.float32)
 
     pixels = torch.from_numpy(IMAGES).permute(0, 3, 1, 2).contiguous()
-    plain = timm.create_model(CONFIG.name, **CONFIG.args).eval()
+    plain = timm.create_model(CONFIG.architecture, **CONFIG.model_args).eval()
     plain.load_state_dict(load_file(package / "encoder.safetensors"))
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)))
     with torch.no_grad():
@@ -151,13 +138,12 @@ def test_the_store_that_is_named_is_asked_wherever_mlflow_points(
 def test_registering_does_not_move_the_runs_that_follow(
     registered: tuple[RegisteredEncoder, TrackedRun],
     package: Path,
-    storage: Path,
     uri: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mlflow.set_tracking_uri("http://127.0.0.1:9")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    register_encoder(package, name="mover", run=new_run(uri, storage, "mover"), tags={})
+    register(package, name="mover", run=new_run(uri, "mover"), tags={})
     assert tracking_uri(None, "elsewhere") == f"sqlite:///{Path.cwd()}/elsewhere/mlflow.db"
 
 
@@ -185,7 +171,7 @@ def test_fetching_copies_every_file(
     (tmp_path / "empty").mkdir()
     for destination in (tmp_path / "new" / "folder", tmp_path / "empty"):
         name = str(package) if source == "package" else source
-        written = fetch(name, destination, tracking_uri=uri)
+        written = fetch(name, destination, tracking_uri=uri).files
         assert written == [destination / file for file in FILES]
         assert all(path.read_bytes() == (package / path.name).read_bytes() for path in written)
     with pytest.raises(UserError, match="already holds something"):
@@ -207,7 +193,7 @@ def test_a_fetch_that_fails_midway_leaves_nothing(
 
 def test_an_encoder_without_a_card_can_be_fetched(package: Path, tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
-    for name in FILES[1:]:
+    for name in FILES[2:]:
         (tmp_path / "bare" / name).write_bytes((package / name).read_bytes())
     fetch(str(tmp_path / "bare"), tmp_path / "copy", tracking_uri=None)
 
@@ -240,3 +226,67 @@ def test_a_store_or_folder_that_is_absent_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no encoder: encoder.safetensors, config.json"):
         pipeline.load_encoder(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stored_encoder_that_is_not_the_trained_one_makes_no_version(
+    package: Path, uri: str, tmp_path: Path
+) -> None:
+    trained = PackagedEncoder.load(make_package(tmp_path / "other", seed=3)).backbone
+    parity = expected_of(trained, CONFIG)
+    run = new_run(uri, "other")
+    with pytest.raises(ParityError, match="the package gives other features than the trained"):
+        register_encoder(package, name="unequal", run=run, tags={}, parity=parity)
+    not_finite = parity._replace(features=np.full_like(parity.features, np.nan))
+    with pytest.raises(ParityError, match="differ by nan of the largest"):
+        register_encoder(package, name="unequal", run=run, tags={}, parity=not_finite)
+    with pytest.raises(MlflowException, match="not found"):
+        MlflowClient(tracking_uri=uri).get_registered_model("unequal")
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "config.json"])
+def test_a_damaged_file_is_named(package: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(package, folder)
+    data = bytearray((folder / name).read_bytes())
+    data[-2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(UserError, match=f"{name}: is damaged: SHA256SUMS has another sha256"):
+        pipeline.load_encoder(folder)
+
+
+def test_a_registered_encoder_that_was_damaged_on_its_way_is_not_given(
+    package: Path, uri: str, tmp_path: Path
+) -> None:
+    register(package, name="damaged", run=new_run(uri, "damaged"), tags={})
+    client = MlflowClient(tracking_uri=uri)
+    stored = client.get_model_version_download_uri("damaged", "1").removeprefix("file://")
+    weights = next(Path(unquote(stored)).rglob("encoder.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match=r"encoder.safetensors: is damaged"):
+        fetch("models:/damaged/1", tmp_path / "out", tracking_uri=uri)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_weights_than_those_that_were_registered_are_refused(package: Path, uri: str) -> None:
+    tags = {"encoder_sha256": "0" * 64}
+    register(package, name="swapped", run=new_run(uri, "swapped"), tags=tags)
+    with pytest.raises(UserError, match=r"encoder.safetensors is not the one that was registered"):
+        pipeline.load_encoder("models:/swapped/1", tracking_uri=uri)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("models:/enc@champion", r"enc has no alias champion; there are: candidate \(version 1\)"),
+        ("models:/enc/99", "enc has no version 99; the newest: 1"),
+        ("models:/encc@candidate", "no model encc is registered; there are: enc"),
+        ("models:/enc", "is neither models:/NAME@ALIAS nor models:/NAME/VERSION"),
+    ],
+)
+def test_a_version_that_is_not_there_is_told_with_those_that_are(
+    registered: tuple[RegisteredEncoder, TrackedRun], uri: str, name: str, told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        pipeline.load_encoder(name, tracking_uri=uri)

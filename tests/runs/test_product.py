@@ -90,7 +90,7 @@ def test_a_package_gives_what_probes_see_of_the_run(
     package_encoder(recipe, folder, IDENTITY, {}, into=tmp_path)
     config = pipeline.load_encoder(str(tmp_path)).config
     assert config.features.model_dump() == given
-    assert (config.feature_width, config.backbone_width) == (width, 12)
+    assert (config.feature_width, config.num_features) == (width, 12)
 
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2)

@@ -82,6 +82,13 @@ def bad_pairs(
     )
 
 
+def counts_of(found: BadPairs | str | None) -> dict[str, int] | str | None:
+    """How many samples of each sort there are, or why none are listed."""
+    if isinstance(found, BadPairs):
+        return {sort.name: sort.total for sort in found.sorts}
+    return found
+
+
 def write_bad_pairs(found: BadPairs, folder: RunFolder) -> BadPairFiles:
     """Write the list and its contact sheet into the run's folder, each whole or not at all.
 

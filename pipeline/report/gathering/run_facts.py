@@ -49,7 +49,7 @@ def run_facts(
         recipe = with_own_exclusion(recipe, folder)
     identity = read_json(folder.identity)["identity"]
     failures = read_json(folder.failure) if storage.exists(folder.failure) else []
-    reader = _reader(recipe, fingerprint=identity["data fingerprint"])
+    reader = sample_reader(recipe, fingerprint=identity["data fingerprint"])
     first = _first_samples(reader)
     finished = result is not None
     patches, autoencoder, bad = PatchFacts(), AutoencoderFacts(), None
@@ -90,8 +90,13 @@ def _ledger(folder: RunFolder) -> Ledger | None:
     return Ledger(entries=[asdict(entry) for entry in entries], total=total)
 
 
-def _reader(recipe: Recipe | None, *, fingerprint: str) -> SliceReader | str:
-    """What reads the run's samples by their ids, or why that cannot be."""
+def sample_reader(recipe: Recipe | None, *, fingerprint: str) -> SliceReader | str:
+    """What reads a run's samples by their ids, or why that cannot be.
+
+    Args:
+        recipe: of the run, with its own copy of the excluded ids; None if it cannot be read.
+        fingerprint: of the data when the run began.
+    """
     if recipe is None:
         return "this version of the pipeline does not understand the recipe."
     manifests = recipe.data.with_absolute_paths().manifests
