@@ -20,15 +20,20 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from pipeline.errors import Problem, UserError
 from pipeline.registry.package import PackagedEncoder, read_config
 from pipeline.registry.package_config import PackageConfig
 from pipeline.registry.parity import Parity
 from pipeline.registry.tracking import TrackedRun, fluent_mlflow
+from pipeline.registry.versions import tags_of, versions
 
 ALIAS = "candidate"
 PARITY_TAG = "parity"
+SHA256_TAG = "encoder_sha256"
+"""Every version of ours has it."""
 
 _SERVED_CODE = Path(__file__).with_name("served_encoder.py")
+_PROMPT_TAG = "mlflow.prompt.is_prompt"
 _REQUIREMENTS = ("torch", "timm", "safetensors", "pillow")
 
 
@@ -73,6 +78,31 @@ def register_encoder(
             number = int(mlflow.register_model(model_uri, name, tags=told).version)
     client.set_registered_model_alias(name, ALIAS, str(number))
     return RegisteredEncoder(name=name, version=number, uri=f"models:/{name}/{number}")
+
+
+def refuse_taken(uri: str, name: str) -> None:
+    """Refuse to register under the name of a model that is no encoder of ours.
+
+    Args:
+        uri: of MLflow.
+        name: of the model that is to get a version.
+
+    Raises:
+        UserError: the newest version of that name is something else, or it names a prompt.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return
+        raise
+    newest = versions(name, client, at_most=1)
+    ours = all(SHA256_TAG in tags_of(version) for version in newest)
+    if not ours or _PROMPT_TAG in (model.tags or {}):
+        raise UserError(
+            Problem("tracking.register", f"{name} is taken by something that is no encoder of ours")
+        )
 
 
 def _version_of(

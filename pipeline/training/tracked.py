@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.data import storage
 from pipeline.recipe import Recipe
+from pipeline.registry.register import refuse_taken
 from pipeline.registry.tracking import TrackedRun, TrackingError, open_experiment
 from pipeline.registry.tracking_server import tracking_uri
 from pipeline.runs.folder import RunFolder, read_json, write_json
@@ -39,6 +40,8 @@ def tracked_run(
 def _open(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> TrackedRun:
     uri = tracking_uri(recipe.tracking.uri, recipe.tracking.storage)
     experiment_id = open_experiment(uri, recipe.tracking.experiment)
+    if recipe.tracking.register_as is not None:
+        refuse_taken(uri, recipe.tracking.register_as)
     storage.write_file(folder.recipe, recipe.to_yaml().encode())
     # From here on the run is not finished, whatever it was before.
     for outcome in (folder.result, folder.failure):
