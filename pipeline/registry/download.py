@@ -14,6 +14,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import requests
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
@@ -25,7 +26,7 @@ from pipeline.data import storage
 PART = ".part"
 """Behind the name of a file that has not come whole."""
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 14  # of a piece that breaks off nothing is left
 _STORES = ("", "file", "s3", "gs", "hdfs")
 """Schemes that we read in ranges ourselves; the others are MLflow's to read."""
 
@@ -134,7 +135,15 @@ class _Proxied(_Listed):
         headers = {"Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        answer = http_request(self._host, f"/{name}", "GET", stream=True, extra_headers=headers)
+        try:
+            answer = http_request(
+                *(self._host, f"/{name}", "GET"),
+                stream=True,
+                extra_headers=headers,
+                max_retries=0,  # whoever asks for pieces does it again
+            )
+        except MlflowException as error:
+            raise BrokenDownloadError(f"{name}: {error}") from error
         augmented_raise_for_status(answer)
         begun = start if answer.status_code == requests.codes.partial_content else 0
         return begun, answer.iter_content(_PIECE_BYTES)

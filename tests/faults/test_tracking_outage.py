@@ -4,65 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.registry.tracking_server import unreachable
 from tests.faults.pretraining import Pretraining, assert_mlflow_has_the_journal
+from tests.mlflow_server import MLflowServer
 
 STEPS = 400
 
 
-class TrackingServer:
-    """`mlflow server` over one SQLite file, at one port."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        """Start the server, and wait until it answers."""
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-                    *("--host", "127.0.0.1", "--port", str(self._port)),
-                    *("--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"),
-                    *("--artifacts-destination", str(self._folder / "artifacts")),
-                ],
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 120
-        while unreachable(self.uri):
-            assert self._process.poll() is None, (self._folder / "server.log").read_text()
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.1)
-
-    def kill(self) -> None:
-        """Kill the server and its worker processes."""
-        with suppress(ProcessLookupError):  # killed before
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[TrackingServer]:
+def server(tmp_path: Path) -> Iterator[MLflowServer]:
     """A running server."""
     (tmp_path / "server").mkdir()
-    server = TrackingServer(tmp_path / "server")
+    server = MLflowServer(tmp_path / "server")
     server.start()
     yield server
     server.kill()
@@ -70,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[TrackingServer]:
 
 @pytest.mark.slow
 def test_training_goes_on_and_what_the_server_missed_arrives_later(
-    server: TrackingServer, clipart_shards: Path, tmp_path: Path
+    server: MLflowServer, clipart_shards: Path, tmp_path: Path
 ) -> None:
     run = Pretraining(
         tmp_path / "run",
