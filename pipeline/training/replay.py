@@ -30,8 +30,12 @@ from pipeline.training.ray_train import train_on_ray
 from pipeline.training.replay_plan import ReplayPlan, plan_replay
 from pipeline.training.scratch import scratch_folder
 
-_TOLERANCE = 0.05
-"""Share of its way by which a tensor may differ that a GPU has computed."""
+_TOLERANCE = 0.02
+"""Share of its way by which a tensor may differ that a GPU has computed.
+
+Of a small ResNet, sums in another order made 0.002 of a dozen steps and 0.06 of two dozen; a learning
+rate that is 5 % off made 0.054, another seed more than 1.
+"""
 
 
 class Outcome(StrEnum):

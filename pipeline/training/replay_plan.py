@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.data import storage
-from pipeline.data.order.corpus import load_corpus
+from pipeline.data.order.corpus import Corpus
 from pipeline.data.order.exclusion import load_exclusion
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
@@ -104,7 +104,7 @@ def _problems_of_data(recipe: Recipe, folder: RunFolder, *, workers: int) -> lis
     if cut is not None:
         now = run_identity(
             recipe,
-            fingerprint=load_corpus(recipe.data.manifests).fingerprint,
+            fingerprint=Corpus(recipe.data.manifests).fingerprint,  # as it is now
             init_sha256=before["encoder.init sha256"],
             excluded=load_exclusion(recipe.data.exclude),
         )
