@@ -33,8 +33,8 @@ from pipeline.training.scratch import scratch_folder
 _TOLERANCE = 0.02
 """Share of its way by which a tensor may differ that a GPU has computed.
 
-Of a small ResNet, sums in another order made 0.002 of a dozen steps and 0.06 of two dozen; a learning
-rate that is 5 % off made 0.054, another seed more than 1.
+Of a small ResNet, sums in another order made 0.002 over a dozen steps and 0.06 over two dozen; a
+learning rate that is 5 % off made 0.054, another seed more than 1.
 """
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import pipeline
 from pipeline.data.reading.ingest import inline
+from pipeline.data.storage import list_files
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.runs.folder import RunFolder, with_own_exclusion
@@ -161,6 +162,17 @@ def test_excluded_samples_and_first_weights_are_the_runs_own(storage: Path, plai
     shutil.rmtree(storage / "first")
     (storage / "bad.txt").unlink()
     assert verify(storage, done.folder, steps=14).verdict == "proved"
+
+
+def test_a_run_in_a_store_is_replayed_from_there(storage: Path, object_store: str) -> None:
+    recipe = recipe_for(storage, "stored")
+    recipe["tracking"]["storage"] = f"s3://runs/replayed?{object_store}"
+    done = pipeline.pretrain(recipe)
+    names = list_files(done.folder)
+    for uri, steps, first in (("models:/stored/1", None, 12), (done.folder, 14, 0)):
+        found = verify(storage, uri, steps=steps)
+        assert (found.verdict, found.from_step, found.run) == ("proved", first, done.folder)
+    assert list_files(done.folder) == names
 
 
 def test_a_flipped_bit_is_found_and_told(
