@@ -14,6 +14,7 @@ from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.learning.config import CheckpointConfig
 from pipeline.planning.data_plan import checked_cut
+from pipeline.planning.length import total_steps
 from pipeline.recipe import Recipe, recipe_of
 from pipeline.runs.environment import CPU
 from pipeline.runs.folder import RunFolder, read_json, with_own_exclusion
@@ -23,6 +24,8 @@ from pipeline.runs.stretches import Stretch, alike, stretches
 from pipeline.training.claim import Claim
 
 _STEPS = "--steps"
+_FEW_STEPS = 100
+"""A run of no more is replayed from its start, unasked, if there is nothing else to begin from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ def plan_replay(claim: Claim, *, steps: int | None) -> ReplayPlan:
     if not same:
         raise UserError(Problem(folder.location, "its journal does not say how it was trained"))
     problems = _problems_of_claim(claim, made=result["encoder_sha256"])
-    problems += _problems_of_data(recipe, folder, workers=same[0].workers)
+    problems += _problems_of_data(recipe, folder, workers=same[0].workers, last=last)
     first, found = _first_step(folder, steps=steps, last=last, since=same[-1].first)
     problems += found
     if problems or first is None:
@@ -98,7 +101,9 @@ def _problems_of_claim(claim: Claim, *, made: str) -> list[Problem]:
     ]
 
 
-def _problems_of_data(recipe: Recipe, folder: RunFolder, *, workers: int) -> list[Problem]:
+def _problems_of_data(
+    recipe: Recipe, folder: RunFolder, *, workers: int, last: int
+) -> list[Problem]:
     before = read_json(folder.identity)["identity"]
     cut, problems = checked_cut(recipe, workers=workers)
     if cut is not None:
@@ -109,6 +114,9 @@ def _problems_of_data(recipe: Recipe, folder: RunFolder, *, workers: int) -> lis
             excluded=load_exclusion(recipe.data.exclude),
         )
         problems += changes(before, now)
+        if not problems and total_steps(recipe, cut) != last:
+            told = f"makes {total_steps(recipe, cut)} steps, but the run has {last}"
+            problems.append(Problem(folder.recipe, told))
     return problems
 
 
@@ -126,7 +134,8 @@ def _first_step(
     start = Start(run=folder.location, step=0)
     kept = [step for step in start.checkpoints.steps() if since <= step < last]
     wanted = last - (steps if steps is not None else 1)
-    if since == 0 and steps == last:
+    unasked = steps is None and not kept and last <= _FEW_STEPS
+    if since == 0 and (steps == last or unasked):
         chosen = 0
         if _lacks_initial_weights(folder):
             return None, [Problem(folder.initial_weights, "is missing: the run began from it")]

@@ -22,7 +22,7 @@ from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.runs.folder import RunFolder, with_own_exclusion
 from pipeline.runs.start import Start
-from pipeline.training import driver, replay
+from pipeline.training import driver, replay, replay_plan
 from pipeline.training.loop import TrainingLoop
 
 CMIM = {"kind": "cmim", "width": 5, "decoder": {"kind": "conv", "channels": [8, 8]}}
@@ -233,8 +233,12 @@ def test_more_steps_than_checkpoints_allow_are_refused(
     )
 
 
-def test_one_checkpoint_is_too_few_unless_all_steps_are_asked_for(storage: Path) -> None:
+def test_one_checkpoint_is_too_few_unless_all_steps_are_asked_for_or_few(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = pipeline.pretrain(recipe_for(storage, "one", train={"checkpoint": {"keep": 1}}))
+    assert verify(storage, done.folder).from_step == 0
+    monkeypatch.setattr(replay_plan, "_FEW_STEPS", 13)
     assert refused(storage, done.folder) == (
         "--steps: no checkpoint before the last is kept (of 14); allowed: 14, which replays the "
         "run from its start"
@@ -286,6 +290,17 @@ def test_what_is_no_run_and_no_encoder_is_refused(
     storage: Path, plain: str, uri: str, told: str
 ) -> None:
     assert told in refused(storage, uri.format(plain=plain))
+
+
+def test_a_recipe_that_was_made_longer_is_refused(
+    storage: Path, plain: str, tmp_path: Path
+) -> None:
+    shutil.copytree(plain, tmp_path / "run")
+    path = tmp_path / "run" / "recipe.yaml"
+    path.write_text(path.read_text().replace("steps: 14", "steps: 15"))
+    assert refused(storage, str(tmp_path / "run")) == (
+        f"{path}: makes 15 steps, but the run has 14"
+    )
 
 
 def test_a_run_that_has_not_finished_is_refused(storage: Path, plain: str, tmp_path: Path) -> None:
