@@ -14,6 +14,7 @@ from jobs import (
     schema,
     shard,
     sweep,
+    verify,
 )
 
 app = typer.Typer(
@@ -22,7 +23,8 @@ app = typer.Typer(
         "Self-supervised pretraining on Ray.\n\n"
         "init a recipe, shard your images, plan a recipe, pretrain an encoder, "
         "sweep its settings, look at its report, "
-        "evaluate it, list what is registered, promote one, fetch it. "
+        "evaluate it, list what is registered, promote one, fetch it, "
+        "verify where it comes from. "
         "Each verb explains itself: python -m jobs VERB --help"
     ),
     no_args_is_help=True,
@@ -41,6 +43,7 @@ for verb in (
     models,
     promote,
     fetch,
+    verify,
     schema,
 ):
     verb.add_to(app)

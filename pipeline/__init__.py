@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from pipeline.training.driver import Result as Result
     from pipeline.training.driver import pretrain as pretrain
     from pipeline.training.reading import batches as batches
+    from pipeline.training.replay import Verification as Verification
+    from pipeline.training.replay import verify as verify
 
 __version__ = "0.1.0"
 
@@ -76,6 +78,7 @@ _ROOMS = {
     "evaluate": "registry.evaluate",
     "fetch": "registry.resolve",
     "load_encoder": "registry.resolve",
+    "verify": "training.replay",
     # one's own loop
     "batches": "training.reading",
     "build_learner": "learning.learner",
@@ -87,6 +90,7 @@ _ROOMS = {
     "SweepPlan": "sweeps.plan",
     "SweepResult": "sweeps.driver",
     "PackagedEncoder": "registry.package",
+    "Verification": "training.replay",
     "Learner": "learning.learner",
     "LearnerBatch": "learning.learner",
     "Problem": "errors",
@@ -132,6 +136,7 @@ __all__ = [
     "SweepResult",
     "UserError",
     "Verdict",
+    "Verification",
     "Widths",
     "batches",
     "build_learner",
@@ -150,6 +155,7 @@ __all__ = [
     "recipe_schema",
     "shard",
     "sweep",
+    "verify",
 ]
 
 

@@ -18,11 +18,14 @@ LONGEST = (
     "tests/docs/test_blocks.py",
     "tests/faults/test_ray_kills.py",
     "tests/training/test_run_identity.py",
+    "tests/training/test_verify.py",
+    "tests/training/test_replayed_runs.py",
     "tests/end_to_end/test_extending.py",
     "tests/faults/test_kills.py",
 )
 ON_ONE_RAY = (
     "tests/training/test_run_identity.py",
+    "tests/training/test_verify.py",
     "tests/data/reading/test_ray_ingest.py",
     "tests/data/reading/test_remote.py",
     "tests/data/sources/test_indexing.py",

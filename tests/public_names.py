@@ -134,6 +134,7 @@ def _results() -> dict[str, list[str]]:
         "bad_pairs.parquet": SCHEMA.names,
         "evaluate": _keys(jobs.evaluate.evaluate),
         "fetch": _keys(jobs.fetch.fetch),
+        "verify": _keys(pipeline.Verification.as_json),
         "schema --output": _keys(jobs.schema.schema),
         "any, on mistakes": ["errors", *_within("errors[]", Problem._fields)],
     }

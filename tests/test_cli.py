@@ -32,6 +32,7 @@ OPTIONS = {
     "report": "--json",
     "evaluate": "--train --test --probes --features --max-samples --seed --tracking-uri --json",
     "fetch": "--tracking-uri --json",
+    "verify": "--steps --run --tracking-uri --verbose --json",
     "schema": "--output --json",
 }
 

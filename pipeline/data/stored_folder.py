@@ -21,13 +21,14 @@ def folder_to_fill(location: str) -> Iterator[Path]:
     if storage.is_remote(location):
         with TemporaryDirectory() as temporary:
             yield Path(temporary)
-            for path in sorted(Path(temporary).iterdir()):
-                storage.upload(path, storage.join(location, path.name), attempts=storage.PATIENT)
+            for path in _files(Path(temporary)):
+                name = path.relative_to(temporary).as_posix()
+                storage.upload(path, storage.join(location, name), attempts=storage.PATIENT)
         return
     folder = Path(storage.absolute(location))
     folder.mkdir(parents=True)
     yield folder
-    for path in folder.iterdir():
+    for path in _files(folder):
         with path.open("rb") as file:
             os.fsync(file.fileno())
 
@@ -43,10 +44,18 @@ def folder_to_read(location: str) -> Iterator[Path]:
         yield Path(storage.absolute(location))
         return
     with TemporaryDirectory() as temporary:
+        root = location.partition("?")[0].rstrip("/")
         for file in storage.list_files(location):
-            with (Path(temporary) / storage.file_name(file)).open("wb") as copy:
+            path = Path(temporary) / file.partition("?")[0].removeprefix(root).lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as copy:
                 copy.writelines(storage.parts(file))
         yield Path(temporary)
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files under a folder, by name."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def delete_folder(location: str) -> None:

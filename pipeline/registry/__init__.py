@@ -3,8 +3,8 @@
 `journal.py` is the truth of a run's metrics (`line_log.py` writes lines to a disk or a store);
 `tracking.py` copies it into MLflow, which `tracking_server.py` finds. `package.py` is the encoder
 as files, `card.py` its model card, `register.py` makes a version of it, `resolve.py` fetches one by
-URI, `served_encoder.py` is what MLflow loads, `evaluate.py` scores any of them. `config.py` is the
-recipe's `tracking` section.
+URI, `origin.py` finds the run of one, `served_encoder.py` is what MLflow loads, `evaluate.py`
+scores any of them. `config.py` is the recipe's `tracking` section.
 """
 
 import os

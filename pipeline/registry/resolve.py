@@ -37,24 +37,30 @@ class Fetched(NamedTuple):
 
 @contextmanager
 def encoder_folder(
-    uri_or_path: str, *, tracking_uri: str | None = None, keep: Path | None = None
+    uri_or_path: str,
+    *,
+    tracking_uri: str | None = None,
+    keep: Path | None = None,
+    check: bool = True,
 ) -> Iterator[Path]:
     """The folder of a packaged encoder, fetched for the length of the body if it is registered.
-
-    Its files are held against its checksums first.
 
     Args:
         uri_or_path: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or a local folder.
         tracking_uri: MLflow; see `tracking_server.tracking_uri`.
         keep: a place for what has come of a download that breaks, from where another call goes on;
             the folders of several versions may share it. None: nothing is kept.
+        check: hold its files against its checksums first.
 
     Raises:
         UserError: nothing is registered or stored there, or a file is damaged.
         InterruptedRunError: the download broke.
     """
     if not uri_or_path.startswith(REGISTERED):
-        yield _checked(Path(uri_or_path), uri_or_path, but_for=CARD_FILE)
+        folder = _with_encoder(Path(uri_or_path), uri_or_path)
+        if check:
+            _refuse_damaged(folder, uri_or_path, but_for=CARD_FILE)
+        yield folder
         return
     client, server = registry_client(tracking_uri, what=uri_or_path)
     try:
@@ -67,7 +73,11 @@ def encoder_folder(
                 raise UserError(
                     Problem(uri_or_path, f"is registered, but not an encoder of ours: {server}")
                 )
-            yield _checked(found.parent, uri_or_path, sha256=tags_of(version).get("encoder_sha256"))
+            folder = _with_encoder(found.parent, uri_or_path)
+            if check:
+                sha256 = tags_of(version).get("encoder_sha256")
+                _refuse_damaged(folder, uri_or_path, sha256=sha256)
+            yield folder
     except MlflowException as error:
         reason = f"cannot be fetched from {server}: {error}"
         raise UserError(Problem(uri_or_path, reason)) from error
@@ -154,19 +164,22 @@ def _fill(scratch: Path, location: str, server: str, uri: str, *, kept: bool) ->
         raise InterruptedRunError(f"{uri} could not be fetched: {reason}{then}") from error
 
 
-def _checked(
-    folder: Path, uri: str, *, sha256: str | None = None, but_for: str | None = None
-) -> Path:
-    """The folder, if an encoder of ours is in it whole."""
+def _with_encoder(folder: Path, uri: str) -> Path:
+    """The folder, if an encoder of ours is in it."""
     missing = [name for name in (WEIGHTS_FILE, CONFIG_FILE) if not (folder / name).is_file()]
     if missing:
         raise UserError(Problem(uri, f"holds no encoder: {', '.join(missing)} missing"))
+    return folder
+
+
+def _refuse_damaged(
+    folder: Path, uri: str, *, sha256: str | None = None, but_for: str | None = None
+) -> None:
     problems = damaged_files(folder, but_for=but_for)
     if sha256 is not None and checksums(folder).get(WEIGHTS_FILE, sha256) != sha256:
         problems.append(Problem(uri, f"{WEIGHTS_FILE} is not the one that was registered"))
     if problems:
         raise UserError(problems)
-    return folder
 
 
 @contextmanager

@@ -166,10 +166,10 @@ class CheckpointStore:
         """
         damaged = []
         for step in self.steps():
-            folder = self._folder(step)
-            fault = self._fault(folder)
+            fault = self.fault(step)
             if fault is None:
                 return step
+            folder = self._folder(step)
             damaged.append(f"{folder}: {fault}")
             log.warning("checkpoint %s is damaged (%s); trying the one before", folder, fault)
         if damaged:
@@ -180,13 +180,19 @@ class CheckpointStore:
         """Step of the checkpoint that is best by the metric; None if there is none to compare."""
         return self._best_of(self.steps())
 
-    def load(self, step: int) -> None:
-        """Give every registered part its state. Every rank calls this with the same step."""
-        with folder_to_read(self._folder(step)) as folder:
+    def load(self, step: int, *, of: CheckpointStore | None = None) -> None:
+        """Give every registered part its state. Every rank calls this with the same step.
+
+        Args:
+            step: of the checkpoint.
+            of: whose it is, read where it lies; None: one of this store's.
+        """
+        source = of or self
+        with folder_to_read(source._folder(step)) as folder:
             for name, part in self._parts.items():
                 part.load_state_dict(load_state(folder / name))
         if self._of_streams is not None:
-            self.load_streams(step, self._of_streams)
+            source.load_streams(step, self._of_streams)
 
     def read(self, step: int, name: str) -> Any:
         """The state of one part in a checkpoint."""
@@ -251,7 +257,9 @@ class CheckpointStore:
         except ValidationError:  # damaged
             return {}
 
-    def _fault(self, folder: str) -> str | None:
+    def fault(self, step: int) -> str | None:
+        """What is wrong with a checkpoint that claims to be whole; None: it verifies."""
+        folder = self._folder(step)
         try:
             listing = _listing(folder)
         except (FileNotFoundError, ValidationError) as error:

@@ -84,14 +84,20 @@ def run_identity(
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Problem]:
     """What forbids taking up a run with another identity; a longer run is allowed."""
+    found = changes(before, now)
+    if found:
+        found.append(Problem("run", "take another name=…, or --fresh to start anew"))
+    return found
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Problem]:
+    """In what two identities differ, but for a greater length."""
     found = []
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
         grows = key in _GROWING and old is not None and new is not None and new >= old
         if old != new and not grows:
             found.append(_difference(key, old, new))
-    if found:
-        found.append(Problem("run", "take another name=…, or --fresh to start anew"))
     return found
 
 

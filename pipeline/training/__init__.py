@@ -4,7 +4,8 @@
 loop of a rank, plain torch. The loop is helped by `snapshots.py` and `evaluator.py` (evaluation
 beside training), `guards.py` and `stops.py` (what ends a run), `clock.py`; the driver by
 `cluster.py`, `outages.py`, `progress.py` and `probing.py`. `preemption.py` hears of nodes that will
-go.
+go. `replay.py` verifies an encoder: `claim.py` is what is to be verified, `replay_plan.py` whether
+it can be, `scratch.py` where the replay leaves what is thrown away.
 
 May import: everything below `jobs/`.
 """

@@ -43,6 +43,11 @@ def uses_gpu(recipe: Recipe) -> bool:
     return recipe.train.device == "cuda"
 
 
+def is_one_machine() -> bool:
+    """Whether all workers run where this process does. Ray must be connected."""
+    return sum(node["Alive"] for node in ray.nodes()) == 1
+
+
 def _refuse_too_small(recipe: Recipe) -> None:
     has = ray.cluster_resources()
     workers = recipe.train.least_workers

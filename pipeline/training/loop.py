@@ -29,7 +29,9 @@ from pipeline.registry.journal import Journal
 from pipeline.runs.checkpoint import CheckpointStore
 from pipeline.runs.checkpoint_schedule import CheckpointSchedule
 from pipeline.runs.cursors import DataState
+from pipeline.runs.environment import environment
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.start import Start
 from pipeline.runs.trace import Trace
 from pipeline.training.clock import Clock
 from pipeline.training.evaluator import Fit
@@ -52,6 +54,7 @@ class TrainingLoop:
         notice: Callable[[], bool] | None = None,
         halt: Callable[[], bool] | None = None,
         fit: Fit | None = None,
+        start: Start | None = None,
     ) -> None:
         """Build everything and register what has a state. Every rank calls this.
 
@@ -66,15 +69,20 @@ class TrainingLoop:
             halt: whether the run is to be left as it is, to be taken up later; asked as often,
                 of rank 0 alone. On all ranks or none.
             fit: evaluates a saved snapshot, aside; None: a thread of this process.
+            start: from where to train while there is no checkpoint; None: from the beginning.
         """
         self._recipe = recipe
+        self._device = device
         self._ingest = ingest
         self._halt = halt
+        self._start = start
         self.halted = False
         self._plan = stream_plan(recipe)
         self._total_steps = total_steps(recipe, self._plan)
         self._streams = self._plan.streams_of(collectives.rank(), collectives.world_size())
-        self._optimization = _optimization(recipe, folder, self._total_steps, device)
+        self._optimization = _optimization(
+            recipe, start.folder if start else folder, self._total_steps, device
+        )
         self._feed = Feed(recipe, grid=self.learner.objective.grid, device=device)
         self._data = DataState(self._plan.streams)
         self.learner.pairs.own(
@@ -102,7 +110,10 @@ class TrainingLoop:
             folder,
             store=self._store,
             schedule=CheckpointSchedule(
-                recipe.train, steps_per_epoch=self._plan.steps_per_epoch, notice=notice
+                recipe.train,
+                steps_per_epoch=self._plan.steps_per_epoch,
+                total_steps=self._total_steps,
+                notice=notice,
             ),
             data=self._data,
             guards=self._guards,
@@ -170,13 +181,17 @@ class TrainingLoop:
         chosen = collectives.gather_json(newest)[0]
         if chosen is not None:
             self._store.load(chosen)
+        elif self._start is not None and self._start.step:
+            self._store.load(self._start.step, of=self._start.checkpoints)
         workers = collectives.gather_json({"rank": collectives.rank(), "pid": os.getpid()})
+        environments = collectives.gather_json(environment(self._device))
         if self._journal:
             self._journal.event(
                 "training",
                 step=self._optimization.step_count,
                 total_steps=self._total_steps,
                 workers=workers,
+                environments=[e for n, e in enumerate(environments) if e not in environments[:n]],
             )
 
     def _train(self, assembler: BatchAssembler, batches: Iterator[Batch]) -> None:

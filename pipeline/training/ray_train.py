@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -13,12 +14,18 @@ from pipeline.data import storage
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.runs.folder import RunFolder, read_json, with_own_exclusion
+from pipeline.runs.start import Start
 from pipeline.training.cluster import uses_gpu
 from pipeline.training.worker import train_worker
 
 
 def train_on_ray(
-    recipe: Recipe, folder: RunFolder, *, verbose: bool, floors: bool = True
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    verbose: bool,
+    floors: bool = True,
+    start: Start | None = None,
 ) -> dict[str, Any]:
     """Train to the end of the run, or until it is asked to halt. Ray must be connected.
 
@@ -27,6 +34,7 @@ def train_on_ray(
         folder: of the run.
         verbose: show Ray's own log.
         floors: whether probes look at the floors too.
+        start: from where to train while the run has no checkpoint; None: from its beginning.
 
     Returns:
         What `train_worker` does on rank 0.
@@ -43,6 +51,7 @@ def train_on_ray(
             "recipe": with_own_exclusion(recipe, folder).resolved(),
             "run": folder.location,
             "floors": floors,
+            "start": asdict(start) if start else None,
         },
         scaling_config=ScalingConfig(
             num_workers=_workers(recipe),

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.data import storage
 from pipeline.recipe import Recipe
+from pipeline.registry.origin import FOLDER_TAG
 from pipeline.registry.register import refuse_taken
 from pipeline.registry.tracking import TrackedRun, TrackingError, open_experiment
 from pipeline.registry.tracking_server import tracking_uri
@@ -59,6 +60,7 @@ def _open(recipe: Recipe, folder: RunFolder, identity: dict[str, Any]) -> Tracke
                 "pipeline.version": version("ssl-on-ray"),
             }
         )
+    run.tag({FOLDER_TAG: folder.location})  # it may have moved since the last start
     write_json(
         folder.identity,
         {"identity": identity, "run_id": run.run_id, "tracking_uri": run.uri},

@@ -20,6 +20,7 @@ from pipeline.evaluation.probes.score import scores_as_json
 from pipeline.evaluation.snapshot import Evaluation
 from pipeline.recipe import recipe_of
 from pipeline.runs.folder import RunFolder, write_json
+from pipeline.runs.start import Start
 from pipeline.training.evaluator import Fit
 from pipeline.training.halting import HaltRequest
 from pipeline.training.loop import TrainingLoop
@@ -45,7 +46,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     with every restart, so it is left in `failure.json`: restarted ranks find it and end at once.
 
     Args:
-        config: `recipe` resolved, `run` the run's folder, `floors` whether probes look at them.
+        config: `recipe` resolved, `run` the run's folder, `floors` whether probes look at them,
+            `start` from where it trains, as `Start` takes it, or None.
 
     Returns:
         On rank 0 `samples`, the account, and `probes` and `intervals`, the scores, which are
@@ -72,6 +74,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             notice=notice,
             halt=HaltRequest(folder.halt),
             fit=partial(_fit_aside, evaluation_of(recipe)),
+            start=Start(**config["start"]) if config["start"] else None,
         )
         samples = loop.run()
         if collectives.rank() != 0:
