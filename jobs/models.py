@@ -39,13 +39,14 @@ def models(
 
     with reporting_errors(json):
         found = listing.models(name, tracking_uri=tracking_uri)
-        result = {"models": [_as_json(version) for version in found]}
+        result = {"models": [as_json(version) for version in found]}
         rows = [(_named(version), _told(version)) for version in found]
         title = f"Versions of {name}" if name else "Registered encoders"
         print_result(result, rows or [("none", "")], title=title, as_json=json)
 
 
-def _as_json(version: ListedVersion) -> dict[str, Any]:
+def as_json(version: ListedVersion) -> dict[str, Any]:
+    """A version as the verb's result has it."""
     facts = version.facts
     return {
         "name": version.name,

@@ -47,7 +47,12 @@ if TYPE_CHECKING:
     from pipeline.recipe import Recipe as Recipe
     from pipeline.recipe_file import load_recipe as load_recipe
     from pipeline.registry.evaluate import evaluate as evaluate
+    from pipeline.registry.listing import ListedVersion as ListedVersion
+    from pipeline.registry.listing import models as models
     from pipeline.registry.package import PackagedEncoder as PackagedEncoder
+    from pipeline.registry.promotion import Promotion as Promotion
+    from pipeline.registry.promotion import promote as promote
+    from pipeline.registry.resolve import Fetched as Fetched
     from pipeline.registry.resolve import fetch as fetch
     from pipeline.registry.resolve import load_encoder as load_encoder
     from pipeline.report.tracked_report import draw_report as draw_report
@@ -76,6 +81,8 @@ _ROOMS = {
     "sweep": "sweeps.driver",
     "draw_report": "report.tracked_report",
     "evaluate": "registry.evaluate",
+    "models": "registry.listing",
+    "promote": "registry.promotion",
     "fetch": "registry.resolve",
     "load_encoder": "registry.resolve",
     "verify": "training.replay",
@@ -89,6 +96,9 @@ _ROOMS = {
     "Result": "training.driver",
     "SweepPlan": "sweeps.plan",
     "SweepResult": "sweeps.driver",
+    "ListedVersion": "registry.listing",
+    "Promotion": "registry.promotion",
+    "Fetched": "registry.resolve",
     "PackagedEncoder": "registry.package",
     "Verification": "training.replay",
     "Learner": "learning.learner",
@@ -117,11 +127,13 @@ __all__ = [
     "ArbiterConfig",
     "Capabilities",
     "EncodedViews",
+    "Fetched",
     "FirstRecipe",
     "HiddenWidths",
     "InterruptedRunError",
     "Learner",
     "LearnerBatch",
+    "ListedVersion",
     "Miner",
     "MinerConfig",
     "Objective",
@@ -130,6 +142,7 @@ __all__ = [
     "PairLosses",
     "Plan",
     "Problem",
+    "Promotion",
     "Recipe",
     "Result",
     "SweepPlan",
@@ -149,9 +162,11 @@ __all__ = [
     "load_encoder",
     "load_recipe",
     "mlp",
+    "models",
     "plan",
     "plan_sweep",
     "pretrain",
+    "promote",
     "recipe_schema",
     "shard",
     "sweep",

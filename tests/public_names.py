@@ -25,6 +25,8 @@ from pydantic import BaseModel
 import jobs.evaluate
 import jobs.fetch
 import jobs.init
+import jobs.models
+import jobs.promote
 import jobs.report
 import jobs.schema
 import jobs.shard
@@ -34,6 +36,7 @@ from jobs.__main__ import app
 from pipeline.errors import Problem
 from pipeline.planning.found_data import FoundData
 from pipeline.planning.machine import Machine
+from pipeline.registry.gate import Check
 from pipeline.report.gathering.bad_pairs import SCHEMA, BadPairFiles
 from pipeline.sweeps import conclusion
 from pipeline.sweeps.winner import train_winner
@@ -133,6 +136,11 @@ def _results() -> dict[str, list[str]]:
         "report": [*_keys(jobs.report.report), *_within("bad_pairs", _fields(BadPairFiles))],
         "bad_pairs.parquet": SCHEMA.names,
         "evaluate": _keys(jobs.evaluate.evaluate),
+        "models": _within("models[]", _keys(jobs.models.as_json)),
+        "promote": [
+            *_keys(jobs.promote.promote),
+            *_within("checks[]", Check._fields),
+        ],
         "fetch": _keys(jobs.fetch.fetch),
         "verify": _keys(pipeline.Verification.as_json),
         "schema --output": _keys(jobs.schema.schema),
