@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ MOST_CLASSES = 30
 
 _OTHERS = "others"
 _LETTERS = 18  # of a class's name
+_UPRIGHT_LETTERS = 4
+_LETTERS_AN_INCH = 11  # of the title
 _WITH_NUMBERS = 20  # classes up to which cells are wide enough for them
 _CELL_INCHES = 0.42
 _LEAST_INCHES = 3.2
@@ -35,7 +38,7 @@ _STYLE: Any = {
 }
 _INK, _FAINT = "#222222", "#888888"
 _GAMMA = 0.5  # so that mistakes of some per cent are seen beside a diagonal near 1
-_DARK = 0.5  # of the colour's scale, above which figures are white
+_DARK = 0.62  # of the colour's scale, above which figures are white
 
 
 def confusion_picture(
@@ -118,7 +121,9 @@ def _draw(
 ) -> None:
     norm = PowerNorm(_GAMMA, vmin=0, vmax=1)
     image = axes.imshow(shares, cmap="Blues", norm=norm)
-    axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor")
+    leaning: Any = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
+    upright = max(map(len, columns)) <= _UPRIGHT_LETTERS
+    axes.set_xticks(range(len(columns)), columns, **({} if upright else leaning))
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel("taken for", color=_FAINT)
     axes.set_ylabel("class", color=_FAINT)
@@ -129,10 +134,12 @@ def _draw(
     axes.grid(which="minor", color="white", linewidth=1)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(title, loc="left", color=_INK, fontsize=10)
+    wide = int(_LETTERS_AN_INCH * axes.figure.get_figwidth())
+    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, wide)]
+    axes.set_title("\n".join(lines), loc="left", color=_INK, fontsize=10)
     for (row, column), share in np.ndenumerate(shares):
-        if len(rows) <= _WITH_NUMBERS and share >= 0.005:
-            colour = "white" if norm(share) > 1 - (1 - _DARK) / 2 else _INK
+        if len(rows) <= _WITH_NUMBERS and round(100 * share):
+            colour = "white" if norm(share) > _DARK else _INK
             axes.text(
                 column,
                 row,
@@ -151,4 +158,6 @@ def _draw(
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
+    """Beginning and end of a long name: what tells names apart may be in either."""
+    half = _LETTERS // 2
+    return name if len(name) <= _LETTERS else f"{name[: half - 1]}…{name[-half:]}"
