@@ -58,10 +58,10 @@ def test_recall_is_what_random_orders_of_equals_give_on_average() -> None:
     found = figures(gallery, labels, queries, asked)
     for k in RANKS:
         hits = np.zeros(30)
-        for _ in range(2000):
+        for _ in range(600):
             order = np.lexsort((generator.random(similar.shape), -similar), axis=1)
             hits += (labels[order[:, :k]] == asked[:, None]).any(axis=1)
-        np.testing.assert_allclose(found[f"recall_at_{k}"], hits / 2000, atol=0.05)
+        np.testing.assert_allclose(found[f"recall_at_{k}"], hits / 600, atol=0.07)
 
 
 def test_features_that_tell_nothing_give_what_chance_gives() -> None:

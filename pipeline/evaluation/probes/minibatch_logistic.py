@@ -148,7 +148,7 @@ def _minimise(
     count, width = inputs.shape
     weight = torch.zeros(len(penalty), outputs, width, requires_grad=True)
     bias = torch.zeros(len(penalty), outputs, requires_grad=True)
-    epochs = math.ceil(_STEPS * _BATCH / count)
+    epochs = math.ceil(_STEPS * _BATCH / max(count, _BATCH))
     optimizer = torch.optim.Adam([weight, bias], lr=_RATE)
     schedule = CosineAnnealingLR(optimizer, epochs * math.ceil(count / _BATCH))
     for epoch in range(epochs):
