@@ -63,6 +63,8 @@ def confusion_picture(
         columns.append(_OTHERS)
         title += f"\nthe {len(shown)} of {len(names)} classes that are confused most"
     side = max(_LEAST_INCHES, _CELL_INCHES * len(shown))
+    wide = int(_LETTERS_AN_INCH * (side + _MARGIN_INCHES))
+    title = "\n".join(part for line in title.splitlines() for part in textwrap.wrap(line, wide))
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever a user's matplotlibrc says
         matplotlib.rcParams.update(_STYLE)
@@ -134,9 +136,7 @@ def _draw(
     axes.grid(which="minor", color="white", linewidth=1)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
-    wide = int(_LETTERS_AN_INCH * axes.figure.get_figwidth())
-    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, wide)]
-    axes.set_title("\n".join(lines), loc="left", color=_INK, fontsize=10)
+    axes.set_title(title, loc="left", color=_INK, fontsize=10)
     for (row, column), share in np.ndenumerate(shares):
         if len(rows) <= _WITH_NUMBERS and round(100 * share):
             colour = "white" if norm(share) > _DARK else _INK

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
-from pipeline.evaluation.probes.linear_classifier import Features
+from pipeline.evaluation.probes.linear import FULL_BATCH_PRODUCTS, ITERATIONS, TOLERANCE
+from pipeline.evaluation.probes.linear_classifier import Features, LinearClassifier
 from pipeline.evaluation.probes.minibatch_logistic import minibatch_binary
 from pipeline.evaluation.tasks.estimate import Estimate, Values, Weights, half_sample_estimate
 from pipeline.randomness import permutation
@@ -24,7 +30,7 @@ def linear_scores(train: Features, truth: Truth, test: Features, *, seed: int) -
 
     One inverse penalty of 1e-3 … 1 for all labels, which gives the best mean average precision on
     a fifth of the training samples; the classifiers are then fitted to all of them. With too few
-    samples for that it is 0.1.
+    samples for that it is 0.1. Sets of more than `FULL_BATCH_PRODUCTS` are fitted by mini-batches.
 
     Args:
         train: (N, D).
@@ -41,16 +47,39 @@ def linear_scores(train: Features, truth: Truth, test: Features, *, seed: int) -
     usable = learnable(truth[fit]) & truth[check].any(axis=0)
     best = _FALLBACK
     if usable.any():
-        models = minibatch_binary(
-            train[fit], truth[fit][:, usable], strengths=_STRENGTHS, seed=seed
-        )
+        models = _fit(train[fit], truth[fit][:, usable], strengths=_STRENGTHS, seed=seed)
         found = [
             AveragePrecision(model.scores(train[check]), truth[check][:, usable]).mean()
             for model in models
         ]
         best = _STRENGTHS[int(np.argmax(found))]
-    (model,) = minibatch_binary(train, truth, strengths=(best,), seed=seed)
+    (model,) = _fit(train, truth, strengths=(best,), seed=seed)
     return model.scores(test)
+
+
+def _fit(
+    features: Features, truth: Truth, *, strengths: Sequence[float], seed: int
+) -> list[LinearClassifier]:
+    """A scorer of all labels for each inverse penalty."""
+    if features.size * truth.shape[1] > FULL_BATCH_PRODUCTS:
+        return minibatch_binary(features, truth, strengths=strengths, seed=seed)
+    scaler = StandardScaler().fit(features)
+    inputs = scaler.transform(features)
+    return [_one_by_one(scaler, inputs, truth, strength) for strength in strengths]
+
+
+def _one_by_one(
+    scaler: StandardScaler, inputs: Features, truth: Truth, strength: float
+) -> LinearClassifier:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = [
+            LogisticRegression(C=strength, max_iter=ITERATIONS, tol=TOLERANCE).fit(inputs, column)
+            for column in truth.T
+        ]
+    weight = np.concatenate([model.coef_ for model in fitted]) / scaler.scale_
+    bias = np.concatenate([model.intercept_ for model in fitted]) - weight @ scaler.mean_
+    return LinearClassifier(weight=weight, bias=bias)
 
 
 def learnable(truth: Truth) -> npt.NDArray[np.bool_]:
