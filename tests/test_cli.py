@@ -30,7 +30,8 @@ OPTIONS = {
     "pretrain": "--fresh --verbose --json",
     "sweep": "--space --trials --hours --concurrent --seeds --warm-start --fresh --verbose --json",
     "report": "--json",
-    "evaluate": "--train --test --probes --features --max-samples --seed --tracking-uri --json",
+    "evaluate": "--train --test --tasks --probes --features --targets --test-targets --target "
+    "--target-kind --confusion --max-samples --seed --tracking-uri --json",
     "fetch": "--tracking-uri --json",
     "verify": "--steps --run --tracking-uri --verbose --json",
     "schema": "--output --json",

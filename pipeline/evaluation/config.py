@@ -20,6 +20,24 @@ class Probe(StrEnum):
     naive_bayes = "naive_bayes"
 
 
+class Task(StrEnum):
+    """What `evaluate` finds out about features with the help of targets."""
+
+    probes = "probes"
+    retrieval = "retrieval"
+    clustering = "clustering"
+    few_shot = "few_shot"
+    per_class = "per_class"
+
+
+class TargetKind(StrEnum):
+    """What is to be told of a sample: its class, which of several labels it has, a number."""
+
+    classes = "classes"
+    multilabel = "multilabel"
+    regression = "regression"
+
+
 class FeatureKind(StrEnum):
     """What of an encoder a probe looks at; `features.encode_images` says more."""
 

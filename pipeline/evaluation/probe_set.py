@@ -11,11 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.data import storage
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.order.corpus import load_corpus
 from pipeline.data.order.exclusion import NOTHING, Exclusion
 from pipeline.data.reading.shard_reader import ShardReader, read_labels
-from pipeline.data.sources.manifest import load_manifest, manifest_path
+from pipeline.data.sources.index import load_index
+from pipeline.data.sources.manifest import Ids, load_manifest, manifest_path, manifest_root
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.views.opencv import render_probe_view, render_views
@@ -66,7 +68,7 @@ class ProbeSet:
     """Labelled images."""
 
     images: Images  # (N, S, S, 3)
-    labels: npt.NDArray[np.int64]  # (N,)
+    labels: npt.NDArray[np.int64]  # (N,), not negative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,28 +79,84 @@ class PanelSet:
     labels: npt.NDArray[np.int64]  # (N,), -1 without one
 
 
+class LabelledSamples(NamedTuple):
+    """Samples that have a label, in the order of their ids."""
+
+    ids: Ids  # (N,)
+    labels: npt.NDArray[np.int64]  # (N,), not negative
+    without: int
+    """Samples before the last of them that have none."""
+
+
+def labelled_samples(folder: str, *, at_most: int | None) -> LabelledSamples:
+    """The first samples of shards that have a label; no index is read behind the last of them.
+
+    Args:
+        folder: the shards.
+        at_most: largest number; None: all.
+
+    Raises:
+        UserError: not one has a label.
+    """
+    manifest, root = load_manifest(folder), manifest_root(folder)
+    ids: list[Ids] = []
+    labels: list[Ids] = []
+    missing = at_most
+    for shard in manifest.shards if manifest.classes else ():
+        own = load_index(storage.join(root, shard.index_path)).labels(manifest.classes)
+        rows = np.flatnonzero(own >= 0)[:missing]
+        ids.append(shard.first_id + rows)
+        labels.append(own[rows])
+        if missing is not None:
+            missing -= len(rows)
+            if not missing:
+                break
+    if not any(map(len, ids)):
+        raise UserError(Problem(manifest_path(folder), "has no labels, a probe needs them"))
+    found = np.concatenate(ids)
+    return LabelledSamples(found, np.concatenate(labels), int(found[-1]) + 1 - len(found))
+
+
 def load_probe_set(
     folder: str, *, size: int, max_samples: int, share: Share = (0, 1), part: Part = WHOLE
 ) -> ProbeSet:
-    """Decode the first samples of labelled shards.
+    """Decode the first labelled samples of shards; those without a label are passed over.
 
     Args:
         folder: the shards; they are shuffled, so the first ones are a random part.
         size: side of the images in pixels.
         max_samples: largest number of images.
         share: decode only this part of them, as one of so many ranks.
-        part: of the shards, whose first samples are taken.
+        part: of the labelled samples, whose first ones are taken.
 
     Raises:
-        UserError: the shards have no labels, or no image can be decoded.
+        UserError: no sample has a label, or no image can be decoded.
     """
-    if not load_manifest(folder).labelled:
-        raise UserError(Problem(manifest_path(folder), "has no labels, a probe needs them"))
+    needed = max_samples if part == WHOLE else part.samples
+    samples = labelled_samples(folder, at_most=needed)
+    taken = part.of(len(samples.ids), at_most=max_samples)
+    first, last = taken.start, taken.stop
+    images, rows = load_images(folder, samples.ids[first:last], size=size, share=share)
+    return ProbeSet(images=images, labels=samples.labels[first:last][rows])
+
+
+def load_images(folder: str, ids: Ids, *, size: int, share: Share = (0, 1)) -> tuple[Images, Ids]:
+    """Decode samples as probes see them.
+
+    Args:
+        folder: the shards.
+        ids: (N,) of the samples.
+        size: side of the images in pixels.
+        share: decode only this part of them, as one of so many ranks.
+
+    Returns:
+        (n, size, size, 3), and which of the N they are, (n,): all of the share that can be decoded.
+
+    Raises:
+        UserError: no image can be decoded.
+    """
     render = partial(_probe_view, size=size)
-    images, labels = _rendered(
-        folder, render, shape=(size, size, 3), max_samples=max_samples, share=share, part=part
-    )
-    return ProbeSet(images=images, labels=labels)
+    return _rendered(folder, ids, render, shape=(size, size, 3), share=share)
 
 
 def load_panel_set(
@@ -128,38 +186,30 @@ def load_panel_set(
     pair = views.model_copy(update={"count": _PANEL_VIEWS, "local": None, "executor": "cpu"})
     render = partial(_panel_views, views=pair, seed=seed)
     (shape,) = pair.shapes
-    images, labels = _rendered(
-        folder,
-        render,
-        shape=shape,
-        max_samples=max_samples,
-        share=share,
-        excluded=excluded,
-        part=part,
-    )
-    return PanelSet(views=images, labels=labels)
+    manifest = load_manifest(folder)
+    left = manifest.samples - excluded.count(0, manifest.samples)
+    taken = part.of(left, at_most=max_samples)
+    chosen = excluded.ids_at(np.arange(taken.start, taken.start + len(taken)))
+    drawn, rows = _rendered(folder, chosen, render, shape=shape, share=share)
+    labels = np.full(len(chosen), -1, dtype=np.int64)
+    if manifest.labelled:
+        corpus = load_corpus((folder,))
+        labels = read_labels(corpus, at_most=int(chosen.max(initial=-1)) + 1)[chosen]
+    return PanelSet(views=drawn, labels=labels[rows])
 
 
 def _rendered(
     folder: str,
+    chosen: Ids,
     render: Callable[[Images, int], Images],
     *,
     shape: tuple[int, ...],
-    max_samples: int,
     share: Share,
-    excluded: Exclusion = NOTHING,
-    part: Part = WHOLE,
-) -> tuple[Images, npt.NDArray[np.int64]]:
-    """What `render` makes of decoded images and their ids, and their labels, -1 without one."""
-    manifest = load_manifest(folder)
-    left = manifest.samples - excluded.count(0, manifest.samples)
-    taken = part.of(left, at_most=max_samples)
-    count = len(taken)
-    chosen = excluded.ids_at(np.arange(taken.start, taken.start + count))
+) -> tuple[Images, Ids]:
+    """What `render` makes of decoded images and their ids, and which of the chosen they are."""
     rank, ranks = share
-    first, last = count * rank // ranks, count * (rank + 1) // ranks
+    first, last = len(chosen) * rank // ranks, len(chosen) * (rank + 1) // ranks
     rendered: list[Images | None] = []
-    corpus = load_corpus((folder,))
 
     def make(data: bytes, sample_id: int) -> Images | None:
         try:
@@ -167,19 +217,16 @@ def _rendered(
         except BadSample:
             return None
 
-    with ShardReader(corpus) as reader, ThreadPoolExecutor() as pool:
+    with ShardReader(load_corpus((folder,))) as reader, ThreadPoolExecutor() as pool:
         for start in range(first, last, _READ_TOGETHER):
             ids = chosen[start : min(start + _READ_TOGETHER, last)]
             rendered += pool.map(make, reader.read(ids), ids)
-    labels = np.full(count, -1, dtype=np.int64)
-    if manifest.labelled:
-        labels = read_labels(corpus, at_most=int(chosen.max(initial=-1)) + 1)[chosen]
-    kept = np.array([image is not None for image in rendered], dtype=bool)
     good = [image for image in rendered if image is not None]
     if not good and ranks == 1:
         raise UserError(Problem(folder, "not one image can be decoded"))
     images = np.stack(good) if good else np.zeros((0, *shape), dtype=np.uint8)
-    return images, labels[first:last][kept]
+    kept = [row for row, image in enumerate(rendered, first) if image is not None]
+    return images, np.array(kept, dtype=np.int64)
 
 
 def _probe_view(image: Images, sample_id: int, *, size: int) -> Images:

@@ -30,7 +30,7 @@ def _problems_of_sets(recipe: Recipe) -> list[Problem]:
         if not faults:
             manifest = load_manifest(folder)
             classes.append(manifest.classes)
-            if not manifest.labelled:
+            if not manifest.classes:
                 found.append(
                     Problem(f"evaluate.{field}", f"{folder} has no labels, a probe needs them")
                 )

@@ -1,35 +1,26 @@
-"""Probes of a packaged encoder, registered or local."""
+"""What a packaged encoder is worth, registered or local."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from pipeline.data.sources.manifest import load_manifest
-from pipeline.data.sources.verify import verify
 from pipeline.encoders.configs.features import FeaturesConfig, Pool
 from pipeline.encoders.embeddings import problems_of_embedding
 from pipeline.errors import Problem, UserError
-from pipeline.evaluation.config import FeatureKind, Probe
-from pipeline.evaluation.features import encode_images, problems_of_kinds, raw_pixels
-from pipeline.evaluation.probe_set import load_panel_set, load_probe_set
-from pipeline.evaluation.probes.score import Score
-from pipeline.evaluation.probes.scoring import FeatureFunction, contestant_scores, panel_of
+from pipeline.evaluation.config import FeatureKind, Probe, TargetKind, Task
+from pipeline.evaluation.evaluation import (
+    EncoderEvaluation,
+    Wanted,
+    evaluate_features,
+    prepare,
+)
+from pipeline.evaluation.features import encode_images, problems_of_kinds
+from pipeline.evaluation.probes.scoring import FeatureFunction
+from pipeline.evaluation.targets.choosing import TargetTable
 from pipeline.registry.package import PackagedEncoder
 from pipeline.registry.resolve import encoder_folder
-from pipeline.views.parameters import ImageViews
-
-_PANEL_SAMPLES = 1000
-
-
-class EncoderEvaluation(NamedTuple):
-    """What was found out about an encoder."""
-
-    scores: dict[str, Score]
-    panel: dict[str, float]
-    features: list[FeatureKind]
 
 
 def evaluate(
@@ -37,43 +28,79 @@ def evaluate(
     *,
     train: str | Path,
     test: str | Path,
-    probes: Sequence[Probe] = tuple(Probe),
+    tasks: Sequence[Task | str] | None = None,
+    probes: Sequence[Probe | str] | None = None,
     features: Sequence[FeatureKind] | None = None,
     layer: int | None = None,
     pool: Pool | None = None,
+    targets: str | Path | None = None,
+    test_targets: str | Path | None = None,
+    target: str | None = None,
+    target_kind: TargetKind | str | None = None,
+    confusion: str | Path | None = None,
     max_samples: int = 20_000,
     seed: int = 0,
     tracking_uri: str | None = None,
 ) -> EncoderEvaluation:
     """Score an encoder and raw pixels, and measure its features without labels.
 
+    What is told of samples are the labels of the shards, or a column of a table. Samples of which
+    nothing is known are passed over, and counted. Classes have probes, retrieval, clustering,
+    few-shot accuracies and accuracies class by class; samples with several labels a linear
+    classifier each, scored by mean average precision; numbers a ridge regression, scored by R2.
+
     The label-free panel looks at two views, by the default augmentations, of the first thousand
     test samples: the same ones for every encoder of images of this size.
 
     Args:
         uri_or_path: see `resolve.encoder_folder`.
-        train: labelled shards that probes are fitted on.
-        test: labelled shards that they are scored on.
-        probes: which of them, at least one.
+        train: shards that probes are fitted on.
+        test: shards that they are scored on.
+        tasks: which of `probes`, `retrieval`, `clustering`, `few_shot`, `per_class`; None: all that
+            the targets allow.
+        probes: which of `knn`, `linear`, `naive_bayes`; None: all.
         features: what they look at, at least one kind; None: at what the package gives.
         layer: of the decoder, for `decoder_hidden`; None: the package's choice, as also `pool`.
         pool: over the layer's places.
-        max_samples: largest number of images of each.
-        seed: of the linear probe's validation part and of the intervals.
+        targets: a `.csv` or `.parquet` with a line for each sample, which it names by a column
+            `key` or `sample_id`; None: the labels of the shards.
+        test_targets: another of the same columns for the test set; None: `targets` is of both.
+        target: the column of targets; None: the only one beside `key` and `sample_id`.
+        target_kind: `classes`, `multilabel` or `regression`; None: lists, or text with `;`, are
+            several labels, numbers with a point are numbers, all else are classes.
+        confusion: a `.png` to be drawn of what classes are taken for.
+        max_samples: largest number of images of each set.
+        seed: of everything that is drawn.
         tracking_uri: MLflow, for a registered encoder.
 
     Returns:
         Scores `knn`, `knn_raw` of the first kind of features, `knn_KIND` of the others, and the
-        same for the other probes; the panel of the first kind, see `label_free_panel`; the kinds.
+        same for the other probes; figures of the other tasks by names that are made alike; the
+        classes; the panel of the first kind, see `label_free_panel`; the kinds; what was told of
+        how many samples; what was left out.
 
     Raises:
-        UserError: there is no such encoder, it cannot give such features, or the shards are
-            missing, damaged or without labels.
+        UserError: with all mistakes: there is no such encoder, it cannot give such features, the
+            shards are missing, damaged or without labels, or the table does not fit them.
     """
     train, test = str(train), str(test)
-    problems = verify(train) + verify(test)
-    if not problems and load_manifest(train).classes != load_manifest(test).classes:
-        problems.append(Problem("--test", "has other classes than --train"))
+    options = _options_of_targets(targets, test_targets, target, target_kind)
+    wanted = Wanted(
+        tasks=None if tasks is None else [Task(task) for task in tasks],
+        probes=None if probes is None else [Probe(probe) for probe in probes],
+        table=None
+        if targets is None
+        else TargetTable(
+            str(targets),
+            None if test_targets is None else str(test_targets),
+            target,
+            None if target_kind is None else TargetKind(target_kind),
+        ),
+        confusion=None if confusion is None else str(confusion),
+        max_samples=max_samples,
+        seed=seed,
+    )
+    problems: list[Problem] = [*options]
     try:
         with encoder_folder(uri_or_path, tracking_uri=tracking_uri) as folder:
             encoder = PackagedEncoder.load(folder)
@@ -87,7 +114,11 @@ def evaluate(
                 if value is not None
             ]
     except UserError as error:
-        problems = [*error.problems, *problems]
+        problems += error.problems
+    try:
+        ready = prepare(wanted, train=train, test=test)
+    except UserError as error:
+        problems += error.problems
     if problems:
         raise UserError(problems)
     prep = encoder.config.preprocessing
@@ -103,20 +134,31 @@ def evaluate(
     contestants: dict[str, FeatureFunction] = {
         "": partial(encode, kind=first),
         **{f"_{kind}": partial(encode, kind=kind) for kind in others},
-        "_raw": raw_pixels,
     }
-    scores = contestant_scores(
+    return evaluate_features(
         contestants,
-        load_probe_set(train, size=prep.size, max_samples=max_samples),
-        load_probe_set(test, size=prep.size, max_samples=max_samples),
-        probes=probes,
-        seed=seed,
+        ready,
+        wanted,
+        train=train,
+        test=test,
+        size=prep.size,
+        kinds=kinds,
+        title=f"{uri_or_path}, {first}",
     )
-    views = ImageViews(size=prep.size)
-    count = min(max_samples, _PANEL_SAMPLES)
-    panel_set = load_panel_set(test, views=views, seed=seed, max_samples=count)
-    panel = panel_of(contestants[""], panel_set, seed=seed)
-    return EncoderEvaluation(scores, panel, list(kinds))
+
+
+def _options_of_targets(
+    targets: str | Path | None,
+    test_targets: str | Path | None,
+    target: str | None,
+    kind: str | None,
+) -> list[Problem]:
+    given = (("--test-targets", test_targets), ("--target", target), ("--target-kind", kind))
+    return [
+        Problem(option, f"{value} is of no use without --targets")
+        for option, value in given
+        if value is not None and targets is None
+    ]
 
 
 def _given(features: FeaturesConfig, layer: int | None, pool: Pool | None) -> FeaturesConfig:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 
 from pipeline.errors import Problem, UserError
+from pipeline.evaluation.config import Task
 from pipeline.registry.evaluate import evaluate
 from pipeline.registry.gate import Check, Standing, comparison
 from pipeline.registry.package import PackagedEncoder
@@ -153,5 +154,5 @@ def _scored(
     standing: Standing, uri: str, train: str | Path, test: str | Path, server: str
 ) -> Standing:
     """The standing with scores on other data in place of its run's."""
-    found = evaluate(uri, train=train, test=test, tracking_uri=server)
+    found = evaluate(uri, train=train, test=test, tasks=[Task.probes], tracking_uri=server)
     return standing.scored_anew(found.scores, data=f"{train}, {test}")

@@ -36,6 +36,10 @@ class ShardIndex:
         """The key of one sample."""
         return str(self._table["key"][row].as_py())
 
+    def keys(self) -> pa.Array:
+        """The keys of all samples, strings."""
+        return self._table["key"].combine_chunks()
+
     def labels(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
         """Labels (n,) int64 as indexes into the class names, -1 where there is none."""
         names = pa.array(classes, pa.string())

@@ -18,7 +18,8 @@ from pipeline.randomness import permutation
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 _FALLBACK = 1e-1
 _VALIDATION_SHARE = 0.2
-_ITERATIONS = 100
+ITERATIONS = 100
+TOLERANCE = 1e-3
 
 # Samples x features x classes up to which L-BFGS fits all samples at once: five fits of 20,000
 # samples with 512 features and 10 classes took a minute on two busy cores. By mini-batches a fit
@@ -72,7 +73,7 @@ def _fit(
 
 def _lbfgs(features: Features, labels: Labels, strength: float) -> Pipeline:
     probe = make_pipeline(
-        StandardScaler(), LogisticRegression(C=strength, max_iter=_ITERATIONS, tol=1e-3)
+        StandardScaler(), LogisticRegression(C=strength, max_iter=ITERATIONS, tol=TOLERANCE)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

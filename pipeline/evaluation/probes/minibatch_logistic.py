@@ -1,11 +1,12 @@
-"""Multinomial logistic regression by mini-batches, for sets on which L-BFGS would take too long."""
+"""Logistic regression by mini-batches: of many classes at once, or of labels one by one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -19,6 +20,9 @@ _BATCH = 512
 _STEPS = 2000
 _RATE = 1e-2
 _WIDEST_ROTATION = 4096
+
+# Logits (B, S, C) for S strengths and targets of the batch, to losses (S,).
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def minibatch_logistic(
@@ -42,21 +46,90 @@ def minibatch_logistic(
         predicted.
     """
     present, targets = np.unique(labels, return_inverse=True)
+    # Of two classes scikit-learn penalises only the difference of their weights, w: a softmax with
+    # weights w / 2 and -w / 2 has half of its squared norm.
+    fitted = _fitted(
+        features,
+        torch.from_numpy(targets),
+        outputs=len(present),
+        loss=_cross_entropies,
+        penalised=2 if len(present) == 2 else 1,
+        strengths=strengths,
+        seed=seed,
+    )
+    models = []
+    for own in fitted:
+        every_weight = np.zeros((present[-1] + 1, features.shape[1]))
+        every_bias = np.full(present[-1] + 1, -np.inf)
+        every_weight[present], every_bias[present] = own.weight, own.bias
+        models.append(LinearClassifier(weight=every_weight, bias=every_bias))
+    return models
+
+
+def minibatch_binary(
+    features: Features, truth: npt.NDArray[np.bool_], *, strengths: Sequence[float], seed: int
+) -> list[LinearClassifier]:
+    """Fit one binary classifier for each label, all at once, as `minibatch_logistic` does classes.
+
+    Each minimum is that of scikit-learn's `LogisticRegression(C=strength)` for the label alone.
+
+    Args:
+        features: (N, D).
+        truth: (N, L), which labels a sample has; each has some samples and lacks others.
+        strengths: inverse penalties.
+        seed: of the order of the samples.
+
+    Returns:
+        For each strength a scorer (L, D) of unstandardised features, in log-odds.
+    """
+    return _fitted(
+        features,
+        torch.from_numpy(truth).float(),
+        outputs=truth.shape[1],
+        loss=_binary_entropies,
+        penalised=1,
+        strengths=strengths,
+        seed=seed,
+    )
+
+
+def _cross_entropies(logits_BSC: Tensor, targets: Tensor) -> Tensor:
+    strengths, classes = logits_BSC.shape[1:]
+    wanted = targets.repeat_interleave(strengths)
+    entropies = F.cross_entropy(logits_BSC.reshape(-1, classes), wanted, reduction="none")
+    return entropies.view(-1, strengths).mean(dim=0)
+
+
+def _binary_entropies(logits_BSL: Tensor, targets_BL: Tensor) -> Tensor:
+    wanted = targets_BL[:, None].expand_as(logits_BSL)
+    entropies = F.binary_cross_entropy_with_logits(logits_BSL, wanted, reduction="none")
+    return entropies.mean(dim=0).sum(dim=1)
+
+
+def _fitted(
+    features: Features,
+    targets: Tensor,
+    *,
+    outputs: int,
+    loss: Loss,
+    penalised: int,
+    strengths: Sequence[float],
+    seed: int,
+) -> list[LinearClassifier]:
+    """A classifier (C, D) of unstandardised features for each strength."""
     scaler = StandardScaler().fit(features)
     standardised = torch.from_numpy(scaler.transform(features).astype(np.float32))
     axes = _principal_axes(standardised)
     inputs = standardised if axes is None else standardised @ axes
-    weight, bias = _minimise(inputs, torch.from_numpy(targets), len(present), strengths, seed)
+    penalty = torch.tensor([penalised / (2 * strength * len(inputs)) for strength in strengths])
+    weight, bias = _minimise(inputs, targets, outputs, loss, penalty, seed)
     weight = weight if axes is None else weight @ axes.T
     unscaled = weight.double().numpy() / scaler.scale_
     shifted = bias.double().numpy() - unscaled @ scaler.mean_
-    models = []
-    for own_weight, own_bias in zip(unscaled, shifted, strict=True):
-        every_weight = np.zeros((present[-1] + 1, features.shape[1]))
-        every_bias = np.full(present[-1] + 1, -np.inf)
-        every_weight[present], every_bias[present] = own_weight, own_bias
-        models.append(LinearClassifier(weight=every_weight, bias=every_bias))
-    return models
+    return [
+        LinearClassifier(weight=own_weight, bias=own_bias)
+        for own_weight, own_bias in zip(unscaled, shifted, strict=True)
+    ]
 
 
 def _principal_axes(standardised: Tensor) -> Tensor | None:
@@ -69,26 +142,20 @@ def _principal_axes(standardised: Tensor) -> Tensor | None:
 
 
 def _minimise(
-    inputs: Tensor, targets: Tensor, classes: int, strengths: Sequence[float], seed: int
+    inputs: Tensor, targets: Tensor, outputs: int, loss: Loss, penalty: Tensor, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Weights (S, C, D) and biases (S, C) for S strengths, whose losses share no parameter."""
+    """Weights (S, C, D) and biases (S, C) for penalties (S,), whose losses share no parameter."""
     count, width = inputs.shape
-    # Of two classes scikit-learn penalises only the difference of their weights, w: a softmax with
-    # weights w / 2 and -w / 2 has half of its squared norm.
-    doubled = 2 if classes == 2 else 1
-    penalty = torch.tensor([doubled / (2 * strength * count) for strength in strengths])
-    weight = torch.zeros(len(strengths), classes, width, requires_grad=True)
-    bias = torch.zeros(len(strengths), classes, requires_grad=True)
-    epochs = math.ceil(_STEPS * _BATCH / count)
+    weight = torch.zeros(len(penalty), outputs, width, requires_grad=True)
+    bias = torch.zeros(len(penalty), outputs, requires_grad=True)
+    epochs = math.ceil(_STEPS * _BATCH / max(count, _BATCH))
     optimizer = torch.optim.Adam([weight, bias], lr=_RATE)
     schedule = CosineAnnealingLR(optimizer, epochs * math.ceil(count / _BATCH))
     for epoch in range(epochs):
         order = torch.from_numpy(permutation(count, "mini-batches", seed, epoch))
         for batch in order.split(_BATCH):
-            logits = F.linear(inputs[batch], weight.flatten(0, 1), bias.flatten())  # (B, S * C)
-            wanted = targets[batch].repeat_interleave(len(strengths))
-            entropies = F.cross_entropy(logits.view(-1, classes), wanted, reduction="none")
-            losses = entropies.view(-1, len(strengths)).mean(dim=0)
+            logits = F.linear(inputs[batch], weight.flatten(0, 1), bias.flatten())
+            losses = loss(logits.view(len(batch), len(penalty), outputs), targets[batch])
             # The last batch of an epoch may be small; a step counts by its samples.
             share = len(batch) / min(_BATCH, count)
             total = share * (losses + penalty * weight.square().sum(dim=(1, 2))).sum()
