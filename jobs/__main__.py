@@ -2,7 +2,7 @@
 
 import typer
 
-from jobs import evaluate, fetch, init, plan, pretrain, report, schema, shard, sweep
+from jobs import embed, evaluate, fetch, init, plan, pretrain, report, schema, shard, sweep
 
 app = typer.Typer(
     name="python -m jobs",
@@ -10,7 +10,7 @@ app = typer.Typer(
         "Self-supervised pretraining on Ray.\n\n"
         "init a recipe, shard your images, plan a recipe, pretrain an encoder, "
         "sweep its settings, look at its report, "
-        "evaluate it, fetch it. "
+        "evaluate it, embed a corpus with it, fetch it. "
         "Each verb explains itself: python -m jobs VERB --help"
     ),
     no_args_is_help=True,
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (init, shard, plan, pretrain, sweep, report, evaluate, fetch, schema):
+for verb in (init, shard, plan, pretrain, sweep, report, evaluate, embed, fetch, schema):
     verb.add_to(app)
 
 if __name__ == "__main__":

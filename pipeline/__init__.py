@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipeline import collectives as collectives
     from pipeline.data.sources.convert import index as index
     from pipeline.data.sources.convert import shard as shard
+    from pipeline.embedding.driver import EmbeddingResult as EmbeddingResult
+    from pipeline.embedding.driver import embed as embed
     from pipeline.encoders.configs.heads import HiddenWidths as HiddenWidths
     from pipeline.encoders.configs.heads import Widths as Widths
     from pipeline.encoders.heads import mlp as mlp
@@ -74,6 +76,7 @@ _ROOMS = {
     "sweep": "sweeps.driver",
     "draw_report": "report.tracked_report",
     "evaluate": "registry.evaluate",
+    "embed": "embedding.driver",
     "fetch": "registry.resolve",
     "load_encoder": "registry.resolve",
     # one's own loop
@@ -84,6 +87,7 @@ _ROOMS = {
     "FirstRecipe": "planning.first_recipe",
     "Plan": "planning.plan",
     "Result": "training.driver",
+    "EmbeddingResult": "embedding.driver",
     "SweepPlan": "sweeps.plan",
     "SweepResult": "sweeps.driver",
     "PackagedEncoder": "registry.package",
@@ -112,6 +116,7 @@ __all__ = [
     "Arbiter",
     "ArbiterConfig",
     "Capabilities",
+    "EmbeddingResult",
     "EncodedViews",
     "FirstRecipe",
     "HiddenWidths",
@@ -137,6 +142,7 @@ __all__ = [
     "build_learner",
     "collectives",
     "draw_report",
+    "embed",
     "evaluate",
     "fetch",
     "index",

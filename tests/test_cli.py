@@ -31,6 +31,7 @@ OPTIONS = {
     "sweep": "--space --trials --hours --concurrent --seeds --warm-start --fresh --verbose --json",
     "report": "--json",
     "evaluate": "--train --test --probes --features --max-samples --seed --tracking-uri --json",
+    "embed": "--features --dtype --workers --max-bad-fraction --map --tracking-uri --json",
     "fetch": "--tracking-uri --json",
     "schema": "--output --json",
 }
