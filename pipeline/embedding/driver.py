@@ -17,8 +17,7 @@ import ray
 
 from pipeline.data import storage
 from pipeline.data.ray_session import ray_session
-from pipeline.data.reading.slice_reader import UnreadableShardError
-from pipeline.data.sources.manifest import Ids, StoreAwayError, load_manifest
+from pipeline.data.sources.manifest import Ids, load_manifest
 from pipeline.data.sources.verify import verify
 from pipeline.embedding.fetching import fetched
 from pipeline.embedding.job import DataFacts, Dtype, Job, begin_or_go_on
@@ -35,8 +34,6 @@ from pipeline.errors import InterruptedRunError, Problem, UserError
 from pipeline.evaluation.config import FeatureKind
 
 DONE_FILE = "done.json"
-
-_OUTAGES = (OSError, UnreadableShardError, StoreAwayError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +199,8 @@ def _watch(
     """Show how it goes to its end; images per second.
 
     Raises:
-        UserError: clearly more than the allowed share of samples is bad.
+        UserError: clearly more than the allowed share of samples is bad, or features do not fit.
+        OSError: a disk or a store failed in a task.
     """
     begun = time.monotonic()
     total = ranges.count(due)
@@ -210,6 +208,7 @@ def _watch(
     seen = bad = files = 0
     with showing(line):
         for part in done:
+            _refuse_stopped(part)
             files, seen, bad = files + 1, seen + part.samples, bad + part.bad
             line.take(samples=part.samples, bad=part.bad, now=time.monotonic())
             expected = max_bad_fraction * seen
@@ -226,6 +225,13 @@ def _watch(
     if files != len(due):
         raise RuntimeError(f"{len(due)} ranges gave {files} files")
     return seen / (time.monotonic() - begun)
+
+
+def _refuse_stopped(part: Done) -> None:
+    if part.mistake is not None:
+        raise UserError(Problem("--dtype", part.mistake))
+    if part.outage is not None:
+        raise OSError(part.outage)
 
 
 def _draw(destination: str, *, samples: int, width: int) -> None:
@@ -258,20 +264,10 @@ def _interruptions(destination: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ray.exceptions.RayError) as error:
-        cause = _cause(error)
-        if isinstance(cause, UserError):
-            raise cause from error
-        if not isinstance(cause, _OUTAGES):
-            raise
+    except ray.exceptions.RayTaskError:
+        raise  # of something that should not happen
+    except (OSError, ray.exceptions.RayError) as error:  # that is: or of a process or a node
         raise InterruptedRunError(
             f"the embedding stopped; what is in {destination} stays, and the same command goes on: "
-            f"{' '.join(str(cause).split())}"
+            f"{' '.join(str(error).split())}"
         ) from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What a task of Ray's failed of; of another error itself."""
-    while isinstance(error, ray.exceptions.RayTaskError) and error.cause is not None:
-        error = error.cause
-    return error

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pyarrow as pa
 import ray
 
-from pipeline.embedding.rows import PIXELS, VECTORS, binary_of, one_binary, range_of
-from pipeline.embedding.shipping import ShippedEncoder, stored, to_device
+from pipeline.embedding.rows import (
+    PIXELS,
+    VECTORS,
+    Values,
+    binary_of,
+    is_stopped,
+    range_of,
+    stopped,
+    with_binary,
+)
+from pipeline.embedding.shipping import ShippedEncoder, to_device
 
 
 class RangeEncoder:
@@ -37,15 +47,25 @@ class RangeEncoder:
             row: of `RangeReader.read`.
 
         Returns:
-            The row, with `vectors` (n, D) of the dtype in place of the pixels.
-
-        Raises:
-            UserError: features do not fit the dtype.
+            The row, with `vectors` (n, D) of the dtype in place of the pixels; without them a
+            `mistake` if they do not fit the dtype.
         """
         count = len(row["sample_id"][0])
-        images = binary_of(row, PIXELS, "uint8", (count, self._size, self._size, 3))
         rest = row.drop_columns([PIXELS])
-        if not count:
-            return rest.append_column(VECTORS, pa.array([b""], pa.large_binary()))
-        vectors = stored(self._encode(images), self._dtype, file=range_of(row).file)
-        return rest.append_column(VECTORS, one_binary(vectors))
+        if is_stopped(row) or not count:
+            return with_binary(rest, VECTORS)
+        images = binary_of(row, PIXELS, "uint8", (count, self._size, self._size, 3))
+        vectors = self._encode(images)
+        with np.errstate(over="ignore"):
+            narrowed = vectors.astype(self._dtype)
+        if not np.isfinite(narrowed).all():
+            message = _why_not(vectors, self._dtype, range_of(row).file)
+            return with_binary(stopped(rest, "mistake", message), VECTORS)
+        return with_binary(rest, VECTORS, narrowed)
+
+
+def _why_not(vectors: Values, dtype: str, file: str) -> str:
+    if not np.isfinite(vectors).all():
+        return f"features of {file} are not all numbers: the encoder is broken"
+    largest = np.abs(vectors).max()
+    return f"{dtype}, but features of {file} reach {largest:g}; --dtype float32 holds them"

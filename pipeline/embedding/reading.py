@@ -15,10 +15,11 @@ from pipeline.data.config import DEFAULT_CACHE_BYTES
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.order.corpus import Corpus, load_corpus
 from pipeline.data.reading.shard_reader import ShardReader
-from pipeline.data.reading.slice_reader import UnreadableShardError, keep_freed_memory
+from pipeline.data.reading.slice_reader import keep_freed_memory
 from pipeline.data.sources.index import load_index
+from pipeline.data.sources.manifest import StoreAwayError
 from pipeline.embedding.ranges import Range
-from pipeline.embedding.rows import PIXELS, ROW, one_binary
+from pipeline.embedding.rows import PIXELS, new_row, stopped, with_binary
 from pipeline.views.opencv import render_probe_view
 
 
@@ -37,19 +38,27 @@ class RangeReader:
             A row for each range: that of `ROW`, and `pixels`, the (n, S, S, 3) uint8 of its good
             samples: the largest centred square of an image, resized.
 
-        Raises:
-            UnreadableShardError: a shard or an index cannot be read, again and again.
+            If a shard or an index cannot be read, again and again, its `outage`, and no more rows.
         """
         cv2.setNumThreads(1)  # a read task has one CPU
         keep_freed_memory()
-        corpus = load_corpus((self.shards,))
+        try:
+            yield from self._rows(load_corpus((self.shards,)), ranges)
+        except StoreAwayError as error:
+            yield with_binary(stopped(new_row(ranges[0]), "outage", error), PIXELS)
+
+    def _rows(self, corpus: Corpus, ranges: Sequence[Range]) -> Iterator[pa.Table]:
         with (
             ShardReader(corpus, cache_bytes=self.cache_bytes) as shards,
             ThreadPoolExecutor(1) as fetcher,
         ):
             fetched = fetcher.submit(_fetch, corpus, shards, ranges[0])
             for part, following in zip(ranges, [*ranges[1:], None], strict=True):
-                encoded, keys_and_labels = fetched.result()
+                try:
+                    encoded, keys_and_labels = fetched.result()
+                except OSError as error:
+                    yield with_binary(stopped(new_row(part), "outage", error), PIXELS)
+                    return
                 if following is not None:
                     fetched = fetcher.submit(_fetch, corpus, shards, following)
                 yield self._row(corpus, part, encoded, keys_and_labels)
@@ -70,30 +79,21 @@ class RangeReader:
             good.append(row)
         ids = int(corpus.boundaries[part.shard]) + np.arange(part.start, part.stop)
         kept = keys_and_labels.take(good)
-        row = pa.table(
-            {
-                "number": [part.number],
-                "shard": [part.shard],
-                "start": [part.start],
-                "stop": [part.stop],
-                "sample_id": [ids[good].tolist()],
-                "key": [kept["key"].to_pylist()],
-                "label": [kept["label"].to_pylist()],
-                "bad_id": [ids[list(errors)].tolist()],
-                "bad_error": [list(errors.values())],
-            },
-            schema=ROW,
+        row = new_row(
+            part,
+            sample_id=ids[good],
+            key=kept["key"].to_pylist(),
+            label=kept["label"].to_pylist(),
+            bad_id=ids[list(errors)],
+            bad_error=list(errors.values()),
         )
-        return row.append_column(PIXELS, one_binary(pixels[: len(good)]))
+        return with_binary(row, PIXELS, pixels[: len(good)])
 
 
 def _fetch(corpus: Corpus, shards: ShardReader, part: Range) -> tuple[list[bytes], pa.Table]:
     first = int(corpus.boundaries[part.shard])
     ids = np.arange(first + part.start, first + part.stop)
     _, root, shard = corpus.shard(part.shard)
-    try:
-        index = storage.retrying(lambda: load_index(storage.join(root, shard.index_path)))
-        encoded = storage.retrying(lambda: shards.read(ids))
-    except OSError as error:
-        raise UnreadableShardError(" ".join(str(error).split())) from error
+    index = storage.retrying(lambda: load_index(storage.join(root, shard.index_path)))
+    encoded = storage.retrying(lambda: shards.read(ids))
     return encoded, index.keys_and_labels(part.start, part.stop)

@@ -14,7 +14,7 @@ import torch
 
 from pipeline.embedding.job import EncoderFacts, FeatureFacts
 from pipeline.embedding.ranges import BATCH
-from pipeline.errors import Problem, UserError
+from pipeline.errors import UserError
 from pipeline.evaluation.config import FeatureKind
 from pipeline.evaluation.features import encode_images, problems_of_kinds
 from pipeline.registry.package import (
@@ -100,27 +100,6 @@ class ShippedEncoder:
 
     def _kind(self, encoder: PackagedEncoder) -> FeatureKind:
         return self.kind or FeatureKind(encoder.config.features.kind)
-
-
-def stored(vectors: np.ndarray, dtype: str, *, file: str) -> np.ndarray:
-    """Vectors (N, D) float32 as they are stored.
-
-    Raises:
-        UserError: one is not finite, or not within what the dtype holds.
-    """
-    with np.errstate(over="ignore"):
-        narrowed = vectors.astype(dtype)
-    if not np.isfinite(narrowed).all():
-        remedy = (
-            "--dtype float32 holds them"
-            if np.isfinite(vectors).all()
-            else "some are not even numbers: the encoder is broken"
-        )
-        largest = np.nanmax(np.abs(vectors))
-        raise UserError(
-            Problem("--dtype", f"{dtype}, but features of {file} reach {largest:g}; {remedy}")
-        )
-    return narrowed
 
 
 def to_device(encoder: PackagedEncoder, *, gpu: bool) -> PackagedEncoder:

@@ -26,12 +26,14 @@ _IN_FLIGHT = 2  # ranges with an actor: one that it encodes, and one on its way
 
 
 class Done(NamedTuple):
-    """A range whose file is there."""
+    """A range whose file is there, or why it is not."""
 
     number: int
     samples: int
     bad: int
     error: str | None  # of the first bad one
+    outage: str | None
+    mistake: str | None
 
 
 class _RangeSource(Datasource):

@@ -13,11 +13,23 @@ from pipeline.data.order.corpus import load_corpus
 from pipeline.data.reading.accounting import LedgerEntry, write_ledger
 from pipeline.data.reading.shard_reader import ShardReader
 from pipeline.embedding.ranges import Range
-from pipeline.embedding.rows import VECTORS, binary_of, range_of
+from pipeline.embedding.rows import OUTAGES, VECTORS, binary_of, is_stopped, range_of, stopped
 
 VECTORS_FOLDER = "vectors"
 BAD_FOLDER = "bad"
 """Of the ledgers of single ranges, until all are done and they are joined."""
+
+
+_TOLD = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("samples", pa.int64()),
+        ("bad", pa.int64()),
+        ("error", pa.string()),
+        ("outage", pa.string()),
+        ("mistake", pa.string()),
+    ]
+)
 
 
 def schema_of(*, dtype: str, width: int, labelled: bool) -> pa.Schema:
@@ -60,12 +72,27 @@ class RangeWriter:
             row: of `RangeEncoder`.
 
         Returns:
-            `number` of the range, its `samples` and how many of them are `bad`, and the `error` of
-            the first bad one.
-
-        Raises:
-            OSError: the destination cannot be written, again and again.
+            `number` of the range, its `samples` and how many of them are `bad`, the `error` of the
+            first bad one, and the `outage` or `mistake` if it could not be done.
         """
+        if not is_stopped(row):
+            try:
+                self._write(row)
+            except OUTAGES as error:
+                row = stopped(row, "outage", error)
+        part = range_of(row)
+        bad = row["bad_error"][0].as_py()
+        told = {
+            "number": part.number,
+            "samples": part.stop - part.start,
+            "bad": len(bad),
+            "error": next(iter(bad), None),
+            "outage": row["outage"][0].as_py(),
+            "mistake": row["mistake"][0].as_py(),
+        }
+        return pa.Table.from_pylist([told], schema=_TOLD)
+
+    def _write(self, row: pa.Table) -> None:
         part = range_of(row)
         errors = dict(zip(row["bad_id"][0].as_py(), row["bad_error"][0].as_py(), strict=True))
         if errors:
@@ -82,14 +109,6 @@ class RangeWriter:
         pq.write_table(table, written, compression="zstd", use_dictionary=["shard", "label"])
         location = storage.join(storage.join(self.destination, VECTORS_FOLDER), part.file)
         storage.write_file(location, written.getvalue(), attempts=storage.PATIENT)
-        return pa.table(
-            {
-                "number": [part.number],
-                "samples": [part.stop - part.start],
-                "bad": [len(errors)],
-                "error": pa.array([next(iter(errors.values()), None)], pa.string()),
-            }
-        )
 
     def _write_bad(self, part: Range, errors: dict[int, str]) -> None:
         with ShardReader(load_corpus((self.shards,))) as shards:
