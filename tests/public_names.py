@@ -22,6 +22,7 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
+import jobs.embed
 import jobs.evaluate
 import jobs.fetch
 import jobs.init
@@ -133,6 +134,7 @@ def _results() -> dict[str, list[str]]:
         "report": [*_keys(jobs.report.report), *_within("bad_pairs", _fields(BadPairFiles))],
         "bad_pairs.parquet": SCHEMA.names,
         "evaluate": _keys(jobs.evaluate.evaluate),
+        "embed": _keys(jobs.embed.embed),
         "fetch": _keys(jobs.fetch.fetch),
         "schema --output": _keys(jobs.schema.schema),
         "any, on mistakes": ["errors", *_within("errors[]", Problem._fields)],

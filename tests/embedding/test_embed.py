@@ -218,7 +218,7 @@ def test_killed_and_gone_on_it_is_the_same(
         )
         try:
             while process.poll() is None and not list(folder.glob("vectors/*.parquet")):
-                time.sleep(0.001)
+                time.sleep(0.005)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
