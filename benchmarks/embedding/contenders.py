@@ -25,7 +25,7 @@ Contender = Callable[[Path, Path], Iterator[int]]  # (encoder, shards) -> images
 def ours(encoder: Path, shards: Path) -> Iterator[int]:
     from pipeline.data.sources.manifest import load_manifest
     from pipeline.embedding.fetching import fetched
-    from pipeline.embedding.ranges import Ranges
+    from pipeline.embedding.ranges import Ranges, samples_per_range
     from pipeline.embedding.reading import RangeReader
     from pipeline.embedding.shares import Shares
     from pipeline.embedding.stages import embedded
@@ -34,8 +34,8 @@ def ours(encoder: Path, shards: Path) -> Iterator[int]:
     start_ray()
     shipped = fetched(str(encoder), kind=None, tracking_uri=None)
     _, given = shipped.facts()
-    ranges = Ranges(load_manifest(shards).boundaries(), 2 * BATCH)
     size = shipped.load().config.preprocessing.size
+    ranges = Ranges(load_manifest(shards).boundaries(), samples_per_range(size))
     with tempfile.TemporaryDirectory() as folder:
         done = embedded(
             RangeReader(shards=str(shards), size=size),

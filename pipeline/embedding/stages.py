@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Datasource, TaskPoolStrategy
+from ray.data._internal.execution.backpressure_policy import (
+    ENABLED_BACKPRESSURE_POLICIES,
+    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+)
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
@@ -95,14 +99,16 @@ def embedded(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
+    # Training may have set policies of its own in this process.
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, ENABLED_BACKPRESSURE_POLICIES)
     # A range is a row, and no block shall have two: whoever encodes one waits for no other.
     context.target_max_block_size = 1
-    per_task = len(due) // (shares.readers * _TASKS_PER_READER)
-    source = _RangeSource(reader, ranges, due, max(1, min(_RANGES_PER_TASK, per_task)))
+    even = len(due) // (shares.readers * _TASKS_PER_READER)
+    per_task = max(1, min(_RANGES_PER_TASK, even))
     with DataContext.current(context):
         rows = ray.data.read_datasource(
-            source,
-            override_num_blocks=-(-len(due) // source._per_task),
+            _RangeSource(reader, ranges, due, per_task),
+            override_num_blocks=-(-len(due) // per_task),
             compute=TaskPoolStrategy(size=shares.readers),
             num_cpus=shares.cpus,
         )
