@@ -3,6 +3,7 @@
 import typer
 
 from jobs import (
+    embed,
     evaluate,
     fetch,
     init,
@@ -23,7 +24,7 @@ app = typer.Typer(
         "Self-supervised pretraining on Ray.\n\n"
         "init a recipe, shard your images, plan a recipe, pretrain an encoder, "
         "sweep its settings, look at its report, "
-        "evaluate it, list what is registered, promote one, fetch it, "
+        "evaluate it, embed a corpus with it, list what is registered, promote one, fetch it, "
         "verify where it comes from. "
         "Each verb explains itself: python -m jobs VERB --help"
     ),
@@ -40,6 +41,7 @@ for verb in (
     sweep,
     report,
     evaluate,
+    embed,
     models,
     promote,
     fetch,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipeline import collectives as collectives
     from pipeline.data.sources.convert import index as index
     from pipeline.data.sources.convert import shard as shard
+    from pipeline.embedding.driver import EmbeddingResult as EmbeddingResult
+    from pipeline.embedding.driver import embed as embed
     from pipeline.encoders.configs.heads import HiddenWidths as HiddenWidths
     from pipeline.encoders.configs.heads import Widths as Widths
     from pipeline.encoders.heads import mlp as mlp
@@ -81,6 +83,7 @@ _ROOMS = {
     "sweep": "sweeps.driver",
     "draw_report": "report.tracked_report",
     "evaluate": "registry.evaluate",
+    "embed": "embedding.driver",
     "models": "registry.listing",
     "promote": "registry.promotion",
     "fetch": "registry.resolve",
@@ -94,6 +97,7 @@ _ROOMS = {
     "FirstRecipe": "planning.first_recipe",
     "Plan": "planning.plan",
     "Result": "training.driver",
+    "EmbeddingResult": "embedding.driver",
     "SweepPlan": "sweeps.plan",
     "SweepResult": "sweeps.driver",
     "ListedVersion": "registry.listing",
@@ -126,6 +130,7 @@ __all__ = [
     "Arbiter",
     "ArbiterConfig",
     "Capabilities",
+    "EmbeddingResult",
     "EncodedViews",
     "Fetched",
     "FirstRecipe",
@@ -155,6 +160,7 @@ __all__ = [
     "build_learner",
     "collectives",
     "draw_report",
+    "embed",
     "evaluate",
     "fetch",
     "index",

@@ -22,6 +22,7 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
+import jobs.embed
 import jobs.evaluate
 import jobs.fetch
 import jobs.init
@@ -136,6 +137,7 @@ def _results() -> dict[str, list[str]]:
         "report": [*_keys(jobs.report.report), *_within("bad_pairs", _fields(BadPairFiles))],
         "bad_pairs.parquet": SCHEMA.names,
         "evaluate": _keys(jobs.evaluate.evaluate),
+        "embed": _keys(jobs.embed.embed),
         "models": _within("models[]", _keys(jobs.models.as_json)),
         "promote": [
             *_keys(jobs.promote.promote),

@@ -32,7 +32,10 @@ OPTIONS = {
     "report": "--json",
     "evaluate": "--train --test --tasks --probes --features --targets --test-targets --target "
     "--target-kind --confusion --max-samples --seed --tracking-uri --json",
-    "fetch": "--tracking-uri --json",
+    "embed": "--features --dtype --workers --max-bad-fraction --map --tracking-uri --json",
+    "models": "--tracking-uri --json",
+    "promote": "--version --to --force --train --test --tracking-uri --json",
+    "fetch": "--onnx --tracking-uri --json",
     "verify": "--steps --run --tracking-uri --verbose --json",
     "schema": "--output --json",
 }

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
+from pipeline.data import storage
 from pipeline.errors import Problem, UserError
 from pipeline.registry import tracking_server
 
@@ -68,6 +69,26 @@ def version_of(uri: str, client: MlflowClient) -> ModelVersion:
         raise UserError(
             Problem(uri, f"{name} has no version {number}; the newest: {newest or 'none'}")
         ) from error
+
+
+def pinned(uri_or_path: str, *, tracking_uri: str | None = None) -> str:
+    """The same encoder by a name that stays the same: an alias may point elsewhere in a minute.
+
+    Args:
+        uri_or_path: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or a local folder.
+        tracking_uri: MLflow; see `tracking_server.tracking_uri`.
+
+    Returns:
+        `models:/NAME/VERSION`, or the absolute path.
+
+    Raises:
+        UserError: there is no such version.
+    """
+    if not uri_or_path.startswith("models:/"):
+        return storage.absolute(uri_or_path)
+    client, _ = registry_client(tracking_uri, what=uri_or_path)
+    version = version_of(uri_or_path, client)
+    return f"models:/{version.name}/{version.version}"
 
 
 def registered(name: str, client: MlflowClient, *, where: str) -> RegisteredModel:

@@ -59,7 +59,7 @@ class SliceReader:
         """
         # A read task has one CPU; OpenCV's own threads would double what an image costs.
         cv2.setNumThreads(1)
-        _keep_freed_memory()
+        keep_freed_memory()
         orders = [
             (self._order(piece.epoch, stream), start, stop) for stream, start, stop in piece.ranges
         ]
@@ -159,7 +159,7 @@ class SliceReader:
 
 
 @cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have this process keep the memory that images are decoded into, and use it again.
 
     glibc returns large freed blocks to the system, and every page of the next one costs a fault: a

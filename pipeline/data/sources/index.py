@@ -40,6 +40,10 @@ class ShardIndex:
         """The keys of all samples, strings."""
         return self._table["key"].combine_chunks()
 
+    def keys_and_labels(self, start: int, stop: int) -> pa.Table:
+        """`key` and `label` (null without one) of the samples from one row to before another."""
+        return self._table.select(["key", "label"]).slice(start, stop - start)
+
     def labels(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
         """Labels (n,) int64 as indexes into the class names, -1 where there is none."""
         names = pa.array(classes, pa.string())
