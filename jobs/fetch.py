@@ -32,7 +32,7 @@ def fetch(
 
     Example: python -m jobs fetch models:/encoder@candidate my-encoder/
     """
-    from pipeline.registry import resolve
+    from pipeline.registry.versions import resolve
 
     with reporting_errors(json):
         fetched = resolve.fetch(uri, dest, onnx=onnx, tracking_uri=tracking_uri)

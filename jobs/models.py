@@ -11,7 +11,7 @@ from jobs.evaluate import TrackingOption
 from jobs.output import JsonOption, print_result, reporting_errors
 
 if TYPE_CHECKING:
-    from pipeline.registry.listing import ListedVersion
+    from pipeline.registry.versions.listing import ListedVersion
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
@@ -35,7 +35,7 @@ def models(
 
     Example: python -m jobs models
     """
-    from pipeline.registry import listing
+    from pipeline.registry.versions import listing
 
     with reporting_errors(json):
         found = listing.models(name, tracking_uri=tracking_uri)

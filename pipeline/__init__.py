@@ -49,14 +49,14 @@ if TYPE_CHECKING:
     from pipeline.recipe import Recipe as Recipe
     from pipeline.recipe_file import load_recipe as load_recipe
     from pipeline.registry.evaluate import evaluate as evaluate
-    from pipeline.registry.listing import ListedVersion as ListedVersion
-    from pipeline.registry.listing import models as models
-    from pipeline.registry.package import PackagedEncoder as PackagedEncoder
+    from pipeline.registry.packages.encoder import PackagedEncoder as PackagedEncoder
     from pipeline.registry.promotion import Promotion as Promotion
     from pipeline.registry.promotion import promote as promote
-    from pipeline.registry.resolve import Fetched as Fetched
-    from pipeline.registry.resolve import fetch as fetch
-    from pipeline.registry.resolve import load_encoder as load_encoder
+    from pipeline.registry.versions.listing import ListedVersion as ListedVersion
+    from pipeline.registry.versions.listing import models as models
+    from pipeline.registry.versions.resolve import Fetched as Fetched
+    from pipeline.registry.versions.resolve import fetch as fetch
+    from pipeline.registry.versions.resolve import load_encoder as load_encoder
     from pipeline.report.tracked_report import draw_report as draw_report
     from pipeline.sweeps.driver import SweepResult as SweepResult
     from pipeline.sweeps.driver import sweep as sweep
@@ -84,10 +84,10 @@ _ROOMS = {
     "draw_report": "report.tracked_report",
     "evaluate": "registry.evaluate",
     "embed": "embedding.driver",
-    "models": "registry.listing",
+    "models": "registry.versions.listing",
     "promote": "registry.promotion",
-    "fetch": "registry.resolve",
-    "load_encoder": "registry.resolve",
+    "fetch": "registry.versions.resolve",
+    "load_encoder": "registry.versions.resolve",
     "verify": "training.replay",
     # one's own loop
     "batches": "training.reading",
@@ -100,10 +100,10 @@ _ROOMS = {
     "EmbeddingResult": "embedding.driver",
     "SweepPlan": "sweeps.plan",
     "SweepResult": "sweeps.driver",
-    "ListedVersion": "registry.listing",
+    "ListedVersion": "registry.versions.listing",
     "Promotion": "registry.promotion",
-    "Fetched": "registry.resolve",
-    "PackagedEncoder": "registry.package",
+    "Fetched": "registry.versions.resolve",
+    "PackagedEncoder": "registry.packages.encoder",
     "Verification": "training.replay",
     "Learner": "learning.learner",
     "LearnerBatch": "learning.learner",

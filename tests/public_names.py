@@ -37,7 +37,7 @@ from jobs.__main__ import app
 from pipeline.errors import Problem
 from pipeline.planning.found_data import FoundData
 from pipeline.planning.machine import Machine
-from pipeline.registry.gate import Check
+from pipeline.registry.versions.gate import Check
 from pipeline.report.gathering.bad_pairs import SCHEMA, BadPairFiles
 from pipeline.sweeps import conclusion
 from pipeline.sweeps.winner import train_winner

@@ -28,8 +28,8 @@ from benchmarks.shared.places import CLIPART, ROOT
 from pipeline.data.decode import encode_png
 from pipeline.data.sources.opening import open_source
 from pipeline.data.sources.sharding import write_shards
-from pipeline.registry.package_config import PackageConfig, Preprocessing
-from pipeline.registry.package_files import write_package
+from pipeline.registry.packages.config import PackageConfig, Preprocessing
+from pipeline.registry.packages.files import write_package
 
 NARROW = {"channels": [16, 16, 32, 32], "stem_width": 8}
 

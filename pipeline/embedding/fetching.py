@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipeline.embedding.shipping import ShippedEncoder
 from pipeline.evaluation.config import FeatureKind
-from pipeline.registry.package_config import CONFIG_FILE, WEIGHTS_FILE
-from pipeline.registry.package_files import autoencoder_file
-from pipeline.registry.resolve import encoder_folder
-from pipeline.registry.versions import pinned
+from pipeline.registry.packages.config import CONFIG_FILE, WEIGHTS_FILE
+from pipeline.registry.packages.files import autoencoder_file
+from pipeline.registry.versions.lookup import pinned
+from pipeline.registry.versions.resolve import encoder_folder
 
 
 def fetched(

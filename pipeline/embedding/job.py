@@ -16,7 +16,7 @@ from pipeline.data import storage
 from pipeline.encoders.configs.features import Pool
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import FeatureKind
-from pipeline.registry.package_config import Preprocessing
+from pipeline.registry.packages.config import Preprocessing
 
 JOB_FILE = "embeddings.json"
 

@@ -17,8 +17,8 @@ from pipeline.embedding.ranges import BATCH
 from pipeline.errors import UserError
 from pipeline.evaluation.config import FeatureKind
 from pipeline.evaluation.features import encode_images, problems_of_kinds
-from pipeline.registry.package import PackagedEncoder
-from pipeline.registry.package_config import CONFIG_FILE
+from pipeline.registry.packages.config import CONFIG_FILE
+from pipeline.registry.packages.encoder import PackagedEncoder
 
 Encode = Callable[[np.ndarray], np.ndarray]
 """(N, S, S, 3) uint8 to (N, D) float32."""

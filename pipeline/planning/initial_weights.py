@@ -12,9 +12,9 @@ from torch import Tensor
 from pipeline.encoders.backbone import build_backbone, load_weights
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
-from pipeline.registry.package_config import WEIGHTS_FILE
-from pipeline.registry.resolve import encoder_folder
+from pipeline.registry.packages.config import WEIGHTS_FILE
 from pipeline.registry.tracking_server import tracking_uri
+from pipeline.registry.versions.resolve import encoder_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
 """The run's journal, its copy in MLflow, and the packaged encoder. Only this room knows MLflow.
 
 `journal.py` is the truth of a run's metrics (`line_log.py` writes lines to a disk or a store);
-`tracking.py` copies it into MLflow, which `tracking_server.py` finds. `package.py` is the encoder
-as files, `card.py` its model card, `register.py` makes a version of it, `resolve.py` fetches one by
-URI, `origin.py` finds the run of one, `served_encoder.py` is what MLflow loads, `evaluate.py`
-scores any of them. `config.py` is the recipe's `tracking` section.
+`tracking.py` copies it into MLflow, which `tracking_server.py` finds; `sweep_runs.py` does so for
+sweeps. `packages/` is the encoder as files, `versions/` what the registry has of them;
+`evaluate.py` scores any of them, and `promotion.py` moves an alias. `config.py` is the recipe's
+`tracking` section.
 """
 
 import os

@@ -19,8 +19,8 @@ from pipeline.evaluation.evaluation import (
 from pipeline.evaluation.features import encode_images, problems_of_kinds
 from pipeline.evaluation.probes.scoring import FeatureFunction
 from pipeline.evaluation.targets.choosing import TargetTable
-from pipeline.registry.package import PackagedEncoder
-from pipeline.registry.resolve import encoder_folder
+from pipeline.registry.packages.encoder import PackagedEncoder
+from pipeline.registry.versions.resolve import encoder_folder
 
 
 def evaluate(

@@ -12,15 +12,20 @@ from mlflow import MlflowClient
 from pipeline.errors import Problem, UserError
 from pipeline.evaluation.config import Task
 from pipeline.registry.evaluate import evaluate
-from pipeline.registry.gate import Check, Standing, comparison
-from pipeline.registry.package import PackagedEncoder
-from pipeline.registry.register import ALIAS
-from pipeline.registry.resolve import encoder_folder
-from pipeline.registry.version_tags import from_tags
-from pipeline.registry.versions import registered, registry_client, tags_of, version_of, versions
+from pipeline.registry.packages.encoder import PackagedEncoder
+from pipeline.registry.versions.gate import Check, Standing, comparison
+from pipeline.registry.versions.lookup import (
+    registered,
+    registry_client,
+    tags_of,
+    version_of,
+    versions,
+)
+from pipeline.registry.versions.register import ALIAS
+from pipeline.registry.versions.resolve import encoder_folder
+from pipeline.registry.versions.tags import FORCED_TAG, from_tags
 
 CHAMPION = "champion"
-FORCED_TAG = "promotion.forced"
 
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _RESERVED = re.compile(rf"{ALIAS}|latest|v\d+", re.IGNORECASE)

@@ -15,10 +15,10 @@ from pipeline.data.reading.accounting import read_ledger
 from pipeline.evaluation.probes.score import Score
 from pipeline.learning.learner import Learner, build_learner
 from pipeline.recipe import Recipe
-from pipeline.registry.card import EXCLUDED_FILE, CardFacts, model_card
-from pipeline.registry.package_config import PackageConfig, Preprocessing
-from pipeline.registry.package_files import write_package
-from pipeline.registry.parity import Parity, expected_of
+from pipeline.registry.packages.card import EXCLUDED_FILE, CardFacts, model_card
+from pipeline.registry.packages.config import PackageConfig, Preprocessing
+from pipeline.registry.packages.files import write_package
+from pipeline.registry.packages.parity import Parity, expected_of
 from pipeline.runs.checkpoint import CheckpointError, CheckpointStore
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.sources import sources

@@ -15,10 +15,10 @@ from pipeline.data.stored_folder import folder_to_read
 from pipeline.errors import Problem, UserError
 from pipeline.learning.learner import Learner
 from pipeline.recipe import Recipe
-from pipeline.registry.origin import origin_of
-from pipeline.registry.package import PackagedEncoder
-from pipeline.registry.package_config import WEIGHTS_FILE
-from pipeline.registry.resolve import encoder_folder
+from pipeline.registry.packages.config import WEIGHTS_FILE
+from pipeline.registry.packages.encoder import PackagedEncoder
+from pipeline.registry.versions.origin import origin_of
+from pipeline.registry.versions.resolve import encoder_folder
 from pipeline.runs.folder import RunFolder
 
 

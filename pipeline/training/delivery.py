@@ -12,10 +12,10 @@ from pipeline.evaluation.probe_data import panel_data_fingerprint, probe_data_fi
 from pipeline.evaluation.probes.score import Score, scores_from_json
 from pipeline.recipe import Recipe
 from pipeline.registry.journal import records
-from pipeline.registry.package import read_config
-from pipeline.registry.register import register_encoder
+from pipeline.registry.packages.encoder import read_config
 from pipeline.registry.tracking import TrackedRun
-from pipeline.registry.version_tags import as_tags, facts_of
+from pipeline.registry.versions.register import register_encoder
+from pipeline.registry.versions.tags import as_tags, facts_of
 from pipeline.report.gathering.bad_pairs import bad_pairs, counts_of
 from pipeline.report.gathering.run_facts import sample_reader
 from pipeline.report.writing import report_or_warning

@@ -10,10 +10,10 @@ from typing import Any
 
 from pipeline.data import storage
 from pipeline.recipe import Recipe
-from pipeline.registry.origin import FOLDER_TAG
-from pipeline.registry.register import refuse_taken
 from pipeline.registry.tracking import TrackedRun, TrackingError, open_experiment
 from pipeline.registry.tracking_server import tracking_uri
+from pipeline.registry.versions.origin import FOLDER_TAG
+from pipeline.registry.versions.register import refuse_taken
 from pipeline.runs.folder import RunFolder, read_json, write_json
 from pipeline.runs.identity import flatten
 

@@ -29,8 +29,8 @@ from pipeline.data.reading.shard_reader import ShardReader
 from pipeline.embedding import driver
 from pipeline.embedding.driver import EmbeddingResult
 from pipeline.errors import InterruptedRunError, UserError
-from pipeline.registry.package_config import PackageConfig, Preprocessing
-from pipeline.registry.package_files import write_package
+from pipeline.registry.packages.config import PackageConfig, Preprocessing
+from pipeline.registry.packages.files import write_package
 
 SAMPLES, BAD, PER_FILE = 240, 75, 32
 FILES = 3 + 3 + 3 + 1  # shards of 70, 70, 70 and 30

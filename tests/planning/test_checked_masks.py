@@ -12,8 +12,8 @@ from pipeline.encoders.backbone import build_backbone
 from pipeline.encoders.configs.encoder import EncoderConfig
 from pipeline.planning.check import checked_recipe
 from pipeline.planning.plan import plan_recipe
-from pipeline.registry.package_config import PackageConfig, Preprocessing
-from pipeline.registry.package_files import write_package
+from pipeline.registry.packages.config import PackageConfig, Preprocessing
+from pipeline.registry.packages.files import write_package
 from tests.conftest import Checker
 
 pytestmark = pytest.mark.fast

@@ -8,12 +8,12 @@ from pathlib import Path
 import timm
 import torch
 
-from pipeline.registry.package import PackagedEncoder
-from pipeline.registry.package_config import PackageConfig, Preprocessing
-from pipeline.registry.package_files import write_package
-from pipeline.registry.parity import expected_of
-from pipeline.registry.register import RegisteredEncoder, register_encoder
+from pipeline.registry.packages.config import PackageConfig, Preprocessing
+from pipeline.registry.packages.encoder import PackagedEncoder
+from pipeline.registry.packages.files import write_package
+from pipeline.registry.packages.parity import expected_of
 from pipeline.registry.tracking import TrackedRun, open_experiment
+from pipeline.registry.versions.register import RegisteredEncoder, register_encoder
 
 WIDTH = 32
 CONFIG = PackageConfig.of(

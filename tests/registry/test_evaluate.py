@@ -21,8 +21,8 @@ from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.config import Probe
 from pipeline.evaluation.probe_set import load_probe_set
 from pipeline.evaluation.probes.scoring import predictions
-from pipeline.registry.package_config import PackageConfig, Preprocessing
-from pipeline.registry.package_files import write_package
+from pipeline.registry.packages.config import PackageConfig, Preprocessing
+from pipeline.registry.packages.files import write_package
 
 pytestmark = pytest.mark.fast
 

@@ -20,8 +20,8 @@ from pipeline.data.order.corpus import load_corpus
 from pipeline.data.reading.shard_reader import read_labels
 from pipeline.data.sources.index import load_index
 from pipeline.data.sources.manifest import load_manifest
-from pipeline.registry.package_config import PackageConfig, Preprocessing
-from pipeline.registry.package_files import write_package
+from pipeline.registry.packages.config import PackageConfig, Preprocessing
+from pipeline.registry.packages.files import write_package
 
 pytestmark = pytest.mark.fast
 

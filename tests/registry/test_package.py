@@ -19,10 +19,10 @@ from torch import Tensor
 
 from pipeline.data.decode import decode_image
 from pipeline.evaluation.probes.score import Score
-from pipeline.registry.card import CardFacts, model_card
-from pipeline.registry.package import PackagedEncoder
-from pipeline.registry.package_config import PackageConfig, Preprocessing
-from pipeline.registry.package_files import write_package
+from pipeline.registry.packages.card import CardFacts, model_card
+from pipeline.registry.packages.config import PackageConfig, Preprocessing
+from pipeline.registry.packages.encoder import PackagedEncoder
+from pipeline.registry.packages.files import write_package
 from pipeline.views.opencv import render_probe_view
 
 pytestmark = pytest.mark.fast

@@ -28,15 +28,15 @@ from pipeline.encoders.embeddings import embedding
 from pipeline.errors import UserError
 from pipeline.evaluation.config import FeatureKind
 from pipeline.recipe import Recipe
-from pipeline.registry.card import CardFacts, model_card
-from pipeline.registry.package import PackagedEncoder
-from pipeline.registry.package_config import PackageConfig, Preprocessing
-from pipeline.registry.package_files import write_package
-from pipeline.registry.parity import expected_of
-from pipeline.registry.probe_names import FEATURE_NAMES
-from pipeline.registry.register import register_encoder
-from pipeline.registry.resolve import fetch
+from pipeline.registry.packages.card import CardFacts, model_card
+from pipeline.registry.packages.config import PackageConfig, Preprocessing
+from pipeline.registry.packages.encoder import PackagedEncoder
+from pipeline.registry.packages.files import write_package
+from pipeline.registry.packages.names import FEATURE_NAMES
+from pipeline.registry.packages.parity import expected_of
 from pipeline.registry.tracking import TrackedRun, open_experiment
+from pipeline.registry.versions.register import register_encoder
+from pipeline.registry.versions.resolve import fetch
 
 pytestmark = pytest.mark.fast
 

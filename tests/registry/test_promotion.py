@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 
 from pipeline.errors import UserError
 from pipeline.evaluation.probes.score import Score
-from pipeline.registry.gate import Standing, comparison
-from pipeline.registry.listing import models
-from pipeline.registry.promotion import FORCED_TAG, Promotion, promote
-from pipeline.registry.version_tags import VersionFacts, as_tags, from_tags
+from pipeline.registry.promotion import Promotion, promote
+from pipeline.registry.versions.gate import Standing, comparison
+from pipeline.registry.versions.listing import models
+from pipeline.registry.versions.tags import FORCED_TAG, VersionFacts, as_tags, from_tags
 from tests.registry.packages import make_package, new_run, register
 
 pytestmark = pytest.mark.fast

@@ -19,12 +19,12 @@ from safetensors.torch import load_file
 
 import pipeline
 from pipeline.errors import UserError
-from pipeline.registry.package import PackagedEncoder
-from pipeline.registry.parity import ParityError, expected_of
-from pipeline.registry.register import RegisteredEncoder, register_encoder
-from pipeline.registry.resolve import encoder_folder, fetch
+from pipeline.registry.packages.encoder import PackagedEncoder
+from pipeline.registry.packages.parity import ParityError, expected_of
 from pipeline.registry.tracking import TrackedRun
 from pipeline.registry.tracking_server import tracking_uri
+from pipeline.registry.versions.register import RegisteredEncoder, register_encoder
+from pipeline.registry.versions.resolve import encoder_folder, fetch
 from tests.registry.packages import CONFIG, make_package, new_run, register
 
 pytestmark = pytest.mark.fast

@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from mlflow.pyfunc.scoring_server import init
 from PIL import Image
 
-from pipeline.registry.package import PackagedEncoder
+from pipeline.registry.packages.encoder import PackagedEncoder
 from tests.registry.packages import WIDTH, make_package, new_run, register
 
 pytestmark = pytest.mark.fast

@@ -17,10 +17,10 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from pipeline.errors import InterruptedRunError, UserError
-from pipeline.registry.download import download
-from pipeline.registry.register import refuse_taken
-from pipeline.registry.resolve import fetch
 from pipeline.registry.tracking import open_experiment
+from pipeline.registry.versions.download import download
+from pipeline.registry.versions.register import refuse_taken
+from pipeline.registry.versions.resolve import fetch
 from tests.mlflow_server import MLflowServer
 from tests.registry.packages import make_package, new_run, register
 

@@ -23,7 +23,7 @@ from pipeline.encoders.transformers.patches import encode_patches
 from pipeline.learning.feed import Feed
 from pipeline.planning.length import stream_plan
 from pipeline.recipe import Recipe
-from pipeline.registry.package import PackagedEncoder
+from pipeline.registry.packages.encoder import PackagedEncoder
 from pipeline.report.facts import FirstMasks, PatchSimilarity, RunFacts
 from pipeline.report.gathering import patches as patch_facts
 from pipeline.report.gathering.patches import patch_cosines, query_patches

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.learning.learner import Learner
 from pipeline.recipe import Recipe
-from pipeline.registry.package import PackagedEncoder
+from pipeline.registry.packages.encoder import PackagedEncoder
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.product import package_encoder
 from tests.encoders.vit import SECTION as VIT

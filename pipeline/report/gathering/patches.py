@@ -15,7 +15,7 @@ from pipeline.data.reading.first_views import FirstImages, first_batch
 from pipeline.encoders.backbone import build_backbone
 from pipeline.encoders.transformers.patches import encode_patches, patch_grid
 from pipeline.recipe import Recipe
-from pipeline.registry.package_config import WEIGHTS_FILE
+from pipeline.registry.packages.config import WEIGHTS_FILE
 from pipeline.report.facts import FirstMasks, PatchSimilarity
 from pipeline.report.gathering.pictures import NO_ENCODER_YET, FirstSamples, or_reason
 from pipeline.runs.folder import RunFolder

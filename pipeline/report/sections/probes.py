@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from pipeline.registry.probe_names import FEATURE_NAMES, PROBE_NAMES
+from pipeline.registry.packages.names import FEATURE_NAMES, PROBE_NAMES
 from pipeline.report.drawing.charts import (
     COLOURS,
     FAINT,

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.evaluation.probes.score import Score
-from pipeline.registry.package_config import PackageConfig
+from pipeline.registry.packages.config import PackageConfig
+
+FORCED_TAG = "promotion.forced"
+"""What a gate said that was passed by."""
 
 _PROBE, _INTERVAL, _PANEL = "probe.", "interval.", "panel."
 _NONE = "none"

@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.evaluation.probes.score import Score
-from pipeline.registry.package_config import PackageConfig
-from pipeline.registry.package_files import AUTOENCODER_FILE, CHECKSUMS_FILE
-from pipeline.registry.probe_names import FEATURE_NAMES, PANEL_NAMES, PROBE_NAMES
+from pipeline.registry.packages.config import PackageConfig
+from pipeline.registry.packages.files import AUTOENCODER_FILE, CHECKSUMS_FILE
+from pipeline.registry.packages.names import FEATURE_NAMES, PANEL_NAMES, PROBE_NAMES
 
 EXCLUDED_FILE = "excluded.parquet"
 """Ids of the samples that the run left out, if it did."""

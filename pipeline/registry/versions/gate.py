@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pipeline.evaluation.probes.score import Score
-from pipeline.registry.probe_names import PROBE_NAMES
-from pipeline.registry.version_tags import VersionFacts
+from pipeline.registry.packages.names import PROBE_NAMES
+from pipeline.registry.versions.tags import VersionFacts
 
 _MEASURE = "rankme"
 _LOSS_ALLOWED = 0.1

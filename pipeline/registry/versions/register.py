@@ -21,11 +21,11 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from pipeline.errors import Problem, UserError
-from pipeline.registry.package import PackagedEncoder, read_config
-from pipeline.registry.package_config import PackageConfig
-from pipeline.registry.parity import Parity
+from pipeline.registry.packages.config import PackageConfig
+from pipeline.registry.packages.encoder import PackagedEncoder, read_config
+from pipeline.registry.packages.parity import Parity
 from pipeline.registry.tracking import TrackedRun, fluent_mlflow
-from pipeline.registry.versions import tags_of, versions
+from pipeline.registry.versions.lookup import tags_of, versions
 
 ALIAS = "candidate"
 PARITY_TAG = "parity"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import Problem, UserError
-from pipeline.registry.register import SHA256_TAG
-from pipeline.registry.versions import registry_client, version_of
+from pipeline.registry.versions.lookup import registry_client, version_of
+from pipeline.registry.versions.register import SHA256_TAG
 
 FOLDER_TAG = "folder"
 """Tag of an MLflow run: the folder or URI of the run."""

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import InterruptedRunError, Problem, UserError
-from pipeline.registry.download import download
-from pipeline.registry.onnx_export import ONNX_FILE, OnnxExport, export_onnx
-from pipeline.registry.package import PackagedEncoder, features_named
-from pipeline.registry.package_config import CONFIG_FILE, WEIGHTS_FILE
-from pipeline.registry.package_files import CARD_FILE, checksums, damaged_files, names_of
-from pipeline.registry.versions import registry_client, tags_of, version_of
+from pipeline.registry.packages.config import CONFIG_FILE, WEIGHTS_FILE
+from pipeline.registry.packages.encoder import PackagedEncoder, features_named
+from pipeline.registry.packages.files import CARD_FILE, checksums, damaged_files, names_of
+from pipeline.registry.packages.onnx_export import ONNX_FILE, OnnxExport, export_onnx
+from pipeline.registry.versions.download import download
+from pipeline.registry.versions.lookup import registry_client, tags_of, version_of
 from pipeline.whole_folder import whole_folder
 
 REGISTERED = "models:/"

@@ -11,10 +11,9 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import Problem, UserError
-from pipeline.registry.promotion import FORCED_TAG
-from pipeline.registry.register import SHA256_TAG
-from pipeline.registry.version_tags import VersionFacts, from_tags
-from pipeline.registry.versions import registered, registry_client, tags_of
+from pipeline.registry.versions.lookup import registered, registry_client, tags_of
+from pipeline.registry.versions.register import SHA256_TAG
+from pipeline.registry.versions.tags import FORCED_TAG, VersionFacts, from_tags
 
 _PAGE = 100
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.errors import Problem, UserError
-from pipeline.registry.package_config import CONFIG_FILE, WEIGHTS_FILE, PackageConfig
+from pipeline.registry.packages.config import CONFIG_FILE, WEIGHTS_FILE, PackageConfig
 
 AUTOENCODER_FILE = "autoencoder/autoencoder.safetensors"
 """In a folder of its own: timm takes the first weights that it finds beside `config.json`."""

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import Problem, UserError
-from pipeline.registry.package import PackagedEncoder
-from pipeline.registry.parity import TOLERANCE, relative_difference
+from pipeline.registry.packages.encoder import PackagedEncoder
+from pipeline.registry.packages.parity import TOLERANCE, relative_difference
 
 ONNX_FILE = "encoder.onnx"
 

@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.encoders.autoencoders.autoencoder import Autoencoder
 from pipeline.evaluation.config import FeatureKind
 from pipeline.evaluation.features import encode_images
-from pipeline.registry.package_config import PackageConfig
+from pipeline.registry.packages.config import PackageConfig
 
 TOLERANCE = 1e-4
 """Of the largest feature: what other kernels and libraries may add up to in float32."""

@@ -21,8 +21,8 @@ from pipeline.encoders.configs.features import FeaturesConfig
 from pipeline.encoders.embeddings import embedding, problems_of_embedding
 from pipeline.errors import Problem, UserError
 from pipeline.recipe_errors import explain
-from pipeline.registry.package_config import CONFIG_FILE, WEIGHTS_FILE, PackageConfig
-from pipeline.registry.package_files import autoencoder_file
+from pipeline.registry.packages.config import CONFIG_FILE, WEIGHTS_FILE, PackageConfig
+from pipeline.registry.packages.files import autoencoder_file
 from pipeline.views.opencv import render_probe_view
 from pipeline.views.parameters import centre_crop
 
