@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,22 @@ def test_timm_alone_computes_bitwise_the_same_features(folder: Path, pixels: Ten
         assert torch.equal(features, plain(normalised(pixels)))
         assert torch.equal(packaged.normalise(pixels), normalised(pixels))
     assert (features.shape, features.dtype) == ((6, config["feature_width"]), torch.float32)
+
+
+def test_the_folder_is_a_repository_of_the_hugging_face_hub(
+    folder: Path, pixels: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--me--encoder"  # as the hub's own library keeps a copy of one
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    shutil.copytree(folder, repository / "snapshots" / "abc")
+    hub = timm.create_model("hf-hub:me/encoder", pretrained=True, cache_dir=str(tmp_path)).eval()
+    with torch.no_grad():
+        assert torch.equal(hub(normalised(pixels)), PackagedEncoder.load(folder)(pixels))
+    tuned = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=10)
+    assert torch.equal(tuned.conv1[0].weight, hub.conv1[0].weight)
+    assert tuned(normalised(pixels)).shape == (6, 10)
 
 
 def test_every_weight_comes_back_bitwise(folder: Path) -> None:

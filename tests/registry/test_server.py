@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from pipeline.errors import InterruptedRunError, UserError
-from pipeline.registry.tracking import open_experiment
+from pipeline.registry.tracking import TrackedRun, open_experiment
 from pipeline.registry.versions.download import download
 from pipeline.registry.versions.register import refuse_taken
 from pipeline.registry.versions.resolve import fetch
@@ -182,6 +182,26 @@ def test_artifacts_in_a_store_are_read_from_there_and_only_what_is_missing(
     assert names == sorted(file.name for file in package.iterdir())
     found = (tmp_path / "package" / "encoder.safetensors").read_bytes()
     assert found == bytes(100) + whole[100:]
+
+
+def test_an_encoder_whose_artifacts_are_in_a_store_is_registered_and_fetched(
+    object_store: str,
+    package: Path,
+    tmp_path: Path,
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = dict(option.split("=") for option in object_store.split("&"))
+    endpoint = f"{options['scheme']}://{options['endpoint_override']}"
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", endpoint)
+    uri = f"sqlite:///{storage}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri)
+    number = client.create_experiment("in a store", artifact_location="s3://made/experiment")
+    run = TrackedRun.create(uri, number, name="stored", params={})
+    register(package, name="stored", run=run, tags={})
+    fetch("models:/stored@candidate", tmp_path / "fetched", tracking_uri=uri)
+    for file in package.iterdir():
+        assert (tmp_path / "fetched" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_mlflow_serves_a_thousand_images(package: Path, server: MLflowServer) -> None:

@@ -156,9 +156,10 @@ def _other_features(config: PackageConfig) -> list[str]:
 
 
 def _provenance(facts: Mapping[str, Any]) -> list[str]:
-    if not facts:
+    known = {name: value for name, value in facts.items() if value is not None}
+    if not known:
         return []
-    lines = [f"- {name.replace('_', ' ')}: `{value}`" for name, value in facts.items()]
+    lines = [f"- {name.replace('_', ' ')}: `{value}`" for name, value in known.items()]
     return ["## Where it comes from", "", *lines, ""]
 
 

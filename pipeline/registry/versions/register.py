@@ -6,7 +6,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 
@@ -75,7 +75,8 @@ def register_encoder(
             stored = mlflow.pyfunc.load_model(model_uri).predict(parity.images)
             difference = parity.check(stored, of=f"the model stored as {model_uri}")
             told = {**tags, PARITY_TAG: f"{difference:.1e}"}
-            number = int(mlflow.register_model(model_uri, name, tags=told).version)
+            with _quiet():
+                number = int(mlflow.register_model(model_uri, name, tags=told).version)
     client.set_registered_model_alias(name, ALIAS, str(number))
     return RegisteredEncoder(name=name, version=number, uri=f"models:/{name}/{number}")
 
@@ -153,12 +154,16 @@ def _example(config: PackageConfig) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What MLflow says of hints and signatures is for those who write models."""
+    """What MLflow says of hints, signatures and what it has made is for those who write models."""
     logger = logging.getLogger("mlflow")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore", UserWarning)
             yield
     finally:
