@@ -29,7 +29,7 @@ OPTIONS = {
     "plan": "--order --epoch --space --json",
     "pretrain": "--fresh --verbose --json",
     "sweep": "--space --trials --hours --concurrent --seeds --warm-start --fresh --verbose --json",
-    "report": "--json",
+    "report": "--against, --json",
     "evaluate": "--train --test --probes --features --max-samples --seed --tracking-uri --json",
     "fetch": "--tracking-uri --json",
     "schema": "--output --json",

@@ -42,7 +42,7 @@ def _collapse(step: int, message: str | None) -> str:
 
 
 def _facts(run: RunFacts) -> Iterator[tuple[str, str]]:
-    yield "state", _state(run)
+    yield "state", state(run)
     yield "objective", str(run.identity.get("objective.kind", "unknown"))
     yield "encoder", str(run.identity.get("encoder.name", "unknown"))
     if run.identity.get("encoder.init sha256"):
