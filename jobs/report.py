@@ -16,9 +16,16 @@ def add_to(app: typer.Typer) -> None:
 
 def report(
     folder: Annotated[str, typer.Argument(help="Folder or URI of a run.", show_default=False)],
+    against: Annotated[
+        str | None,
+        typer.Option(help="Folder or URI of another run, to be compared with.", show_default=False),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Write a run's report.html: curves, probes, bad pairs, views; also while it trains.
+    """Write a run's report.html: what it learnt and from what; also while it trains.
+
+    It begins with a summary, and has probes, a map of features, curves, bad pairs and the recipe.
+    With --against another run stands beside it: probes, curves, and how the recipes differ.
 
     Where pairs are mined or arbitrated it lists the bad ones too, in bad_pairs.parquet, and shows
     the worst in bad_pairs.png. MLflow gets all of them.
@@ -28,10 +35,11 @@ def report(
     from pipeline.report.tracked_report import draw_report
 
     with reporting_errors(json):
-        report = draw_report(folder)
+        report = draw_report(folder, against=against)
         bad_pairs = report.bad_pairs.as_json() if report.bad_pairs else None
         result = {
             "run": folder,
+            "against": against,
             "report": report.page,
             "bad_pairs": bad_pairs,
             "tracked": report.tracked,

@@ -29,7 +29,7 @@ OPTIONS = {
     "plan": "--order --epoch --space --json",
     "pretrain": "--fresh --verbose --json",
     "sweep": "--space --trials --hours --concurrent --seeds --warm-start --fresh --verbose --json",
-    "report": "--json",
+    "report": "--against --json",
     "evaluate": "--train --test --tasks --probes --features --targets --test-targets --target "
     "--target-kind --confusion --max-samples --seed --tracking-uri --json",
     "embed": "--features --dtype --workers --max-bad-fraction --map --tracking-uri --json",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.report.encoded_facts import EncodedFacts, Near
 from pipeline.views.arrays import Floats, Ints
 from pipeline.views.blocks import Grid
 from pipeline.views.masks import PatchMasks
@@ -144,26 +145,19 @@ class BadPairs:
     images: Mapping[int, Pixels] | str  # (S, S, 3) of the worst by id, or why there are none
     excluded: Ints  # that the run left out
     notes: Sequence[str] = ()
+    # Some of the worst by id, each itself first, then what lies nearest; or why that is not known.
+    nearest: Mapping[int, Sequence[Near]] | str = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFacts:
-    """Everything that a report tells of one run."""
+class RunRecord:
+    """What a run's own files tell of it, wherever its data is."""
 
     name: str
     identity: Mapping[str, Any]
     records: Sequence[Record]  # of the journal
     recipe_yaml: str
-    views: FirstViews | str  # or why there are none
-    masks: FirstMasks | str | None = None  # None: the run masks nothing
-    similarity: PatchSimilarity | str | None = None  # None: the run masks nothing
-    reconstructions: Reconstructions | str | None = None  # None: the run has no autoencoder
-    prior_samples: PriorSamples | str | None = None  # None: the run has no autoencoder
-    interpolations: Interpolations | str | None = None  # None: the run has no autoencoder
-    bad_pairs: BadPairs | str | None = None  # None: the run has no miner and no arbiter
     result: Mapping[str, Any] | None = None  # of a finished run
-    ledger: Ledger | None = None
-    failures: Sequence[str] = field(default=())  # what stopped the run, if it was a mistake
 
     def events(self, name: str) -> list[Record]:
         """The journal's events of a name."""
@@ -201,6 +195,23 @@ class RunFacts:
     def resumed_at(self) -> list[int]:
         """Steps at which training was taken up again."""
         return [start["step"] for start in self.events("training")[1:]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts(RunRecord):
+    """Everything that a report tells of one run."""
+
+    views: FirstViews | str  # or why there are none
+    encoded: EncodedFacts | str  # or why there are none
+    masks: FirstMasks | str | None = None  # None: the run masks nothing
+    similarity: PatchSimilarity | str | None = None  # None: the run masks nothing
+    reconstructions: Reconstructions | str | None = None  # None: the run has no autoencoder
+    prior_samples: PriorSamples | str | None = None  # None: the run has no autoencoder
+    interpolations: Interpolations | str | None = None  # None: the run has no autoencoder
+    bad_pairs: BadPairs | str | None = None  # None: the run has no miner and no arbiter
+    ledger: Ledger | None = None
+    failures: Sequence[str] = field(default=())  # what stopped the run, if it was a mistake
+    against: RunRecord | None = None  # another run that it is compared with
 
 
 def _by_name(records: Iterable[Record]) -> dict[str, Series]:

@@ -14,19 +14,21 @@ from pipeline.runs.folder import RunFolder, read_json
 log = logging.getLogger(__name__)
 
 
-def draw_report(location: str | Path) -> Report:
+def draw_report(location: str | Path, *, against: str | Path | None = None) -> Report:
     """Write the report of any run that has begun, into its folder and its MLflow run.
 
     Args:
         location: folder or URI of the run.
+        against: the same of another run, wherever it is: the report has both side by side then.
 
     Returns:
         Where its files are, and whether MLflow has them.
 
     Raises:
-        UserError: there is no run, or its folder cannot be read or written.
+        UserError: there is no run, the other is none or the same, or the folder cannot be read or
+            written.
     """
-    report = report_of_folder(str(location))
+    report = report_of_folder(str(location), against=None if against is None else str(against))
     return replace(report, tracked=track_report(report, RunFolder(str(location))))
 
 

@@ -119,7 +119,7 @@ def test_what_cannot_be_encoded_costs_no_samples_of_the_prior(
 def test_what_cannot_be_decoded_is_told_in_each(
     finished: Run, drawn: list[RunFacts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gathering, "_operations", lambda run: 1)
+    monkeypatch.setattr(gathering, "operations", lambda run: 1)
     monkeypatch.setattr(Autoencoder, "decode", broken)
     write_report(*finished, RESULT)
     for reason in reasons(drawn[0]):
@@ -154,5 +154,5 @@ def test_of_a_large_model_fewer_images_are_shown(
 def test_the_cost_of_an_image_is_counted() -> None:
     convolution = nn.Conv2d(3, 5, kernel_size=3, padding=1)
     images = torch.zeros(1, 3, 8, 8)
-    assert gathering._operations(lambda: convolution(images)) == 2 * 8 * 8 * 3 * 5 * 9
-    assert gathering._operations(lambda: images + 1) == 1
+    assert gathering.operations(lambda: convolution(images)) == 2 * 8 * 8 * 3 * 5 * 9
+    assert gathering.operations(lambda: images + 1) == 1

@@ -69,7 +69,7 @@ def alpha_req(features: Floats) -> float:
     Raises:
         ValueError: features of another shape or type, or not finite.
     """
-    eigenvalues = _covariance_spectrum(features)[:_LAST_RANK]
+    eigenvalues = covariance_spectrum(features)[:_LAST_RANK]
     if len(eigenvalues) < _FEWEST_EIGENVALUES:
         return math.nan
     ranks = np.arange(1, len(eigenvalues) + 1)
@@ -99,13 +99,23 @@ def von_neumann_entropy(features: Floats) -> float:
     Raises:
         ValueError: features of another shape or type, or not finite.
     """
-    eigenvalues = _covariance_spectrum(features)
+    eigenvalues = covariance_spectrum(features)
     shares = eigenvalues / eigenvalues.sum()
     return max(0.0, -float((shares * np.log(shares)).sum()))
 
 
-def _covariance_spectrum(features: Floats) -> Doubles:
-    """Eigenvalues of the covariance over the largest, falling, without those that are rounding."""
+def covariance_spectrum(features: Floats) -> Doubles:
+    """Eigenvalues of the covariance over the largest, falling, without those that are rounding.
+
+    Args:
+        features: (N, D) floating point, N >= 2.
+
+    Returns:
+        (k,) from 1 down, k at most min(N - 1, D); none if all rows are equal.
+
+    Raises:
+        ValueError: features of another shape or type, or not finite.
+    """
     x_ND = as_features(features, at_least=2)
     singular = np.linalg.svd(x_ND - x_ND.mean(axis=0), compute_uv=False)
     singular = singular[singular > rounding_norm(features)]

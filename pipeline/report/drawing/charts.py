@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import math
@@ -131,14 +132,26 @@ def as_svg(figure: Figure, *, alt: str) -> Markup:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     # Within a page this rule would hold for everything; the page's own style has it.
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL)
-    # These ids are the same in every figure of a page, and nothing refers to them.
-    svg = re.sub(r' id="[a-zA-Z]+\d*_\d+"', "", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1", svg)
+    svg = re.sub(r"; font-family: [^;\"]+", "", svg)
     for stand_in, colour in _STAND_INS.items():
         svg = svg.replace(stand_in, colour)
+    svg = _with_own_ids(svg, alt)
     opening, rest = svg.split(">", 1)
     opening = re.sub(r' (width|height)="[^"]*"', "", opening)
     return Markup(f'{opening} role="img" aria-label="{escape(alt)}">{rest}')
+
+
+def _with_own_ids(svg: str, alt: str) -> str:
+    """The figure with no id that another one of the page has, nor any that nothing refers to."""
+    own = hashlib.sha256(f"{alt}\n{svg}".encode()).hexdigest()[:8]
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
+
+    def renamed(found: re.Match[str]) -> str:
+        return f' id="{own}-{found[1]}"' if found[1] in used else ""
+
+    svg = re.sub(r' id="([^"]+)"', renamed, svg)
+    return re.sub(r'(url\(|href=")#', rf"\g<1>#{own}-", svg)
 
 
 def thinned(series: Series, *, points: int = _POINTS) -> Series:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.data.reading.first_views import FirstImages
 from pipeline.encoders.autoencoders import noise
@@ -24,7 +22,7 @@ from pipeline.objectives.configs.latent import LatentObjectiveConfig
 from pipeline.objectives.parts.latent import LatentObjective
 from pipeline.recipe import Recipe
 from pipeline.report.facts import Interpolations, PriorSamples, Reconstructions
-from pipeline.report.gathering.pictures import NO_ENCODER_YET, FirstSamples, or_reason
+from pipeline.report.gathering.pictures import NO_ENCODER_YET, FirstSamples, operations, or_reason
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.product import trained_learner
 from pipeline.views.arrays import Pixels
@@ -151,15 +149,9 @@ def _trained(recipe: Recipe, folder: RunFolder) -> _Trained:
         learner=learner,
         autoencoder=autoencoder,
         size=size,
-        encoding=_operations(lambda: learner.encoder(image)),
-        decoding=_operations(lambda: autoencoder.decode(code)),
+        encoding=operations(lambda: learner.encoder(image)),
+        decoding=operations(lambda: autoencoder.decode(code)),
     )
-
-
-def _operations(run: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return max(1, counter.get_total_flops())
 
 
 def _affordable(operations: int, *, least: int, most: int) -> int:

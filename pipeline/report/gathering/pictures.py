@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from torch.utils.flop_counter import FlopCounterMode
+
 from pipeline.data.reading.first_views import FirstImages
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.report.facts import FirstViews
@@ -31,3 +33,10 @@ def or_reason(make: Callable[[], _T], failed: str) -> _T | str:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return f"{failed}. {reason}"
+
+
+def operations(run: Callable[[], object]) -> int:
+    """How many operations running something takes, at least 1."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return max(1, counter.get_total_flops())

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from pipeline.pairs.worst import OUTLYING
+from pipeline.report.drawing.near_rows import NearRow, near_tile
 from pipeline.report.drawing.pictures import png_text, tile
 from pipeline.report.facts import BadPairs, BadSort, ListedSample, Pixels, RunFacts
 from pipeline.report.sections.section import Section, rendered
@@ -44,9 +45,16 @@ def bad_pairs_section(run: RunFacts) -> Section | None:
             "bad_pairs.html",
             problem=None,
             found=found,
+            nearest_problem=found.nearest if isinstance(found.nearest, str) else None,
             pictures_problem=found.images if isinstance(found.images, str) else None,
             sorts=[
-                (sort, heading_of(sort, found), _ABOUT[sort.name], _pictures(sort, found))
+                (
+                    sort,
+                    heading_of(sort, found),
+                    _ABOUT[sort.name],
+                    _pictures(sort, found),
+                    _near(sort, found),
+                )
                 for sort in found.sorts
             ],
             arbitrated=any(sort.name == "outlier" for sort in found.sorts),
@@ -78,6 +86,25 @@ def _pictures(sort: BadSort, found: BadPairs) -> list[_Picture]:
         )
         for sample in sort.listed[:SHOWN]
     ]
+
+
+def _near(sort: BadSort, found: BadPairs) -> list[NearRow]:
+    """Of each of the worst that it is known of, the sample and what lies nearest."""
+    if isinstance(found.nearest, str):
+        return []
+    rows: list[NearRow] = []
+    for sample in sort.listed:
+        near = found.nearest.get(sample.sample_id)
+        if near is None:
+            continue
+        itself, *others = near
+        row = [near_tile(itself.sample_id, itself.thumbnail, itself.label)]
+        row += [
+            near_tile(n.sample_id, n.thumbnail, n.label, first=itself.label, cosine=n.cosine)
+            for n in others
+        ]
+        rows.append(row)
+    return rows
 
 
 def _picture(sample: ListedSample, caption: str, image: Pixels | None) -> _Picture:

@@ -13,7 +13,9 @@ from pipeline.report.sections.section import Section, rendered
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chart:
+class Chart:
+    """A figure or two of the journal over steps."""
+
     title: str
     ylabel: str
     names: tuple[str, ...]  # metrics, each a line
@@ -26,18 +28,10 @@ class _Chart:
 _OF_BOTH = ("features", "projections")
 _ENDS = ("least", "most")
 _CHARTS = (
-    _Chart(title="Loss", ylabel="loss", names=("loss",)),
-    _Chart(title="Learning rate", ylabel="learning rate", names=("learning_rate",)),
-    _Chart(title="Gradient norm", ylabel="gradient's L2 norm", names=("gradient_norm",)),
-    _Chart(title="Speed", ylabel="images/s", names=("images_per_second",), from_zero=True),
-    _Chart(
-        title="Waiting for data",
-        ylabel="% of the time",
-        names=("data_wait",),
-        percent=True,
-        from_zero=True,
-    ),
-    _Chart(
+    Chart(title="Loss", ylabel="loss", names=("loss",)),
+    Chart(title="Learning rate", ylabel="learning rate", names=("learning_rate",)),
+    Chart(title="Gradient norm", ylabel="gradient's L2 norm", names=("gradient_norm",)),
+    Chart(
         title="Spread of a batch",
         ylabel="RMS distance",
         names=("feature_spread", "projection_spread"),
@@ -46,7 +40,7 @@ _CHARTS = (
         about="Distance of L2-normalised rows from their mean: near 1 they point everywhere, at 0 "
         "all are equal, which is complete collapse.",
     ),
-    _Chart(
+    Chart(
         title="Effective rank of a batch",
         ylabel="directions",
         names=("feature_rank", "projection_rank"),
@@ -54,7 +48,7 @@ _CHARTS = (
         from_zero=True,
         about="How many directions rows differ in: near 1 is dimensional collapse.",
     ),
-    _Chart(
+    Chart(
         title="Deviation of a batch",
         ylabel="standard deviation",
         names=("feature_deviation", "projection_deviation"),
@@ -62,7 +56,7 @@ _CHARTS = (
         from_zero=True,
         about="Mean over dimensions: towards 0 the rows become equal.",
     ),
-    _Chart(
+    Chart(
         title="Distance of pairs",
         ylabel="squared distance",
         names=("alignment",),
@@ -70,14 +64,14 @@ _CHARTS = (
         about="Of a sample's two projections, L2-normalised (alignment): 0 they are equal, 2 they "
         "have nothing in common.",
     ),
-    _Chart(
+    Chart(
         title="Uniformity of projections",
         ylabel="-log E exp(-2 d²)",
         names=("uniformity",),
         from_zero=True,
         about="Near 4 projections lie everywhere on the sphere, at 0 all in one place.",
     ),
-    _Chart(
+    Chart(
         title="Negatives",
         ylabel="%",
         names=("negative_entropy", "false_negatives"),
@@ -87,7 +81,7 @@ _CHARTS = (
         about="Entropy of 100 %: all negatives of a sample are pushed alike, near 0: one of them. "
         "Those as near as the sample's own other view may be of the same sort.",
     ),
-    _Chart(
+    Chart(
         title="Samples turned down",
         ylabel="% of a batch",
         names=("miner_bad_share",),
@@ -95,7 +89,7 @@ _CHARTS = (
         from_zero=True,
         about="Samples that the miner finds noisy or faulty: none until its warm-up is over.",
     ),
-    _Chart(
+    Chart(
         title="Weights by the miner",
         ylabel="weight",
         names=("miner_weight_least", "miner_weight_most"),
@@ -103,7 +97,7 @@ _CHARTS = (
         from_zero=True,
         about="Of a batch's samples; 1 is that of a clean one.",
     ),
-    _Chart(
+    Chart(
         title="Weights by the arbiter",
         ylabel="weight",
         names=("arbiter_weight_least", "arbiter_weight_most"),
@@ -111,7 +105,7 @@ _CHARTS = (
         from_zero=True,
         about="Of a batch's views; they are 1 on average, and all 1 until the arbiter begins.",
     ),
-    _Chart(
+    Chart(
         title="Effective share of pairs",
         ylabel="%",
         names=("miner_effective_share", "arbiter_effective_share"),
@@ -122,16 +116,28 @@ _CHARTS = (
         "(Σw)² / (n Σw²): 100 % where weights are equal.",
     ),
 )
+OF_SPEED = (
+    Chart(title="Speed", ylabel="images/s", names=("images_per_second",), from_zero=True),
+    Chart(
+        title="Waiting for data",
+        ylabel="% of the time",
+        names=("data_wait",),
+        percent=True,
+        from_zero=True,
+    ),
+)
+"""Charts of another section."""
+
 _OWN_CHARTS = (
-    _Chart(title="Temperature", ylabel="temperature", names=("temperature",)),
-    _Chart(
+    Chart(title="Temperature", ylabel="temperature", names=("temperature",)),
+    Chart(
         title="Reconstruction",
         ylabel="-log p(x | z), nats",
         names=("reconstruction",),
         about="How unlikely images are by codes drawn for them: over all values of an image, or "
         "per value with reduction: mean. Even a perfect decoder's is not 0.",
     ),
-    _Chart(
+    Chart(
         title="Log-densities of codes",
         ylabel="nats",
         names=("log_posterior", "log_prior"),
@@ -139,14 +145,14 @@ _OWN_CHARTS = (
         about="Of codes by the posterior that they are drawn from, log q(z | x): it grows as "
         "posteriors get narrow; and by the prior N(0, I): it falls as codes move away from 0.",
     ),
-    _Chart(
+    Chart(
         title="Log-scale of posteriors",
         ylabel="log-scale",
         names=("log_scale",),
         about="Of the deviations of codes, mean over dimensions: at 0 they are as wide as the "
         "prior, and at log_scale_least they can get no narrower.",
     ),
-    _Chart(
+    Chart(
         title="Contrast of codes",
         ylabel="-log p(k = 1 | x, z)",
         names=("contrast",),
@@ -154,7 +160,7 @@ _OWN_CHARTS = (
         about="Near 0 every code is told from those of other images; at 0.69, log 2, all are "
         "alike.",
     ),
-    _Chart(
+    Chart(
         title="Push of the contrast",
         ylabel="weight (1 - p) / temperature",
         names=("contrast_push",),
@@ -162,7 +168,7 @@ _OWN_CHARTS = (
         about="Size of its gradient by the cosines of a code with the others, with the weight of "
         "the contrast: at 0 it changes nothing, and much below 1 little beside the reconstruction.",
     ),
-    _Chart(
+    Chart(
         title="The model's own samples",
         ylabel="weighted loss",
         names=("model_samples",),
@@ -174,27 +180,29 @@ _NOT_DRAWN = {"epoch", "quarantined", "evaluation_share"}
 
 def curves_section(run: RunFacts) -> Section:
     """A chart for each figure that the journal has, those of the objective last."""
-    own = _own_charts(run.metrics.keys() - _NOT_DRAWN - {n for c in _CHARTS for n in c.names})
+    own = _own_charts(
+        run.metrics.keys() - _NOT_DRAWN - {n for c in (*_CHARTS, *OF_SPEED) for n in c.names}
+    )
     body = rendered(
         "curves.html",
-        charts=[*_drawn(run, _CHARTS)],
-        own=[*_drawn(run, own)],
+        charts=[*drawn(run, _CHARTS)],
+        own=[*drawn(run, own)],
         resumed_at=run.resumed_at,
     )
     return Section(anchor="curves", title="Curves", body=body)
 
 
-def _own_charts(names: Set[str]) -> list[_Chart]:
+def _own_charts(names: Set[str]) -> list[Chart]:
     """Of an objective's figures: known ones, of each part of a composite one, and then others."""
     parts = sorted({name.rpartition("/")[0] for name in names})
     known = [_of_part(chart, part) for part in parts for chart in _OWN_CHARTS]
     others = names - {name for chart in known for name in chart.names}
     return known + [
-        _Chart(title=name, ylabel=name.replace("_", " "), names=(name,)) for name in sorted(others)
+        Chart(title=name, ylabel=name.replace("_", " "), names=(name,)) for name in sorted(others)
     ]
 
 
-def _of_part(chart: _Chart, part: str) -> _Chart:
+def _of_part(chart: Chart, part: str) -> Chart:
     """The same chart of a composite's part, whose figures have its name before theirs."""
     if not part:
         return chart
@@ -202,7 +210,7 @@ def _of_part(chart: _Chart, part: str) -> _Chart:
     return replace(chart, title=f"{chart.title}, {part}", names=names)
 
 
-def _drawn(run: RunFacts, charts: Sequence[_Chart]) -> Iterator[tuple[_Chart, Markup, list[str]]]:
+def drawn(run: RunFacts, charts: Sequence[Chart]) -> Iterator[tuple[Chart, Markup, list[str]]]:
     """Each chart that there are metrics of, its picture, and what the picture cannot show."""
     for chart in charts:
         known = [

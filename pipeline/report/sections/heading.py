@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from pipeline.report.facts import RunFacts
+from pipeline.report.facts import RunFacts, RunRecord
 from pipeline.report.sections.section import rendered
 
 _EVENTS_TOLD = 5
@@ -42,7 +42,7 @@ def _collapse(step: int, message: str | None) -> str:
 
 
 def _facts(run: RunFacts) -> Iterator[tuple[str, str]]:
-    yield "state", _state(run)
+    yield "state", state(run)
     yield "objective", str(run.identity.get("objective.kind", "unknown"))
     yield "encoder", str(run.identity.get("encoder.name", "unknown"))
     if run.identity.get("encoder.init sha256"):
@@ -57,7 +57,8 @@ def _facts(run: RunFacts) -> Iterator[tuple[str, str]]:
         yield "journal until", f"{written:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _state(run: RunFacts) -> str:
+def state(run: RunRecord) -> str:
+    """How far a run came."""
     total = run.total_steps
     if total is None:
         return "not started"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pipeline.report.drawing.charts import Line, line_chart
-from pipeline.report.facts import RunFacts
+from pipeline.report.facts import RunFacts, RunRecord
 from pipeline.report.sections.section import Section, rendered
 
 
@@ -90,7 +90,7 @@ MEASURES = {
 
 def panel_section(run: RunFacts) -> Section:
     """A table with what each measure means, and small curves over steps."""
-    values, step = _latest(run)
+    values, step = latest_panel(run)
     rows = [(name, _measure(name), value) for name, value in values.items()]
     body = rendered(
         "panel.html", rows=rows, curves=[*_curves(run)], resumed_at=run.resumed_at, step=step
@@ -102,7 +102,7 @@ def _measure(name: str) -> Measure:
     return MEASURES.get(name, Measure(title=name, what="", healthy=""))
 
 
-def _latest(run: RunFacts) -> tuple[Mapping[str, float], int | None]:
+def latest_panel(run: RunRecord) -> tuple[Mapping[str, float], int | None]:
     """The result's panel, else the last values of evaluations and the step of the last one."""
     if run.result is not None and run.result.get("panel"):
         return run.result["panel"], None

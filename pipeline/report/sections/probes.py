@@ -19,12 +19,12 @@ from pipeline.report.drawing.charts import (
     figure_style,
     line_chart,
 )
-from pipeline.report.facts import RunFacts
+from pipeline.report.facts import RunFacts, RunRecord
 from pipeline.report.sections.section import Section, rendered
 
-_FLOORS = {"untrained": "_untrained", "raw pixels": "_raw"}
-_ENCODER = "this encoder"
-_MARKERS = {_ENCODER: ("o", COLOURS[0]), "untrained": ("D", INK), "raw pixels": ("s", INK)}
+FLOORS = {"untrained": "_untrained", "raw pixels": "_raw"}
+ENCODER = "this encoder"
+MARKERS = {ENCODER: ("o", COLOURS[0]), "untrained": ("D", INK), "raw pixels": ("s", INK)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,14 @@ class ScoredProbe:
     @property
     def verdict(self) -> str:
         """What the scores say about the encoder and its floors, where intervals let one say it."""
-        mine = self.intervals.get(_ENCODER)
+        mine = self.intervals.get(ENCODER)
         if mine is None or len(self.intervals) < len(self.scores) or len(self.scores) == 1:
             return ""
         below = [
-            name for name in _FLOORS if name in self.scores and mine[1] < self.intervals[name][0]
+            name for name in FLOORS if name in self.scores and mine[1] < self.intervals[name][0]
         ]
         near = [
-            name for name in _FLOORS if name in self.scores and mine[0] <= self.intervals[name][1]
+            name for name in FLOORS if name in self.scores and mine[0] <= self.intervals[name][1]
         ]
         if below:
             return f"below {' and '.join(below)}"
@@ -57,13 +57,13 @@ class ScoredProbe:
 
 def probes_section(run: RunFacts) -> Section:
     """A table, a picture of it, and a curve of each probe over steps."""
-    scores, intervals, step = _latest_scores(run)
+    scores, intervals, step = latest_scores(run)
     probes = scored_probes(scores, intervals)
     body = rendered(
         "probes.html",
         probes=probes,
-        floors=[name for name in _FLOORS if any(name in probe.scores for probe in probes)],
-        encoder=_ENCODER,
+        floors=[name for name in FLOORS if any(name in probe.scores for probe in probes)],
+        encoder=ENCODER,
         picture=_picture(probes) if probes else None,
         curves=[*_curves(run)],
         resumed_at=run.resumed_at,
@@ -73,7 +73,7 @@ def probes_section(run: RunFacts) -> Section:
     return Section(anchor="probes", title="Probes", body=body)
 
 
-def _latest_scores(run: RunFacts) -> tuple[Mapping[str, float], Mapping[str, Any], int | None]:
+def latest_scores(run: RunRecord) -> tuple[Mapping[str, float], Mapping[str, Any], int | None]:
     """Scores and intervals: the result's, else the last evaluation's with its step."""
     if run.result is not None:
         return run.result.get("probes", {}), run.result.get("intervals", {}), None
@@ -93,10 +93,10 @@ def scored_probes(
     scores: Mapping[str, float], intervals: Mapping[str, Sequence[float]]
 ) -> list[ScoredProbe]:
     """Scores by probe, each with its floors."""
-    suffixes = {_ENCODER: "", **_FLOORS}
+    suffixes = {ENCODER: "", **FLOORS}
     found = []
     for name in scores:
-        if name.endswith(tuple(_FLOORS.values())):
+        if name.endswith(tuple(FLOORS.values())):
             continue
         kinds = {
             what: name + suffix for what, suffix in suffixes.items() if name + suffix in scores
@@ -138,12 +138,12 @@ def _picture(probes: Sequence[ScoredProbe]) -> Markup:
         y = 0.0
         for probe in probes:
             for what, score in probe.scores.items():
-                marker, colour = _MARKERS[what]
+                marker, colour = MARKERS[what]
                 if what in probe.intervals:
                     axes.plot(probe.intervals[what], (y, y), color=colour, linewidth=1.4)
                 axes.plot([score], [y], marker=marker, color=colour, markersize=4.5)
                 ticks.append(y)
-                labels.append(f"{probe.name}: {what}" if what == _ENCODER else what)
+                labels.append(f"{probe.name}: {what}" if what == ENCODER else what)
                 y += 1
             y += 0.6
         axes.set_yticks(ticks, labels)

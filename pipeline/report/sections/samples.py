@@ -19,4 +19,4 @@ def samples_section(run: RunFacts) -> Section:
     account = run.result["samples"] if run.result is not None else None
     rows = [(name, account[name], what) for name, what in _WORDS.items()] if account else []
     body = rendered("samples.html", account=rows, ledger=run.ledger)
-    return Section(anchor="samples", title="Samples", body=body)
+    return Section(anchor="samples", title="Samples and ledger", body=body)
