@@ -220,6 +220,7 @@ def test_a_fetched_encoder_is_the_one_that_was_trained(undisturbed: Path, jobs_h
     ended_with(jobs_here(*fetch, cwd=undisturbed))
     assert sorted(p.name for p in fetched.iterdir()) == [
         "README.md",
+        "SHA256SUMS",
         "config.json",
         "encoder.safetensors",
     ]

@@ -15,7 +15,10 @@ import numpy as np
 from PIL import Image
 
 from pipeline.report.drawing.page import render_page
+from pipeline.report.encoded_facts import EncodedFacts, EncodedSamples
 from pipeline.report.facts import FirstViews, Ledger, Pixels, RunFacts
+from pipeline.report.gathering.encoded import encoded_facts
+from pipeline.report.gathering.encoded_samples import Encoded
 from pipeline.report.sections.heading import heading
 from pipeline.report.sections.section import Section
 
@@ -162,6 +165,30 @@ def first_views(count: int = 12) -> FirstViews:
     )
 
 
+@lru_cache(maxsize=2)
+def encoded(*, labelled: bool = True) -> EncodedFacts:
+    """Samples in four clusters, of classes whose names are a stranger's."""
+    noise = np.random.default_rng(0)
+    clusters = noise.integers(0, 4, 60)
+    centres = noise.normal(size=(4, 12))
+    names = ("<b>cats</b>", "dogs & wolves", "birds", None)
+    found = encoded_facts(
+        Encoded(
+            samples=EncodedSamples(
+                source="test samples of the evaluation",
+                available=600,
+                sample_ids=np.arange(200, 260),
+                labels=[names[cluster] if labelled else None for cluster in clusters],
+                thumbnails=noise.integers(0, 256, (60, 32, 32, 3), np.uint8),
+            ),
+            features=(centres[clusters] + 0.1 * noise.normal(size=(60, 12))).astype(np.float32),
+        ),
+        seed=0,
+    )
+    assert not isinstance(found, str)
+    return found
+
+
 def facts(**changes: Any) -> RunFacts:
     usual = RunFacts(
         name="simclr-resnet18-0123abcd",
@@ -174,6 +201,7 @@ def facts(**changes: Any) -> RunFacts:
         records=RECORDS,
         recipe_yaml="seed: 0\n",
         views=first_views(),
+        encoded=encoded(),
         result=RESULT,
         ledger=Ledger(entries=[ENTRY], total=1),
     )

@@ -56,5 +56,5 @@ def jpeg_text(picture: Pixels) -> str:
 def jpeg_bytes(image: Image.Image, quality: int = 88) -> bytes:
     """A picture as JPEG, with its colours in full detail."""
     written = io.BytesIO()
-    image.save(written, format="JPEG", quality=quality, subsampling=0, optimize=True)
+    image.save(written, format="JPEG", quality=quality, subsampling=0)
     return written.getvalue()
