@@ -156,7 +156,7 @@ def test_only_runs_with_an_autoencoder_have_these_sections() -> None:
         )
     )
     anchors = ["reconstructions", "prior-samples", "interpolations"]
-    assert [*page.text][5:8] == anchors
+    assert [anchor for anchor in page.text if anchor in anchors] == anchors
     assert {f"#{anchor}" for anchor in anchors} <= set(page.references)
 
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_had_is_told_as_text() -> None:
     assert f"The reconstructions cannot be drawn: {SCRIPT}" in page.words("reconstructions")
     assert f"The samples cannot be drawn: {SCRIPT}" in page.words("prior-samples")
     assert f"The interpolations cannot be drawn: {SCRIPT}" in page.words("interpolations")
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1
 
 
 def test_a_likelihood_s_text_is_no_markup() -> None:

@@ -32,10 +32,12 @@ def test_a_run_that_met_values_that_are_not_finite_says_so() -> None:
 def test_curves_tell_the_journal_and_where_training_was_taken_up_again() -> None:
     found = usual_page()
     curves = found.words("curves")
-    for title in ("Loss", "Learning rate", "Gradient norm", "Speed", "Waiting for data"):
+    for title in ("Loss", "Learning rate", "Gradient norm"):
         assert title in curves
-    for unit in ("images/s", "% of the time", "step"):
-        assert unit in curves
+    speed = found.words("throughput")
+    for told in ("Speed", "Waiting for data", "images/s", "% of the time", "step"):
+        assert told in speed
+    assert "25.0% of the time, on average" in speed
     assert "taken up again, at step 40." in curves
     assert "Loss over steps; value 2 at the end" in found.labels
     assert "Waiting for data over steps; value 25 at the end" in found.labels

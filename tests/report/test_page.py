@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 from collections.abc import Mapping
+from html import unescape
 from typing import Any
 
 import numpy as np
@@ -39,12 +41,20 @@ pytestmark = pytest.mark.fast
 
 def test_the_page_has_every_section_and_refers_to_nothing_outside_it() -> None:
     found = usual_page()
-    of_others = 2 + 3 + 1  # this run masks nothing, has no autoencoder, and weighs no pairs
+    # This run masks nothing, has no autoencoder, weighs no pairs, and stands beside no other.
+    of_others = 2 + 3 + 1 + 1
     assert len(SECTIONS) - of_others == len(found.text) - 1
-    assert list(found.text)[1:] == ["curves", "probes", "panel", "views", "samples", "recipe"]
+    assert list(found.text)[1:] == [
+        *("summary", "probes", "panel", "map", "neighbours", "spectrum"),
+        *("curves", "throughput", "views", "samples", "recipe"),
+    ]
     assert found.references
     assert [r for r in found.references if not r.startswith(("#", "data:"))] == []
-    assert not {"script", "link", "iframe", "object"} & set(found.tags)
+    assert not {"link", "iframe", "object"} & set(found.tags)
+    assert found.tags.count("script") == 1  # our own, which the page's policy names by its digest
+    (script,) = re.findall(r"<script>(.*?)</script>", usual_html(), re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in unescape(usual_html())
     assert not re.search(r"url\((?!#)|@import", usual_html())
 
 
@@ -188,8 +198,7 @@ def test_what_comes_from_data_is_text_and_never_markup() -> None:
         )
     )
     found = Page(html)
-    assert "<script" not in html
-    assert "script" not in found.tags
+    assert html.count("<script") == found.tags.count("script") == 1
     for section in ("", "curves", "probes", "panel", "views", "samples", "recipe"):
         assert SCRIPT in found.words(section)
 

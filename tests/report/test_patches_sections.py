@@ -222,7 +222,8 @@ def test_runs_that_mask_nothing_have_neither_section() -> None:
         facts(masks=first_masks(noise(1)), similarity=similarity(np.ones((1, 2, 64))))
     )
     sections = [*Page(html).text]
-    assert sections[4:7] == ["views", "masks", "similarity"]
+    at = sections.index("views")
+    assert sections[at : at + 3] == ["views", "masks", "similarity"]
     assert {"#masks", "#similarity"} <= set(Page(html).references)
 
 
@@ -230,7 +231,7 @@ def test_what_cannot_be_had_is_told_as_text() -> None:
     found = Page(render_page(facts(masks=SCRIPT, similarity=SCRIPT)))
     assert f"The masks cannot be drawn: {SCRIPT}" in found.words("masks")
     assert f"The similarities cannot be drawn: {SCRIPT}" in found.words("similarity")
-    assert "script" not in found.tags
+    assert found.tags.count("script") == 1
 
 
 def test_patches_of_large_views_are_of_whole_pixels() -> None:

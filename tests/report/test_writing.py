@@ -91,7 +91,7 @@ def test_an_unfinished_run_has_a_report_in_its_folder(folder: RunFolder) -> None
     page = Path(location).read_text()
     assert "not finished: 2 of 3 steps" in page
     assert "data:image/png;base64," in page
-    assert page.count("<section") == 6
+    assert page.count("<section") == 9
 
 
 def test_everything_in_the_folder_is_told(folder: RunFolder, drawn: list[RunFacts]) -> None:
