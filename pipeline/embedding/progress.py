@@ -14,6 +14,7 @@ from rich.text import Text
 
 _LOOK_SECONDS = 0.5
 _PLAIN_SECONDS = 10.0
+_LEAST_SECONDS = 1.0  # before which ranges that happen to end together would tell any rate
 
 
 class ProgressLine:
@@ -39,7 +40,7 @@ class ProgressLine:
         parts = [f"{self._done}/{self._total} images"]
         if self._from is None:
             self._from = (self._done, now)  # workers had to start before the first ones
-        elif now > self._from[1]:
+        elif now - self._from[1] >= _LEAST_SECONDS:
             rate = (self._done - self._from[0]) / (now - self._from[1])
             parts.append(f"{rate:.0f} images/s")
             parts.append(f"{(self._total - self._done) / rate:.0f} s left")

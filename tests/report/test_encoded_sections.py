@@ -80,7 +80,7 @@ def test_the_nearest_are_those_of_a_slow_search() -> None:
 
 def test_neighbours_of_clusters_have_their_label() -> None:
     words = part(neighbours_section).words()
-    assert "100 % have its label" in words.replace("has its label", "have its label")
+    assert "every sample on the map 100 % have its label" in words
 
 
 def test_the_spectrum_counts_directions() -> None:
