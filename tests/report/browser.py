@@ -103,9 +103,8 @@ class Browser:
         self.do("Emulation.setTouchEmulationEnabled", enabled=mobile)
         self.do("Page.navigate", url=page.as_uri())
         deadline = time.monotonic() + 60
-        while not self.value(
-            "document.readyState === 'complete' && location.href !== 'about:blank'"
-        ):
+        there = f"document.readyState === 'complete' && location.href === {page.as_uri()!r}"
+        while not self.value(there):
             assert time.monotonic() < deadline
             time.sleep(0.02)
 

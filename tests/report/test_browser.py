@@ -1,4 +1,4 @@
-"""The page as a browser has it: nothing from outside, no errors, and it can be used in every way."""
+"""The page as a browser has it: nothing from outside, no errors, by mouse, keyboard and touch."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     browser = Browser(tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.close()
+
+
+def test_a_page_with_faults_is_noticed(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "faults.html"
+    page.write_text("<img src='http://127.0.0.1:9/x.png'><script>throw Error('ours')</script>")
+    browser.open(page, width=1200)
+    assert any("ours" in told for told in browser.complaints)
+    assert "http://127.0.0.1:9/x.png" in browser.asked
 
 
 @pytest.mark.parametrize("name", ["usual", "unlabelled", "bare", "compared"])
