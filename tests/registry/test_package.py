@@ -18,7 +18,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+import pipeline
 from pipeline.data.decode import decode_image
+from pipeline.errors import UserError
 from pipeline.evaluation.probes.score import Score
 from pipeline.registry.packages.card import CardFacts, model_card
 from pipeline.registry.packages.config import PackageConfig, Preprocessing
@@ -147,7 +149,7 @@ def _strided(value: Tensor) -> Tensor:
 def test_weights_of_another_shape_are_refused(folder: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"model_args": {**CONFIG.model_args, "stem_width": 16}})
     write_package(tmp_path, config=config, weights=trained_weights(), card="")
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(UserError, match="size mismatch"):
         PackagedEncoder.load(tmp_path)
 
 
@@ -266,3 +268,38 @@ def test_a_card_without_probes_says_so() -> None:
     assert "None were run" in card
     assert "|" not in card
     assert "Cite" not in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"architecture": "resnet9999"}, "config.json: timm knows no architecture 'resnet9999'"),
+        ({"architecture": "hf-hub:somebody/model"}, "timm knows no architecture 'hf-hub:somebody"),
+        ({"model_args": {"bananas": 3}}, "timm cannot build what it describes: .*bananas"),
+        ({"model_args": {"checkpoint_path": "x.pth"}}, "model_args may not have checkpoint_path"),
+        ({"num_classes": 1000}, "num_classes: 1000 is wrong: input should be 0"),
+        ({"preprocessing": None}, "preprocessing"),
+    ],
+)
+def test_a_strangers_config_is_told(
+    folder: Path, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "SHA256SUMS").unlink()
+    path = tmp_path / "copy" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(UserError, match=told):
+        pipeline.load_encoder(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["config.json", "encoder.safetensors", "SHA256SUMS"])
+@pytest.mark.parametrize("data", [b"", b"{", bytes(range(256)), b"abc  ../../etc/passwd\n"])
+def test_files_of_anything_are_told(folder: Path, tmp_path: Path, name: str, data: bytes) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "SHA256SUMS").unlink()
+    (tmp_path / "copy" / name).write_bytes(data)
+    if (name, data) == ("SHA256SUMS", b""):
+        pipeline.load_encoder(tmp_path / "copy")
+        return
+    with pytest.raises(UserError, match=name):
+        pipeline.load_encoder(tmp_path / "copy")

@@ -11,6 +11,7 @@ import timm
 import torch
 from PIL import Image
 from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +26,12 @@ from pipeline.registry.packages.config import CONFIG_FILE, WEIGHTS_FILE, Package
 from pipeline.registry.packages.files import autoencoder_file
 from pipeline.views.opencv import render_probe_view
 from pipeline.views.parameters import centre_crop
+
+_LOADING = {
+    *("pretrained", "checkpoint_path", "cache_dir"),
+    *("pretrained_cfg", "pretrained_cfg_overlay"),
+}
+"""Arguments by which timm would read other weights than the package's."""
 
 
 class PackagedEncoder(nn.Module):
@@ -54,12 +61,11 @@ class PackagedEncoder(nn.Module):
             features: what is to be given; None: what `config.json` says.
 
         Raises:
-            UserError: the package cannot give such features, has lost its autoencoder, or its
-                `config.json` is none of ours.
+            UserError: the package cannot give such features, has lost its autoencoder, its
+                `config.json` is none of ours, or the weights are damaged or of another model.
         """
         config = read_config(folder)
-        backbone = timm.create_model(config.architecture, **config.model_args)
-        backbone.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        backbone = _load_backbone(folder, config)
         autoencoder = _load_autoencoder(folder, config)
         if features is not None:
             problems = problems_of_embedding(features, autoencoder, setting="features")
@@ -139,6 +145,34 @@ class _Asked(BaseModel):
     features: FeaturesConfig
 
 
+def _load_backbone(folder: Path, config: PackageConfig) -> nn.Module:
+    where = str(folder / CONFIG_FILE)
+    if not timm.is_model(config.architecture):  # nor is it a name that timm would download by
+        raise UserError(Problem(where, f"timm knows no architecture {config.architecture!r}"))
+    loading = sorted(_LOADING & config.model_args.keys())
+    if loading:
+        raise UserError(Problem(where, f"model_args may not have {', '.join(loading)}"))
+    try:
+        backbone: nn.Module = timm.create_model(config.architecture, **config.model_args)
+    except Exception as error:  # timm's models raise whatever their constructors meet
+        reason = _line(error)
+        raise UserError(Problem(where, f"timm cannot build what it describes: {reason}")) from error
+    _load_weights(backbone, folder / WEIGHTS_FILE)
+    return backbone
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    try:
+        module.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        told = f"holds other weights than {CONFIG_FILE} describes, or none: {_line(error)}"
+        raise UserError(Problem(str(path), told)) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def _load_autoencoder(folder: Path, config: PackageConfig) -> Autoencoder | None:
     if config.autoencoder is None:
         return None
@@ -152,5 +186,5 @@ def _load_autoencoder(folder: Path, config: PackageConfig) -> Autoencoder | None
         feature_width=config.num_features,
         size=config.preprocessing.size,
     )
-    autoencoder.load_state_dict(load_file(path))
+    _load_weights(autoencoder, path)
     return autoencoder.eval()
