@@ -228,3 +228,16 @@ def test_a_model_that_is_no_encoder_is_told(uri: str) -> None:
     assert "somebody elses" not in {version.name for version in models(tracking_uri=uri)}
     with pytest.raises(UserError, match="no model nobodys is registered"):
         models("nobodys", tracking_uri=uri)
+
+
+@pytest.mark.parametrize("name", ["it's", 'x"y', "a b", "ü-%20", "100%"])
+def test_a_model_may_have_any_name(uri: str, tmp_path: Path, name: str) -> None:
+    run = new_run(uri, "odd")
+    folder = make_package(tmp_path / "package", 0)
+    sha256 = hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest()
+    tags = as_tags(replace(GOOD, encoder_sha256=sha256))
+    first = register(folder, name=name, run=run, tags=tags)
+    assert register(folder, name=name, run=run, tags=tags) == first
+    assert promote(name, tracking_uri=uri).promoted
+    (listed,) = models(name, tracking_uri=uri)
+    assert listed.aliases == ["candidate", "champion"]

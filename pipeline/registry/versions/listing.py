@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import Problem, UserError
-from pipeline.registry.versions.lookup import registered, registry_client, tags_of
+from pipeline.registry.versions.lookup import named, registered, registry_client, tags_of
 from pipeline.registry.versions.register import SHA256_TAG
 from pipeline.registry.versions.tags import FORCED_TAG, VersionFacts, from_tags
 
@@ -83,7 +83,7 @@ def _all_versions(name: str, client: MlflowClient) -> Iterator[ModelVersion]:
     token = None
     while True:
         page = client.search_model_versions(
-            f"name = '{name}'",
+            named(name),
             max_results=_PAGE,
             order_by=["version_number DESC"],
             page_token=token,
@@ -96,7 +96,7 @@ def _all_versions(name: str, client: MlflowClient) -> Iterator[ModelVersion]:
 
 def _shown(model: RegisteredModel, client: MlflowClient) -> list[ModelVersion]:
     newest = client.search_model_versions(
-        f"name = '{model.name}'", max_results=1, order_by=["version_number DESC"]
+        named(model.name), max_results=1, order_by=["version_number DESC"]
     )
     numbers = {int(version.version) for version in newest} | {*map(int, model.aliases.values())}
     return [client.get_model_version(model.name, str(number)) for number in sorted(numbers)[::-1]]

@@ -111,9 +111,15 @@ def registered(name: str, client: MlflowClient, *, where: str) -> RegisteredMode
 def versions(name: str, client: MlflowClient, *, at_most: int) -> list[ModelVersion]:
     """The newest versions of a model, the newest first."""
     found = client.search_model_versions(
-        f"name = '{name}'", max_results=at_most, order_by=["version_number DESC"]
+        named(name), max_results=at_most, order_by=["version_number DESC"]
     )
     return list(found)
+
+
+def named(name: str) -> str:
+    """The filter for a model's name, as searches take it; a name may hold one kind of quotes."""
+    quote = '"' if "'" in name else "'"
+    return f"name = {quote}{name}{quote}"
 
 
 def tags_of(version: ModelVersion) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from pipeline.registry.packages.config import PackageConfig
 from pipeline.registry.packages.encoder import PackagedEncoder, read_config
 from pipeline.registry.packages.parity import Parity
 from pipeline.registry.tracking import TrackedRun, fluent_mlflow
-from pipeline.registry.versions.lookup import tags_of, versions
+from pipeline.registry.versions.lookup import named, tags_of, versions
 
 ALIAS = "candidate"
 PARITY_TAG = "parity"
@@ -115,7 +115,7 @@ def _version_of(
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
-    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    versions = client.search_model_versions(f"{named(name)} and run_id = '{run_id}'")
     same = (int(found.version) for found in versions if tags.items() <= found.tags.items())
     return max(same, default=None)
 
