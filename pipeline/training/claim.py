@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline.data import storage
@@ -117,15 +115,10 @@ def trained_weights(recipe: Recipe, learner: Learner) -> dict[str, Tensor]:
 
 
 def _claim(uri: str, folder: RunFolder, package: Path, *, sha256: str | None = None) -> Claim:
-    try:
-        encoder = PackagedEncoder.load(package)
-    except (OSError, SafetensorError, ValidationError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(Problem(uri, f"holds no encoder that can be loaded: {reason}")) from error
     return Claim(
         encoder=uri,
         folder=folder,
-        weights=weights_of(encoder),
+        weights=weights_of(PackagedEncoder.load(package)),
         sha256=storage.sha256_of(str(package / WEIGHTS_FILE)),
         registered_sha256=sha256,
     )

@@ -122,6 +122,8 @@ def read_config(folder: Path) -> PackageConfig:
     path = folder / CONFIG_FILE
     try:
         return PackageConfig.model_validate_json(path.read_text(errors="replace"))
+    except OSError as error:
+        raise UserError(Problem(str(path), f"cannot be read: {error.strerror}")) from error
     except ValidationError as error:
         raise UserError(
             Problem(f"{path}: {problem.where}", problem.message)
@@ -164,7 +166,7 @@ def _load_backbone(folder: Path, config: PackageConfig) -> nn.Module:
 def _load_weights(module: nn.Module, path: Path) -> None:
     try:
         module.load_state_dict(load_file(path))
-    except (RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         told = f"holds other weights than {CONFIG_FILE} describes, or none: {_line(error)}"
         raise UserError(Problem(str(path), told)) from error
 
