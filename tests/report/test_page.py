@@ -58,6 +58,18 @@ def test_the_page_has_every_section_and_refers_to_nothing_outside_it() -> None:
     assert not re.search(r"url\((?!#)|@import", usual_html())
 
 
+def test_ids_are_given_once_and_every_figure_has_words() -> None:
+    html = usual_html()
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids)) > 10
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', html))
+    assert used <= set(ids)
+    assert all(" alt=" in image for image in re.findall(r"<img[^>]*>", html))
+    drawings = re.findall(r"<svg[^>]*>", html)
+    assert len(drawings) > 5
+    assert all("aria-label=" in drawing or "aria-hidden" in drawing for drawing in drawings)
+
+
 def test_the_same_facts_make_the_same_bytes() -> None:
     assert render_page(facts()) == usual_html()
 
