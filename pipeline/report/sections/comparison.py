@@ -147,7 +147,7 @@ def _chart(title: str, mine: Series, theirs: Series) -> Markup:
             Line(series=series, label=label)
             for series, label in zip((mine, theirs), _LABELS, strict=True)
         ],
-        ylabel=title,
+        ylabel=title.partition(" (")[0],
         alt=f"{title} of both runs over steps; at the end {mine.values[-1]:.4g} of this, "
         f"{theirs.values[-1]:.4g} of the other",
     )
