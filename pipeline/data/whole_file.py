@@ -1,13 +1,42 @@
-"""Parquet files that appear whole or not at all."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from pipeline.data import storage
+
+
+@contextmanager
+def whole_file(location: str) -> Iterator[Path]:
+    """A path to fill with what is at the location when the body has ended, on disk or in a store.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if storage.is_remote(location):
+        with TemporaryDirectory() as folder:
+            path = Path(folder, storage.file_name(location))
+            yield path
+            storage.upload(path, location)
+        return
+    whole = Path(storage.absolute(location))
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    partial = whole.with_name(whole.name + ".partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(whole)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

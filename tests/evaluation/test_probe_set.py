@@ -13,7 +13,7 @@ from pipeline.data.decode import decode_image, encode_png
 from pipeline.data.order.corpus import load_corpus
 from pipeline.data.reading.shard_reader import ShardReader, read_labels
 from pipeline.data.sources.manifest import Manifest, Shards
-from pipeline.data.sources.shard_writer import ShardContent, write_shard
+from pipeline.data.sources.shard_writer import ShardLayout, ShardSample, write_shard
 from pipeline.errors import UserError
 from pipeline.evaluation.probe_set import load_probe_set
 from pipeline.views.opencv import render_probe_view
@@ -40,14 +40,18 @@ def shards(tmp_path: Path) -> MakeShards:
         made = []
         classes = ("a", "b") if labelled else ()
         for number in range(2):
-            content = ShardContent(first_id=3 * number)
-            for row in range(3 * number, 3 * number + 3):
-                data = b"no image" if row in bad else encode_png(picture(row))
-                content.add(str(row), data, "ab"[row % 2] if labelled else None)
-            made.append(write_shard(content, tmp_path, number, "tar", classes))
-        Manifest(shuffled=True, classes=classes, labelled=labelled, shards=Shards.of(made)).save(
-            tmp_path
-        )
+            samples = [
+                ShardSample(
+                    number=row,
+                    key=str(row),
+                    images=(b"no image" if row in bad else encode_png(picture(row)),),
+                    label="ab"[row % 2] if labelled else None,
+                )
+                for row in range(3 * number, 3 * number + 3)
+            ]
+            layout = ShardLayout(kind="tar", classes=classes)
+            made.append(write_shard(samples, str(tmp_path), number, 3 * number, layout))
+        Manifest(shuffled=True, classes=classes, shards=Shards.of(made)).save(tmp_path)
         return tmp_path
 
     return write

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.data.decode import encode_png
 from pipeline.data.sources.manifest import Manifest, Shards
-from pipeline.data.sources.shard_writer import ShardContent, write_shard
+from pipeline.data.sources.shard_writer import ShardLayout, ShardSample, write_shard
 from pipeline.errors import UserError
 from pipeline.evaluation.config import TargetKind
 from pipeline.evaluation.probe_set import Part, labelled_samples, load_probe_set
@@ -28,14 +28,21 @@ def shards(folder: Path, labels: list[str | None], *, prefix: str = "") -> str:
     folder.mkdir()
     made = []
     for first in range(0, len(labels), 3):
-        content = ShardContent(first_id=first)
-        for row, label in enumerate(labels[first : first + 3], first):
-            content.add(f"{prefix}{row}", encode_png(np.full((4, 4, 3), row, np.uint8)), label)
-        made.append(write_shard(content, folder, first // 3, "tar", ("a", "b")))
+        samples = [
+            ShardSample(
+                number=row,
+                key=f"{prefix}{row}",
+                images=(encode_png(np.full((4, 4, 3), row, np.uint8)),),
+                label=label,
+            )
+            for row, label in enumerate(labels[first : first + 3], first)
+        ]
+        layout = ShardLayout(kind="tar", classes=("a", "b"))
+        made.append(write_shard(samples, str(folder), first // 3, first, layout))
     Manifest(
         shuffled=True,
         classes=("a", "b") if any(labels) else (),
-        labelled=bool(labels) and None not in labels,
+        unlabelled=labels.count(None) if any(labels) else 0,
         shards=Shards.of(made),
     ).save(folder)
     return str(folder)

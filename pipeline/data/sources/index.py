@@ -1,4 +1,9 @@
-"""The index of each shard: where every sample's bytes lie, its key and its label."""
+"""The index of each shard: where every sample's bytes lie, its key, its label and what was kept.
+
+Of a sample of several images in a tar, `offset` and `size` are the first one's; those of another
+are in columns of its name, `right.offset` and `right.size`. Columns that `jobs shard --keep` kept
+are strings of their own names after `kept.`.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +27,9 @@ SCHEMA = pa.schema(
         ("label", pa.string()),  # name of the class; null without a label
     ]
 )
+
+
+KEPT = "kept."
 
 
 class ShardIndex:
@@ -50,6 +58,14 @@ class ShardIndex:
         found = pc.index_in(self._table["label"], value_set=names, skip_nulls=True)
         return found.fill_null(-1).to_numpy().astype(np.int64)
 
+    def kept(self, column: str) -> pa.Array:
+        """A column that was kept: strings, null where the source had nothing.
+
+        Raises:
+            KeyError: none of that name was.
+        """
+        return self._table[KEPT + column].combine_chunks()
+
 
 def write_index(
     location: str | Path,
@@ -58,13 +74,44 @@ def write_index(
     offsets: Sequence[int],
     sizes: Sequence[int],
     labels: Sequence[str | None],
+    more: Mapping[str, Sequence[int] | Sequence[str | None]] | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a shard's index, with facts about the shard in the file's metadata."""
-    columns = {"key": keys, "offset": offsets, "size": sizes, "label": labels}
+    """Write a shard's index, with facts about the shard in the file's metadata.
+
+    Args:
+        location: of the index.
+        keys: of the samples.
+        offsets: of their images.
+        sizes: of their images.
+        labels: names of classes.
+        more: columns of a sample's further images (`offset_column`, `size_column`; int64) and of
+            what was kept (`kept_column`; strings).
+        facts: of the shard.
+    """
+    columns = {"key": keys, "offset": offsets, "size": sizes, "label": labels, **(more or {})}
+    extra = [
+        pa.field(name, pa.string() if name.startswith(KEPT) else pa.int64()) for name in more or ()
+    ]
+    schema = pa.schema([*SCHEMA, *extra]).with_metadata(dict(facts or {}))
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, schema=SCHEMA.with_metadata(dict(facts or {}))), sink)
+    pq.write_table(pa.table(columns, schema=schema), sink)
     storage.write_file(str(location), sink.getvalue().to_pybytes())
+
+
+def offset_column(part: str) -> str:
+    """The index's column of where in a tar a sample's image of that name begins."""
+    return f"{part}.offset"
+
+
+def size_column(part: str) -> str:
+    """The index's column of how many bytes a sample's image of that name has in a tar."""
+    return f"{part}.size"
+
+
+def kept_column(name: str) -> str:
+    """The index's column of a column that was kept."""
+    return KEPT + name
 
 
 def load_index(location: str) -> ShardIndex:
@@ -81,5 +128,5 @@ def load_index(location: str) -> ShardIndex:
 def _load_cached(location: str, modified: int) -> ShardIndex:
     del modified  # part of the key
     if not storage.is_remote(location):
-        return ShardIndex(pq.read_table(location, schema=SCHEMA))
-    return ShardIndex(pq.read_table(pa.py_buffer(storage.read_file(location)), schema=SCHEMA))
+        return ShardIndex(pq.read_table(location))
+    return ShardIndex(pq.read_table(pa.py_buffer(storage.read_file(location))))

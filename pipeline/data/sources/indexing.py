@@ -284,12 +284,12 @@ def _manifest(
     old = before.classes if before else ()
     names = {name for shard, _ in indexed for name in shard.classes}
     classes = (*old, *class_names(sorted(names - set(old))))
-    labelled = bool(classes) and not any(shard.unlabelled for shard, _ in indexed)
+    unlabelled = sum(shard.unlabelled for shard, _ in indexed) if classes else 0
     new = Manifest(
         shards=Shards.of(rows),
         shuffled=False,
         classes=classes,
-        labelled=labelled and (before is None or before.labelled),
+        unlabelled=unlabelled,
         image_column=indexed[0][0].image_column,
     )
     return replace(new, shuffled=before.shuffled) if before else new

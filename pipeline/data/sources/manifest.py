@@ -40,7 +40,8 @@ SCHEMA = pa.schema(
 )
 
 _HEADER = b"manifest"
-_VERSION = 2
+_VERSION = 3
+_READABLE = (2, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +119,15 @@ class Manifest:
     shards: Shards  # in the order of their ids
     shuffled: bool  # samples were shuffled globally when the shards were made
     classes: tuple[str, ...] = ()  # class names; a label is an index into them
-    labelled: bool = False  # every sample has a label
-    image_column: str = "image"  # of Parquet shards
+    unlabelled: int = 0  # samples without a label, where others have one
+    image_column: str = "image"  # of Parquet shards, if a sample is one image
+    parts: tuple[str, ...] = ()  # names of a sample's images, if it has several
+    kept: tuple[str, ...] = ()  # further columns of the indexes
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels; `unlabelled` samples may still have none."""
+        return bool(self.classes)
 
     @property
     def samples(self) -> int:
@@ -158,8 +166,10 @@ class Manifest:
         return {
             "shuffled": self.shuffled,
             "classes": list(self.classes),
-            "labelled": self.labelled,
+            "unlabelled": self.unlabelled,
             "image_column": self.image_column,
+            "parts": list(self.parts),
+            "kept": list(self.kept),
         }
 
 
@@ -225,9 +235,11 @@ def _parse(path: str, source: Any) -> Manifest:
         header = json.loads((table.schema.metadata or {}).get(_HEADER, b"null"))
         if header is None or not table.schema.equals(SCHEMA, check_metadata=False):
             raise ValueError("its columns are others")
-        if header.pop("version") != _VERSION:
+        if header.pop("version") not in _READABLE:
             raise ValueError(f"its version is not {_VERSION}; make it anew")
-        header["classes"] = tuple(header["classes"])
+        header.pop("labelled", None)  # of version 2, which did not count what has no label
+        for name in ("classes", "parts", "kept"):
+            header[name] = tuple(header.get(name, ()))
         return Manifest(shards=Shards(table.replace_schema_metadata()), **header)
     except (pa.ArrowInvalid, ValueError, TypeError, KeyError) as error:
         raise UserError(Problem(path, f"is not a manifest: {error}")) from error

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from pipeline.data.decode import BadSample, decode_image
 from pipeline.data.sources.manifest import Format, Manifest, Shard, Shards, load_manifest
-from pipeline.data.sources.shard_writer import ShardContent, write_shard
+from pipeline.data.sources.shard_writer import ShardLayout, ShardSample, write_shard
 from pipeline.data.sources.source import RawSample, Source
 from pipeline.errors import Problem, UserError
 from pipeline.whole_folder import whole_folder
@@ -105,7 +105,7 @@ def append_shards(
         before,
         shards=Shards.of([*before.shards, *shards]),
         classes=classes,
-        labelled=before.labelled and not unlabelled,
+        unlabelled=before.unlabelled + unlabelled,
     )
     after.save(destination)
     result.manifests[""] = after
@@ -147,7 +147,7 @@ def _write_sets(
         manifest = Manifest(
             shuffled=True,
             classes=classes,
-            labelled=bool(classes) and not unlabelled,
+            unlabelled=unlabelled if classes else 0,
             shards=Shards.of(shards),
         )
         manifest.save(target)
@@ -168,11 +168,20 @@ def _write_set(
     shards: list[Shard] = []
     unlabelled = 0
     while chunk := list(islice(samples, samples_per_shard)):
-        content = ShardContent(first_id=first_id)
-        for sample in chunk:
+        samples_of_shard = []
+        for row, sample in enumerate(chunk):
             unlabelled += sample.label is None
-            content.add(sample.key, sample.data, sample.label)
-        shards.append(write_shard(content, folder, first_number + len(shards), kind, classes))
+            samples_of_shard.append(
+                ShardSample(
+                    number=first_id + row,
+                    key=sample.key,
+                    images=(sample.data,),
+                    label=sample.label,
+                )
+            )
+        layout = ShardLayout(kind=kind, classes=classes)
+        number = first_number + len(shards)
+        shards.append(write_shard(samples_of_shard, str(folder), number, first_id, layout))
         first_id += len(chunk)
     return tuple(shards), unlabelled
 

@@ -186,11 +186,12 @@ def test_labels_come_from_a_csv_or_not_at_all(tmp_path: Path) -> None:
         assert not load_manifest(tmp_path / name).labelled
 
 
-def test_a_table_with_some_labels_missing_is_not_called_labelled(tmp_path: Path) -> None:
+def test_a_table_may_lack_some_labels_and_they_are_counted(tmp_path: Path) -> None:
     labels = [None, *LABELS[1:]]
     shard(opened(table(tmp_path / "t.parquet", pa.array(ENCODED), labels)), tmp_path / "out")
     assert dict(contents(tmp_path / "out")) == TRUTH | {ENCODED[0]: None}
-    assert not load_manifest(tmp_path / "out").labelled
+    manifest = load_manifest(tmp_path / "out")
+    assert (manifest.labelled, manifest.unlabelled) == (True, 1)
 
 
 @pytest.mark.parametrize("shape", [(20, 5, 6), (20, 5, 6, 3)])
