@@ -10,6 +10,7 @@ from pipeline.data.storage import absolute
 from pipeline.section import Section, or_short
 
 DEFAULT_CACHE_BYTES = 8 << 30
+DEFAULT_READ_AHEAD_BYTES = 4 << 30
 
 
 class SourceConfig(Section):
@@ -60,6 +61,17 @@ class DataConfig(Section):
             json_schema_extra={"minimum": 0.01},  # pydantic does not say it of a union
         ),
     ] = 1
+    readers: Annotated[
+        Literal["beside", "anywhere"],
+        Field(
+            description="where Ray's read tasks run: beside, on the worker's node, on CPUs that it "
+            "asks for; anywhere, also on other nodes' CPUs, such as nodes without GPUs"
+        ),
+    ] = "beside"
+    read_ahead_bytes: Annotated[
+        int,
+        Field(ge=1 << 20, description="most bytes of views that are read ahead for each worker"),
+    ] = DEFAULT_READ_AHEAD_BYTES
     cache_bytes: Annotated[
         int, Field(ge=1 << 20, description="disk of a node for copies of remote shards")
     ] = DEFAULT_CACHE_BYTES

@@ -121,6 +121,12 @@ class TrainConfig(Section):
     max_failures: Annotated[
         int, Field(ge=-1, description="worker failures survived by restarting; -1: any number")
     ] = 3
+    wait_minutes: Annotated[
+        float,
+        Field(
+            ge=0, description="how long a cluster's CPUs and GPUs are waited for, before giving up"
+        ),
+    ] = 30.0
     trace: Annotated[
         str | None,
         Field(description="Parquet file that gets what every step was really served; null: none"),

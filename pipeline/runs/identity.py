@@ -25,6 +25,8 @@ _FREE = (
     "data.ingest",
     "data.ingest_cpus",
     "data.max_bad_fraction",
+    "data.read_ahead_bytes",
+    "data.readers",
     "encoder.features",  # of what is made of the encoder, not of its training
     "encoder.init",  # its sha256 stands for it
     "evaluate",
@@ -36,6 +38,7 @@ _FREE = (
     "train.log_every",
     "train.max_failures",
     "train.trace",
+    "train.wait_minutes",
     "train.workers",
 )
 _OF_RESULTS = ("encoder.features", "evaluate")  # free, and without effect on a finished run
