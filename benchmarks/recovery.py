@@ -131,18 +131,18 @@ class _Run:
 
 
 def _recipe(folder: Path, *, name: str, workers: int | list[int]) -> dict[str, Any]:
-    from pipeline.data.sources.opening import open_source
-    from pipeline.data.sources.sharding import write_shards
+    from pipeline.data.sources.convert import shard
 
     if not (folder / "shards").exists():
-        write_shards(
-            open_source(CLIPART, labels="y", images="x"),
+        shard(
+            CLIPART,
             folder / "shards",
+            labels="y",
+            images="x",
             kind="tar",
             samples_per_shard=70,
             test_fraction=0.0,
             seed=0,
-            progress=lambda count: None,
         )
     return {
         "name": name,

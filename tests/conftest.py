@@ -21,8 +21,7 @@ from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
+from pipeline.data.sources.convert import shard
 from pipeline.errors import UserError
 from pipeline.report.facts import RunFacts
 
@@ -48,14 +47,15 @@ def clipart() -> Path:
 def clipart_shards(clipart: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pictures as labelled tar shards in `train` (240) and `test` (60); read only."""
     folder = tmp_path_factory.mktemp("clipart") / "shards"
-    write_shards(
-        open_source(clipart, labels="y", images="x"),
+    shard(
+        clipart,
         folder,
+        labels="y",
+        images="x",
         kind="tar",
         samples_per_shard=70,
         test_fraction=0.2,
         seed=0,
-        progress=lambda count: None,
     )
     return folder
 

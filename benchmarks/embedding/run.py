@@ -26,8 +26,7 @@ import typer
 from benchmarks.embedding.contenders import CONTENDERS
 from benchmarks.shared.places import CLIPART, ROOT
 from pipeline.data.decode import encode_png
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
+from pipeline.data.sources.convert import shard
 from pipeline.registry.packages.config import PackageConfig, Preprocessing
 from pipeline.registry.packages.files import write_package
 
@@ -108,14 +107,15 @@ def write_set(folder: Path, encoded: list[bytes]) -> None:
     suffix = "jpg" if encoded[0].startswith(b"\xff\xd8") else "png"
     for number, data in enumerate(encoded):
         (files / f"{number:06d}.{suffix}").write_bytes(data)
-    write_shards(
-        open_source(files, labels="none", images=None),
+    shard(
+        files,
         folder / "shards",
+        labels="none",
+        images=None,
         kind="tar",
         samples_per_shard=1024,
         test_fraction=0.0,
         seed=0,
-        progress=lambda count: None,
     )
 
 

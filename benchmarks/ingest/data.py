@@ -13,8 +13,7 @@ import simplejpeg
 
 from benchmarks.shared.places import CLIPART
 from pipeline.data.decode import encode_png
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
+from pipeline.data.sources.convert import shard
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -87,14 +86,15 @@ def _write_set(folder: Path, encoded: list[bytes], *, per_shard: int) -> ImageSe
     paths = tuple(files / f"{number:06d}{suffix}" for number in range(len(encoded)))
     for path, data in zip(paths, encoded, strict=True):
         path.write_bytes(data)
-    write_shards(
-        open_source(files, labels="none", images=None),
+    shard(
+        files,
         folder / "shards",
+        labels="none",
+        images=None,
         kind="tar",
         samples_per_shard=per_shard,
         test_fraction=0.0,
         seed=0,
-        progress=lambda count: None,
     )
     return ImageSet(files=paths, shards=folder / "shards")
 

@@ -10,8 +10,7 @@ import torch
 from pipeline.data.order.slices import Slice
 from pipeline.data.reading.assemble import Batch
 from pipeline.data.reading.slice_reader import SliceReader, pixels_of
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
+from pipeline.data.sources.convert import shard
 from pipeline.learning.feed import Feed
 from pipeline.learning.learner import Learner, StepResult
 from pipeline.learning.optimization import Optimization
@@ -21,14 +20,15 @@ from pipeline.recipe import Recipe
 
 def write_images(source: Path, shards: Path) -> None:
     """Shards of an `.npz` with images `x` and labels `y`, all of them for training."""
-    write_shards(
-        open_source(source, labels="y", images="x"),
+    shard(
+        source,
         shards,
+        labels="y",
+        images="x",
         kind="tar",
         samples_per_shard=1000,
         test_fraction=0.0,
         seed=0,
-        progress=lambda count: None,
     )
 
 

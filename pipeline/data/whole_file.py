@@ -40,6 +40,23 @@ def whole_file(location: str) -> Iterator[Path]:
 
 
 @contextmanager
+def local_copy(location: str) -> Iterator[str]:
+    """A path at which a file can be read while the body runs.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not storage.is_remote(location):
+        yield storage.absolute(location)
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder, storage.file_name(location))
+        with path.open("wb") as copy:
+            copy.writelines(storage.parts(location))
+        yield str(path)
+
+
+@contextmanager
 def whole_parquet(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A writer of a file that takes its place when the body ends, and never if the body fails.
 

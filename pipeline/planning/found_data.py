@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import statistics
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +20,10 @@ from pipeline.data import storage
 from pipeline.data.decode import FORMATS
 from pipeline.data.order.corpus import load_corpus
 from pipeline.data.reading.shard_reader import ShardReader
-from pipeline.data.sources.folder import EXTENSIONS, image_files
+from pipeline.data.sources.conversion.image_files import EXTENSIONS, image_files
 from pipeline.data.sources.manifest import MANIFEST_FILE, Manifest, load_manifest
 from pipeline.data.sources.npz import array_headers, choose_images, choose_labels
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.parquet import image_column
+from pipeline.data.sources.parquet import image_column, label_column
 from pipeline.errors import Problem, UserError
 
 _LOOKED_AT = 200  # images whose headers tell the usual size
@@ -120,16 +120,17 @@ def _folder(location: str, root: Path) -> FoundData:
     # One pass over a listing that may be of millions: a sample of it is all that is kept.
     draw = random.Random(0)
     kept: list[Path] = []
-    classes: set[str] = set()
-    loose, count = False, 0
-    for count, path in enumerate(image_files(root), start=1):
-        first, *deeper = path.relative_to(root).parts
-        loose = loose or not deeper
-        classes.add(first)
+    classes: set[bytes] = set()
+    loose = count = 0
+    for count, name in enumerate(image_files(str(root)), start=1):
+        first, slash, _ = name.partition(b"/")
+        if slash:
+            classes.add(first)
+        loose += not slash
         if len(kept) < _LOOKED_AT:
-            kept.append(path)
+            kept.append(root / os.fsdecode(name))
         elif (place := draw.randrange(count)) < _LOOKED_AT:
-            kept[place] = path
+            kept[place] = root / os.fsdecode(name)
     if not count:
         raise UserError(Problem(location, _nothing_in(root)))
     side, grey = _usual(location, (_look(path) for path in kept))
@@ -137,7 +138,7 @@ def _folder(location: str, root: Path) -> FoundData:
         location=location,
         kind="folder",
         samples=count,
-        classes=0 if loose else len(classes),
+        classes=0 if 2 * loose > count else len(classes),
         side=side,
         grey=grey,
     )
@@ -179,18 +180,28 @@ def _npz(location: str, path: Path) -> FoundData:
 
 
 def _parquet(location: str, path: Path) -> FoundData:
-    source = open_source(path, labels=None, images=None)
     files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
-    column = image_column(pq.read_schema(files[0]), None, paths=False)
+    try:
+        schema = pq.read_schema(files[0])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(Problem(str(files[0]), f"is not a Parquet file: {error}")) from error
+    column, label = image_column(schema, None, paths=False), label_column(schema, None)
     side, grey = _usual(location, (_look(io.BytesIO(data)) for data in _cells(files, column)))
     return FoundData(
         location=location,
         kind="parquet",
-        samples=len(source),
-        classes=len(source.classes()),
+        samples=sum(pq.read_metadata(file).num_rows for file in files),
+        classes=_distinct(files, label),
         side=side,
         grey=grey,
     )
+
+
+def _distinct(files: list[Path], label: str | None) -> int:
+    if label is None:
+        return 0
+    columns = (pq.read_table(file, columns=[label])[label] for file in files)
+    return len({value for c in columns for value in c.unique().to_pylist() if value is not None})
 
 
 def _cells(files: list[Path], column: str) -> Iterator[bytes]:

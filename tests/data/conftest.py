@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.data.sources.convert import shard
 from pipeline.data.sources.index import load_index
 from pipeline.data.sources.manifest import load_manifest, locate
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
 
 Spoil = Callable[[Path, Path, Collection[int]], Path]
 
@@ -24,14 +23,13 @@ def noise_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     np.savez(folder / "src.npz", x=rng.integers(0, 256, (90, 9, 11, 3), dtype=np.uint8))
     for kind in ("tar", "parquet"):
-        write_shards(
-            open_source(folder / "src.npz", labels=None, images=None),
+        shard(
+            folder / "src.npz",
             folder / kind,
             kind=kind,
             samples_per_shard=25,
             test_fraction=0.0,
             seed=0,
-            progress=lambda count: None,
         )
     return folder
 

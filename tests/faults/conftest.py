@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
+from pipeline.data.sources.convert import shard
 from pipeline.recipe import Recipe
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.product import package_encoder
@@ -31,14 +30,13 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     pixels = np.random.default_rng(0).integers(0, 256, (240, 72, 72, 3), dtype=np.uint8)
     np.savez(folder / "pictures.npz", x=pixels)
-    write_shards(
-        open_source(folder / "pictures.npz", labels=None, images=None),
+    shard(
+        folder / "pictures.npz",
         folder / "shards",
         kind="tar",
         samples_per_shard=30,
         test_fraction=0.0,
         seed=0,
-        progress=lambda count: None,
     )
     return folder / "shards"
 

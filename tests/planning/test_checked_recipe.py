@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
+from pipeline.data.sources.convert import shard
 from pipeline.planning.check import checked_recipe
 from pipeline.planning.plan import plan_recipe
 from tests.conftest import Checker
@@ -20,14 +19,15 @@ pytestmark = pytest.mark.fast
 @pytest.fixture(scope="module")
 def unlabelled(clipart: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unlabelled") / "shards"
-    write_shards(
-        open_source(clipart, labels="none", images="x"),
+    shard(
+        clipart,
         folder,
+        labels="none",
+        images="x",
         kind="tar",
         samples_per_shard=300,
         test_fraction=0,
         seed=0,
-        progress=lambda count: None,
     )
     return folder
 
@@ -179,16 +179,8 @@ def test_a_set_that_is_too_small_is_refused_with_the_largest_batch(problems: Che
 def test_probe_sets_of_other_classes_are_refused(
     problems: Checker, clipart_shards: Path, clipart: Path, tmp_path: Path
 ) -> None:
-    source = open_source(clipart, labels="path", images="x")
-    write_shards(
-        source,
-        tmp_path / "other",
-        kind="parquet",
-        samples_per_shard=300,
-        test_fraction=0,
-        seed=0,
-        progress=lambda count: None,
-    )
+    other = tmp_path / "other"
+    shard(clipart, other, labels="path", images="x", kind="parquet", samples_per_shard=300)
     found = problems(f"evaluate={{train: {clipart_shards}/train, test: {tmp_path}/other}}")
     assert list(found) == ["evaluate"]
 

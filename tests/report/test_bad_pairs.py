@@ -20,8 +20,7 @@ from pipeline.data.decode import decode_image
 from pipeline.data.order.corpus import SOURCE_STRIDE, load_corpus
 from pipeline.data.order.exclusion import load_exclusion
 from pipeline.data.reading.shard_reader import ShardReader
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
+from pipeline.data.sources.convert import shard
 from pipeline.pairs.history import SampleHistory
 from pipeline.pairs.worst import OUTLYING
 from pipeline.recipe import Recipe
@@ -54,14 +53,13 @@ def shards(clipart: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str
     pixels[170 : 170 + PLANTED] = 0
     for name, part in (("tar", pixels[:120]), ("parquet", pixels[120:])):
         np.savez(folder / f"{name}.npz", x=part)
-        write_shards(
-            open_source(folder / f"{name}.npz", labels=None, images=None),
+        shard(
+            folder / f"{name}.npz",
             folder / name,
             kind=name,  # type: ignore[arg-type]
             samples_per_shard=50,
             test_fraction=0.0,
             seed=0,
-            progress=lambda count: None,
         )
     return str(folder / "tar"), str(folder / "parquet")
 

@@ -15,8 +15,7 @@ from pipeline.data.order.slices import slices
 from pipeline.data.reading.ingest import batches_per_slice
 from pipeline.data.reading.ray_ingest import ray_data
 from pipeline.data.reading.slice_reader import SliceReader
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
+from pipeline.data.sources.convert import shard
 from pipeline.errors import UserError
 from pipeline.planning.length import stream_plan
 from pipeline.recipe import Recipe
@@ -133,14 +132,13 @@ def test_eight_ranks_share_four_cpus_evenly_and_lose_little(
     """As training ranks do, each rank holds a CPU; their readers share what is left."""
     images = np.load(clipart)["x"]
     np.savez(tmp_path / "many.npz", x=np.resize(images, (8192, *images.shape[1:])))
-    write_shards(
-        open_source(tmp_path / "many.npz", labels=None, images=None),
+    shard(
+        tmp_path / "many.npz",
         tmp_path / "shards",
         kind="tar",
         samples_per_shard=1000,
         test_fraction=0.0,
         seed=0,
-        progress=lambda count: None,
     )
     shards = str(tmp_path / "shards")
     shared = recipe_for(shards=shards, ingest_cpus=SPARE_CPUS / RANKS)

@@ -19,9 +19,8 @@ from pipeline.data.order.exclusion import NOTHING, Exclusion, load_exclusion
 from pipeline.data.order.export import epoch_order
 from pipeline.data.reading import ingest
 from pipeline.data.reading.slice_reader import SliceReader
+from pipeline.data.sources.convert import shard
 from pipeline.data.sources.manifest import load_manifest
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
 from pipeline.errors import UserError
 from pipeline.evaluation.probe_set import load_panel_set, load_probe_set
 from pipeline.evaluation.snapshot import load_snapshot_images
@@ -184,14 +183,15 @@ def test_mistakes_are_told_with_all_others(problems: Checker, tmp_path: Path) ->
 @pytest.fixture
 def mixture(clipart: Path, clipart_shards: Path, tmp_path: Path) -> str:
     """The shards, with weights 1 and 1, and once more as another manifest of 300."""
-    write_shards(
-        open_source(clipart, labels="y", images="x"),
+    shard(
+        clipart,
         tmp_path / "more",
+        labels="y",
+        images="x",
         kind="tar",
         samples_per_shard=100,
         test_fraction=0,
         seed=1,
-        progress=lambda count: None,
     )
     return f"[{{path: {clipart_shards}/train}}, {{path: {tmp_path}/more}}]"
 

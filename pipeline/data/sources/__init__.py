@@ -1,8 +1,8 @@
 """Whatever the user has becomes shards, a manifest and an index beside each shard.
 
-`opening.py` tells what SRC is: an image folder (`folder.py`), an `.npz` (`npz.py`) or Parquet
-(`parquet.py`), each a `source.py:Source`. `sharding.py` shuffles and checks, `shard_writer.py`
-writes. Shards that somebody else made are read once by `foreign_shards.py` and listed by
-`indexing.py`. `manifest.py` and `index.py` are the files themselves; `verify.py` compares them with
-the shards.
+`convert.py` is the door: images become shards by `conversion/`, one shard at a time by
+`shard_writer.py`; shards that somebody else made are read once by `foreign_shards.py` and listed by
+`indexing.py`. `parquet.py` and `npz.py` tell which columns and arrays are images, `shrinking.py`
+makes photographs smaller. `manifest.py` and `index.py` are the files themselves; `verify.py`
+compares them with the shards.
 """

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.data.sources.conversion.opening import open_source
+from pipeline.data.sources.conversion.plan import Cut
+from pipeline.data.sources.conversion.running import On
+from pipeline.data.sources.conversion.samples import Reduction
+from pipeline.data.sources.conversion.sharding import (
+    Conversion,
+    Progress,
+    ShardingResult,
+    convert,
+    unseen,
+)
+from pipeline.data.sources.conversion.source import Fields
 from pipeline.data.sources.manifest import Format
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import ShardingResult, append_shards, write_shards
+from pipeline.errors import InterruptedRunError, Problem, UserError
 
 if TYPE_CHECKING:
     from pipeline.data.sources.indexing import IndexingResult
-
-
-def _unseen(total: int) -> Callable[[int], None]:
-    return lambda count: None
-
-
-Progress = Callable[[int], Callable[[int], None]]
-"""Is given how many there are, and gives what is called with how many more are done."""
 
 
 def shard(
@@ -28,27 +31,45 @@ def shard(
     *,
     kind: Format = "tar",
     labels: str | None = None,
-    images: str | None = None,
+    images: str | Sequence[str] | None = None,
+    keep: Sequence[str] = (),
     test_fraction: float = 0.0,
+    split_by: str | None = None,
+    max_side: int | None = None,
+    quality: int = 90,
     samples_per_shard: int = 1000,
     seed: int = 0,
     append: bool = False,
-    progress: Progress = _unseen,
+    on: On = "auto",
+    progress: Progress = unseen,
 ) -> ShardingResult:
     """Turn images into globally shuffled shards that training can stream.
 
+    Stopped at any moment, the same call goes on, and ends with the same bytes.
+
     Args:
-        source: a folder of images, an `.npz`, or a Parquet file or a folder of them.
-        destination: a folder that is new or empty; with `append` one that holds shards.
+        source: path or URI of a folder of images, an `.npz`, a Parquet file, a tar (`.tar`,
+            `.tar.gz` …), a folder of Parquet files or tars, or a list of images (csv, JSON lines,
+            or Parquet) with a column of paths or URIs.
+        destination: path or URI; new or empty, with `append` one that holds shards.
         kind: `tar` (WebDataset) or `parquet`.
-        labels: for a folder `folder` (names of sub-folders) or a csv with the columns file and
-            label, for an `.npz` a key, for Parquet a column; None: what is there; `none`: none.
-        images: key or column that holds the images; None: what is there.
+        labels: for a folder `folder` (names of sub-folders) or a csv with columns file and label;
+            for an `.npz` a key; for Parquet and lists a column; for tars `folder` or `cls`; None:
+            what is there; `none`: none. A sample without one is a sample all the same.
+        images: key or column of the images; None: what is there. Several names: of the images of
+            one sample, such as `left,right`.
+        keep: columns to keep in the indexes.
         test_fraction: share put in `destination/test`, the others in `destination/train`; 0: one
             set, in the destination itself.
-        samples_per_shard: samples in each shard but the last.
+        split_by: what keeps samples on one side of `test_fraction`: a column, a level of folders
+            (1: the first), or a regular expression on the key.
+        max_side: reduce images whose longer side has more pixels; None: copy all byte for byte.
+        quality: of the JPEGs that are written then, 1 to 100.
+        samples_per_shard: samples in each shard but the last, less those that cannot be read.
         seed: of the shuffle.
         append: add further shards to those in the destination; ids that were given stay.
+        on: `inline`, in threads of this process; `ray`, on the cluster of RAY_ADDRESS or else a
+            Ray of this machine; `auto`: on Ray if a cluster is named or there is much to do.
         progress: see `Progress`.
 
     Returns:
@@ -56,27 +77,33 @@ def shard(
 
     Raises:
         UserError: there is nothing to read, or the destination cannot take it.
+        InterruptedRunError: a store or a disk failed; the same call goes on.
     """
-    opened = open_source(Path(source), labels=labels, images=images)
-    advance = progress(len(opened))
-    if append:
-        return append_shards(
-            opened,
-            Path(destination),
-            kind=kind,
-            samples_per_shard=samples_per_shard,
-            seed=seed,
-            progress=advance,
-        )
-    return write_shards(
-        opened,
-        Path(destination),
+    _refuse_together(append=append, test_fraction=test_fraction, split_by=split_by)
+    names = images.split(",") if isinstance(images, str) else images or ()
+    fields = Fields(images=tuple(names), labels=labels, keep=tuple(keep), split_by=split_by)
+    conversion = Conversion(
         kind=kind,
-        samples_per_shard=samples_per_shard,
-        test_fraction=test_fraction,
-        seed=seed,
-        progress=advance,
+        cut=Cut(seed=seed, samples_per_shard=samples_per_shard, test_fraction=test_fraction),
+        reduction=None if max_side is None else Reduction(max_side=max_side, quality=quality),
+        append=append,
     )
+    opened = open_source(source, fields)
+    try:
+        return convert(opened, str(destination), conversion, on=on, progress=progress)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise InterruptedRunError(f"{reason}; the same command goes on from here") from error
+
+
+def _refuse_together(*, append: bool, test_fraction: float, split_by: str | None) -> None:
+    found = []
+    if append and test_fraction:
+        found.append(Problem("--test-fraction", "cannot be had with --append"))
+    if split_by is not None and not test_fraction:
+        found.append(Problem("--split-by", "is of no use without --test-fraction"))
+    if found:
+        raise UserError(found)
 
 
 def index(
@@ -85,7 +112,7 @@ def index(
     *,
     labels: str | None = None,
     images: str | None = None,
-    progress: Progress = _unseen,
+    progress: Progress = unseen,
 ) -> IndexingResult:
     """Make a manifest of shards that somebody else made, in parallel on Ray, without a copy.
 
@@ -104,14 +131,14 @@ def index(
             `sizes.json` says.
     """
     from pipeline.data.ray_session import ray_session  # Ray, which plain sharding does without
-    from pipeline.data.sources.foreign_shards import Fields
+    from pipeline.data.sources.foreign_shards import Fields as ForeignFields
     from pipeline.data.sources.indexing import find_shards, index_shards
 
-    advance = progress(len(find_shards(str(source))))
+    advance = progress("indexing", len(find_shards(str(source))))
     with ray_session(cpus=1, verbose=False):
         return index_shards(
             str(source),
             str(destination),
-            fields=Fields(images=images, labels=labels),
-            progress=advance,
+            fields=ForeignFields(images=images, labels=labels),
+            progress=lambda shards: advance(shards, 0),
         )

@@ -25,6 +25,9 @@ from pipeline.data import storage
 from pipeline.errors import Problem, UserError
 
 MANIFEST_FILE = "manifest.arrow"
+UNFINISHED = ".sharding"
+"""A folder that lies beside the shards, or above, while `jobs shard` makes them."""
+
 Format = Literal["tar", "parquet"]
 Ids = npt.NDArray[np.int64]
 
@@ -224,6 +227,11 @@ def _load_remote(path: str) -> Manifest:
 
 
 def _no_manifest(path: str) -> UserError:
+    folder = storage.parent(path)
+    for place in (folder, storage.parent(folder)):
+        if storage.size_of(storage.join(storage.join(place, UNFINISHED), "job.json")) is not None:
+            message = f"{place} was not filled to its end; the same `jobs shard` goes on"
+            return UserError(Problem(path, message))
     return UserError(
         Problem(path, "there is no manifest here; make one with `python -m jobs shard`")
     )

@@ -1,21 +1,20 @@
-"""An `.npz` with an array of images, to be turned into shards."""
+"""What an `.npz` holds: which of its arrays are images, which are labels, and their rows."""
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.data.decode import encode_png
-from pipeline.data.sources.manifest import class_names
-from pipeline.data.sources.source import RawSample, shuffle_keys
 from pipeline.errors import Problem, UserError
 
-_UNREADABLE = (
+UNREADABLE = (
     ValueError,
     TypeError,
     OSError,
@@ -24,32 +23,7 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-
-class NpzSource:
-    """An array of images, (N, H, W) grey or (N, H, W, 3), uint8."""
-
-    def __init__(self, path: Path, *, labels: str | None, images: str | None) -> None:
-        try:
-            headers = array_headers(path)
-            image_key = choose_images(path, headers, images)
-            label_key = choose_labels(path, headers, labels, headers[image_key].shape[0])
-            with np.load(path, allow_pickle=False) as arrays:
-                self._images = np.asarray(arrays[image_key])
-                self._labels = None if label_key is None else np.asarray(arrays[label_key])
-        except _UNREADABLE as error:
-            raise _unreadable(path, error) from error
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def classes(self) -> tuple[str, ...]:
-        return class_names([] if self._labels is None else self._labels.astype(str).tolist())
-
-    def shuffled(self, seed: int) -> Iterator[RawSample]:
-        for number in np.argsort(shuffle_keys(seed, 0, len(self)), kind="stable"):
-            label = str(self._labels[number]) if self._labels is not None else None
-            yield RawSample(f"{number:09d}.png", encode_png(self._images[number]), label)
+_BYTES_TOGETHER = 8 << 20
 
 
 class Header(NamedTuple):
@@ -75,21 +49,47 @@ def array_headers(path: Path) -> dict[str, Header]:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             return {name.removesuffix(".npy"): _header(archive, name) for name in names}
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> Header:
     with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        shape, _, dtype = _read_header(file)
     return Header(shape, dtype)
 
 
-def _unreadable(path: Path, error: Exception) -> UserError:
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def rows_of(file: IO[bytes]) -> Iterator[npt.NDArray[np.uint8]]:
+    """The images of an array (N, …) uint8, one after the other, few of them in memory.
+
+    Args:
+        file: the array's, in `.npy` format.
+
+    Raises:
+        ValueError: it ends early.
+    """
+    shape, fortran_order, _ = _read_header(file)
+    size = math.prod(shape[1:])
+    if fortran_order:  # its rows lie scattered over the whole of it
+        whole = np.frombuffer(file.read(), dtype=np.uint8)
+        yield from whole.reshape(shape, order="F")
+        return
+    together = max(1, _BYTES_TOGETHER // size)
+    for first in range(0, shape[0], together):
+        count = min(together, shape[0] - first)
+        data = file.read(count * size)
+        yield from np.frombuffer(data, dtype=np.uint8).reshape(count, *shape[1:])
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """That a file cannot be read as an `.npz`."""
     return UserError(Problem(str(path), f"cannot be read as an .npz: {error}"))
 
 

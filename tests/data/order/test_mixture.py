@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,8 @@ from pipeline.data.reading.assemble import BatchAssembler
 from pipeline.data.reading.cursor import Cursor
 from pipeline.data.reading.ingest import inline
 from pipeline.data.reading.slice_reader import SliceReader
+from pipeline.data.sources.convert import shard
 from pipeline.data.sources.manifest import load_manifest
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import append_shards, write_shards
 from pipeline.data.sources.verify import verify
 from pipeline.views.parameters import ImageViews
 
@@ -30,14 +30,13 @@ pytestmark = pytest.mark.fast
 def pictures(folder: Path, name: str, count: int, value: int) -> Path:
     """Shards of grey pictures of one value, so that a sample shows where it comes from."""
     np.savez(folder / f"{name}.npz", x=np.full((count, 4, 4), value, np.uint8))
-    write_shards(
-        open_source(folder / f"{name}.npz", labels=None, images=None),
+    shard(
+        folder / f"{name}.npz",
         folder / name,
         kind="tar",
         samples_per_shard=20,
         test_fraction=0.0,
         seed=0,
-        progress=lambda count: None,
     )
     return folder / name
 
@@ -104,12 +103,14 @@ def test_appending_keeps_ids_and_adds_classes_at_the_end(tmp_path: Path, kind: s
     for name, labels in (("old", ["dog", "fox"] * 20), ("new", ["ant", "fox"] * 15)):
         images = rng.integers(0, 256, (len(labels), 3, 3, 3), dtype=np.uint8)
         np.savez(tmp_path / f"{name}.npz", x=images, y=np.array(labels))
-    options = {"kind": kind, "samples_per_shard": 25, "seed": 0, "progress": lambda count: None}
-    old, new = (
-        open_source(tmp_path / f"{name}.npz", labels="y", images="x") for name in ("old", "new")
-    )
+    options: dict[str, Any] = {
+        "kind": kind,
+        "samples_per_shard": 25,
+        "labels": "y",
+        "images": "x",
+    }
     folder = tmp_path / "shards"
-    write_shards(old, folder, test_fraction=0.0, **options)
+    shard(tmp_path / "old.npz", folder, **options)
 
     def contents() -> list[bytes]:
         reader = SliceReader(
@@ -123,7 +124,7 @@ def test_appending_keeps_ids_and_adds_classes_at_the_end(tmp_path: Path, kind: s
         return [decode_image(data).tobytes() for data in found]
 
     before = contents()
-    append_shards(new, folder, **options)
+    shard(tmp_path / "new.npz", folder, append=True, **options)
     manifest = load_manifest(folder)
     assert contents()[:40] == before
     assert sorted(contents()[40:]) == sorted(
@@ -131,5 +132,5 @@ def test_appending_keeps_ids_and_adds_classes_at_the_end(tmp_path: Path, kind: s
     )
     assert manifest.classes == ("dog", "fox", "ant")
     assert manifest.labelled
-    assert [shard.samples for shard in manifest.shards] == [25, 15, 25, 5]
+    assert [part.samples for part in manifest.shards] == [25, 15, 25, 5]
     assert verify(folder) == []

@@ -30,8 +30,7 @@ from pipeline.data.reading.ingest import (
     inline,
 )
 from pipeline.data.reading.slice_reader import SliceReader, UnreadableShardError
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
+from pipeline.data.sources.convert import shard
 from pipeline.views.opencv import render_views
 from pipeline.views.parameters import ImageViews, LocalViews
 
@@ -154,16 +153,7 @@ def test_images_of_different_sizes_share_a_batch(tmp_path: Path, clipart: Path) 
     for number, image in enumerate(images):
         part = encode_png(image[: 1 + number, : 32 - number])
         (tmp_path / "src" / f"{number}.png").write_bytes(part)
-    source = open_source(tmp_path / "src", labels=None, images=None)
-    write_shards(
-        source,
-        tmp_path / "out",
-        kind="tar",
-        samples_per_shard=24,
-        test_fraction=0.0,
-        seed=0,
-        progress=lambda count: None,
-    )
+    shard(tmp_path / "src", tmp_path / "out", samples_per_shard=24)
     plan = StreamPlan(seed=0, samples=24, streams=2, global_batch=24, shuffle_window=8)
     found = run(reader_of(tmp_path / "out", FULL, plan), total=2, workers=2)
     assert [sorted(ids) for ids in found.ids] == [list(range(24))] * 2

@@ -22,11 +22,10 @@ from pipeline.data.reading.ingest import Ingest, inline
 from pipeline.data.reading.ray_ingest import ray_data
 from pipeline.data.reading.shard_cache import ShardCache, merge, split, subtract
 from pipeline.data.reading.slice_reader import SliceReader, stream_order
+from pipeline.data.sources.convert import shard
 from pipeline.data.sources.foreign_shards import Fields
 from pipeline.data.sources.indexing import index_shards
 from pipeline.data.sources.manifest import load_manifest
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
 from pipeline.data.sources.verify import verify
 from pipeline.errors import UserError
 from pipeline.views.parameters import ImageViews
@@ -37,14 +36,15 @@ def local(clipart: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pictures in `tar` and in `parquet` shards of 60."""
     folder = tmp_path_factory.mktemp("local")
     for kind in ("tar", "parquet"):
-        write_shards(
-            open_source(clipart, labels="y", images="x"),
+        shard(
+            clipart,
             folder / kind,
+            labels="y",
+            images="x",
             kind=kind,
             samples_per_shard=60,
             test_fraction=0.0,
             seed=0,
-            progress=lambda count: None,
         )
     return folder
 
@@ -226,7 +226,6 @@ def test_shards_on_a_store_are_indexed_there(
         f"s3://data/foreign?{object_store}",
         f"s3://made/of-them?{object_store}",
         fields=Fields(),
-        progress=lambda count: None,
     )
     assert result.manifest.samples == 300
     assert verify(f"s3://made/of-them?{object_store}") == []

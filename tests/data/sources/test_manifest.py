@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.data.sources.convert import shard
 from pipeline.data.sources.manifest import Shards, class_names, load_manifest, locate
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
 from pipeline.data.sources.verify import verify
 from pipeline.errors import UserError
 
@@ -30,10 +29,8 @@ def shards_of(folder: Path, *, pixels_seed: int = 0, **options: Any) -> Path:
         "samples_per_shard": 10,
         "test_fraction": 0.0,
         "seed": 0,
-        "progress": lambda count: None,
     }
-    source = open_source(folder / "src.npz", labels=None, images=None)
-    write_shards(source, folder / name, **(defaults | options))
+    shard(folder / "src.npz", folder / name, **(defaults | options))
     return folder / name
 
 

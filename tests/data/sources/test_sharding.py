@@ -18,11 +18,10 @@ from PIL import Image
 from pipeline.data.decode import Pixels, decode_image
 from pipeline.data.order.corpus import load_corpus
 from pipeline.data.reading.shard_reader import ShardReader, read_labels
+from pipeline.data.sources import convert
+from pipeline.data.sources.conversion.sharding import ShardingResult
 from pipeline.data.sources.index import load_index
 from pipeline.data.sources.manifest import Format, load_manifest
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import ShardingResult, write_shards
-from pipeline.data.sources.source import Source
 from pipeline.data.sources.verify import verify
 
 pytestmark = pytest.mark.fast
@@ -66,9 +65,8 @@ def as_struct(images: list[bytes]) -> pa.Array:
     return pa.array([{"bytes": data, "path": "a.jpg"} for data in images])
 
 
-def shard(source: Source, destination: Path, **options: Any) -> ShardingResult:
-    defaults = {"kind": "tar", "samples_per_shard": 10, "test_fraction": 0.0, "seed": 0}
-    return write_shards(source, destination, **(defaults | options), progress=lambda count: None)
+def shard(source: Path, destination: Path, **options: Any) -> ShardingResult:
+    return convert.shard(source, destination, **({"samples_per_shard": 10} | options))
 
 
 def contents(folder: Path) -> list[tuple[bytes, str | None]]:
@@ -83,8 +81,8 @@ def contents(folder: Path) -> list[tuple[bytes, str | None]]:
     ]
 
 
-def opened(src: Path, labels: str | None = None, images: str | None = None) -> Source:
-    return open_source(src, labels=labels, images=images)
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def a_table(folder: Path) -> Path:
@@ -107,7 +105,7 @@ def several_tables(folder: Path) -> Path:
 def test_every_image_keeps_its_bytes_and_its_label(
     tmp_path: Path, make: Callable[[Path], Path], kind: Format
 ) -> None:
-    result = shard(opened(make(tmp_path / "src")), tmp_path / "out", kind=kind)
+    result = shard(make(tmp_path / "src"), tmp_path / "out", kind=kind)
     found = contents(tmp_path / "out")
     assert len(found) == 36
     assert dict(found) == TRUTH
@@ -122,7 +120,7 @@ def test_every_image_keeps_its_bytes_and_its_label(
 
 
 def test_index_offsets_point_at_the_images_in_a_tar(tmp_path: Path) -> None:
-    shard(opened(image_folder(tmp_path / "src")), tmp_path / "out")
+    shard(image_folder(tmp_path / "src"), tmp_path / "out")
     found = []
     for part in load_manifest(tmp_path / "out").shards:
         data = (tmp_path / "out" / part.path).read_bytes()
@@ -135,7 +133,7 @@ def test_index_offsets_point_at_the_images_in_a_tar(tmp_path: Path) -> None:
 
 
 def test_webdataset_reads_the_same_samples_from_the_tar_shards(tmp_path: Path) -> None:
-    shard(opened(image_folder(tmp_path / "src")), tmp_path / "out")
+    shard(image_folder(tmp_path / "src"), tmp_path / "out")
     expected = contents(tmp_path / "out")
     paths = [str(tmp_path / "out" / s.path) for s in load_manifest(tmp_path / "out").shards]
     samples = [s for path in paths for s in webdataset.WebDataset(path, shardshuffle=False)]
@@ -148,7 +146,7 @@ def test_webdataset_reads_the_same_samples_from_the_tar_shards(tmp_path: Path) -
 
 
 def test_any_reader_of_parquet_reads_the_same_samples(tmp_path: Path) -> None:
-    shard(opened(image_folder(tmp_path / "src")), tmp_path / "out", kind="parquet")
+    shard(image_folder(tmp_path / "src"), tmp_path / "out", kind="parquet")
     shards = load_manifest(tmp_path / "out").shards
     rows = [row for s in shards for row in pq.read_table(tmp_path / "out" / s.path).to_pylist()]
     assert [(row["image"], CLASSES[row["label"]]) for row in rows] == contents(tmp_path / "out")
@@ -157,7 +155,7 @@ def test_any_reader_of_parquet_reads_the_same_samples(tmp_path: Path) -> None:
 def test_images_are_read_by_id_in_any_order_and_more_than_once(tmp_path: Path) -> None:
     np.savez(tmp_path / "src.npz", x=noise(300, 3, 3))
     for kind in FORMATS:
-        shard(opened(tmp_path / "src.npz"), tmp_path / kind, kind=kind, samples_per_shard=170)
+        shard(tmp_path / "src.npz", tmp_path / kind, kind=kind, samples_per_shard=170)
     ids = np.array([299, 0, 63, 64, 64, 170, 169, 128, 2])
     whole = contents(tmp_path / "tar")
     for kind in FORMATS:
@@ -170,25 +168,25 @@ def test_labels_come_from_a_csv_or_not_at_all(tmp_path: Path) -> None:
     src = image_folder(tmp_path / "src", loose=True)
     rows = "".join(f"{number:02d}.jpg,{label}\n" for number, label in enumerate(LABELS))
     (tmp_path / "labels.csv").write_text("file,label\n" + rows)
-    shard(opened(src, labels=str(tmp_path / "labels.csv")), tmp_path / "csv")
+    shard(src, tmp_path / "csv", labels=str(tmp_path / "labels.csv"))
     assert dict(contents(tmp_path / "csv")) == TRUTH
 
     (src / ".hidden").mkdir()
     (src / "00.jpg").rename(src / ".hidden" / ".00.jpg")  # passed over, unless somebody names it
     (tmp_path / "labels.csv").write_text("file,label\n" + rows.replace("00.jpg", ".hidden/.00.jpg"))
-    shard(opened(src, labels=str(tmp_path / "labels.csv")), tmp_path / "hidden")
+    shard(src, tmp_path / "hidden", labels=str(tmp_path / "labels.csv"))
     assert sorted(contents(tmp_path / "hidden")) == sorted(TRUTH.items())
     (src / ".hidden" / ".00.jpg").rename(src / "00.jpg")
 
     for name, labels in (("loose", None), ("none", "none")):
-        shard(opened(src, labels=labels), tmp_path / name)
+        shard(src, tmp_path / name, labels=labels)
         assert dict(contents(tmp_path / name)) == dict.fromkeys(ENCODED)
         assert not load_manifest(tmp_path / name).labelled
 
 
 def test_a_table_may_lack_some_labels_and_they_are_counted(tmp_path: Path) -> None:
     labels = [None, *LABELS[1:]]
-    shard(opened(table(tmp_path / "t.parquet", pa.array(ENCODED), labels)), tmp_path / "out")
+    shard(table(tmp_path / "t.parquet", pa.array(ENCODED), labels), tmp_path / "out")
     assert dict(contents(tmp_path / "out")) == TRUTH | {ENCODED[0]: None}
     manifest = load_manifest(tmp_path / "out")
     assert (manifest.labelled, manifest.unlabelled) == (True, 1)
@@ -202,7 +200,7 @@ def test_arrays_of_an_npz_come_back_pixel_for_pixel(
     pixels, digits = noise(*shape), np.arange(20) % 11
     other = noise(*shape, seed=9) if keys[0] else np.zeros(3)
     np.savez(tmp_path / "a.npz", pixels=pixels, digit=digits, other=other)
-    shard(opened(tmp_path / "a.npz", images=keys[0], labels=keys[1]), tmp_path / "out")
+    shard(tmp_path / "a.npz", tmp_path / "out", images=keys[0], labels=keys[1])
     truth = {image.tobytes(): str(digit) for image, digit in zip(pixels, digits, strict=True)}
     found = {}
     for data, label in contents(tmp_path / "out"):
@@ -216,17 +214,16 @@ def test_arrays_of_an_npz_come_back_pixel_for_pixel(
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_order(
     tmp_path: Path, kind: Format
 ) -> None:
-    src = opened(image_folder(tmp_path / "src"))
+    src = image_folder(tmp_path / "src")
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         shard(src, tmp_path / name, kind=kind, seed=seed)
-    files = {n: {p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in "abc"}
-    assert files["a"] == files["b"]
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
     assert dict(contents(tmp_path / "c")) == TRUTH
 
 
 def test_classes_that_lie_sorted_in_the_source_are_mixed_in_every_shard(tmp_path: Path) -> None:
-    shard(opened(image_folder(tmp_path / "src")), tmp_path / "out", samples_per_shard=12)
+    shard(image_folder(tmp_path / "src"), tmp_path / "out", samples_per_shard=12)
     labels = [label for _, label in contents(tmp_path / "out")]
     assert all(len(set(labels[at : at + 12])) == 3 for at in (0, 12, 24))
     assert sum(a != b for a, b in itertools.pairwise(labels)) > 15
@@ -234,7 +231,7 @@ def test_classes_that_lie_sorted_in_the_source_are_mixed_in_every_shard(tmp_path
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5])
 def test_a_test_split_is_disjoint_and_has_its_share(tmp_path: Path, fraction: float) -> None:
-    result = shard(opened(image_folder(tmp_path / "src")), tmp_path / "out", test_fraction=fraction)
+    result = shard(image_folder(tmp_path / "src"), tmp_path / "out", test_fraction=fraction)
     test, train = (dict(contents(tmp_path / "out" / name)) for name in ("test", "train"))
     assert len(test) == round(36 * fraction)
     assert not set(test) & set(train)
@@ -243,17 +240,18 @@ def test_a_test_split_is_disjoint_and_has_its_share(tmp_path: Path, fraction: fl
     assert {m.classes for m in result.manifests.values()} == {CLASSES}
 
 
-def test_a_table_distributed_over_several_buckets_keeps_the_order(
+def test_a_table_in_several_units_and_runs_gives_the_same_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = opened(table(tmp_path / "t.parquet", pa.array(ENCODED)))
-    whole = list(source.shuffled(7))
-    monkeypatch.setattr("pipeline.data.sources.parquet._BUCKET_BYTES", 600)
-    assert (tmp_path / "t.parquet").stat().st_size > 5 * 600
-    assert list(source.shuffled(7)) == whole
-    assert sorted(sample.key for sample in whole) == [f"{n:012d}" for n in range(36)]
+    source = several_tables(tmp_path)
+    shard(source, tmp_path / "whole")
+    monkeypatch.setattr("pipeline.data.sources.conversion.gathering._RUN_BYTES", 600)
+    monkeypatch.setattr("pipeline.data.sources.conversion.samples._WINDOW_BYTES", 500)
+    shard(source, tmp_path / "runs")
+    assert files_of(tmp_path / "whole") == files_of(tmp_path / "runs")
 
 
 def test_several_tables_are_shuffled_as_one(tmp_path: Path) -> None:
-    parts, whole = opened(several_tables(tmp_path)), opened(a_table(tmp_path))
-    assert list(parts.shuffled(7)) == list(whole.shuffled(7))
+    shard(several_tables(tmp_path), tmp_path / "parts")
+    shard(a_table(tmp_path), tmp_path / "one")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "one")

@@ -4,6 +4,7 @@ nothing behind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.decode import Pixels, encode_png
+from pipeline.data.sources import convert
+from pipeline.data.sources.conversion.sharding import ShardingResult
 from pipeline.data.sources.manifest import load_manifest
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import ShardingResult, write_shards
-from pipeline.data.sources.source import Source
 from pipeline.errors import UserError
 
 pytestmark = pytest.mark.fast
@@ -39,22 +39,11 @@ def pictures(count: int) -> dict[str, bytes]:
     return {f"{number}.png": encode_png(picture(number)) for number in range(count)}
 
 
-def opened(src: Path, labels: str | None = None, images: str | None = None) -> Source:
-    return open_source(src, labels=labels, images=images)
+def shard(source: Path, destination: Path, **options: Any) -> ShardingResult:
+    return convert.shard(source, destination, **({"samples_per_shard": 4} | options))
 
 
-def shard(source: Source, destination: Path, **options: Any) -> ShardingResult:
-    defaults: dict[str, Any] = {
-        "kind": "tar",
-        "samples_per_shard": 4,
-        "test_fraction": 0.0,
-        "seed": 0,
-        "progress": lambda count: None,
-    }
-    return write_shards(source, destination, **(defaults | options))
-
-
-def assert_refused(source: Source, destination: Path, says: str, **options: Any) -> None:
+def assert_refused(source: Path, destination: Path, says: str, **options: Any) -> None:
     before = sorted(destination.parent.iterdir())
     with pytest.raises(UserError, match=says):
         shard(source, destination, **options)
@@ -64,7 +53,7 @@ def assert_refused(source: Source, destination: Path, says: str, **options: Any)
 def test_unreadable_files_are_left_out_and_counted_by_reason(tmp_path: Path) -> None:
     cut = encode_png(picture(99))[:60]
     src = folder_of(tmp_path / "src", pictures(9) | NOT_IMAGES | {"d.png": cut})
-    result = shard(opened(src), tmp_path / "out")
+    result = shard(src, tmp_path / "out")
     assert load_manifest(tmp_path / "out").samples == 9
     assert result.left_out == {"empty file": 1, "not an image": 2, "damaged image": 1}
     assert result.examples["empty file"] == "a.jpg"
@@ -73,10 +62,16 @@ def test_unreadable_files_are_left_out_and_counted_by_reason(tmp_path: Path) -> 
 
 
 def test_progress_counts_every_file_once_readable_or_not(tmp_path: Path) -> None:
-    counts: list[int] = []
-    source = opened(folder_of(tmp_path / "src", pictures(9) | NOT_IMAGES))
-    shard(source, tmp_path / "out", progress=counts.append)
-    assert sum(counts) == len(source) == 12
+    counts: dict[str, list[int]] = {}
+
+    def begin(doing: str, total: int | None) -> Callable[[int, int], None]:
+        counts[doing] = []
+        return lambda samples, size: counts[doing].append(samples)
+
+    source = folder_of(tmp_path / "src", pictures(9) | NOT_IMAGES)
+    shard(source, tmp_path / "out", progress=begin)
+    assert {doing: sum(done) for doing, done in counts.items()} == {"listing": 12, "sharding": 12}
+    assert len(counts["sharding"]) == 3
 
 
 def test_rows_of_a_table_without_bytes_are_left_out(tmp_path: Path) -> None:
@@ -85,41 +80,30 @@ def test_rows_of_a_table_without_bytes_are_left_out(tmp_path: Path) -> None:
         [*rows, {"bytes": None, "path": "elsewhere.jpg"}, {"bytes": b"?", "path": ""}]
     )
     pq.write_table(pa.table({"image": images}), tmp_path / "t.parquet")
-    result = shard(opened(tmp_path / "t.parquet"), tmp_path / "out")
+    result = shard(tmp_path / "t.parquet", tmp_path / "out")
     assert load_manifest(tmp_path / "out").samples == 5
     assert result.left_out == {"empty file": 1, "not an image": 1}
 
 
 def test_files_that_are_no_images_by_name_are_not_samples(tmp_path: Path) -> None:
     more = {"notes.txt": b"hello", "sub/Thumbs.db": b"x", "sub/UPPER.PNG": encode_png(picture(8))}
-    source = opened(folder_of(tmp_path / "src", pictures(3) | more))
-    assert len(source) == 4
+    source = folder_of(tmp_path / "src", pictures(3) | more)
+    assert shard(source, tmp_path / "out").manifests[""].samples == 4
 
 
 def test_a_folder_without_a_readable_image_leaves_nothing_behind(tmp_path: Path) -> None:
-    source = opened(folder_of(tmp_path / "src", NOT_IMAGES))
+    source = folder_of(tmp_path / "src", NOT_IMAGES)
     assert_refused(source, tmp_path / "out", "no readable image.*not an image")
 
 
 def test_a_split_that_leaves_a_set_empty_leaves_nothing_behind(tmp_path: Path) -> None:
-    source = opened(folder_of(tmp_path / "src", pictures(3)))
+    source = folder_of(tmp_path / "src", pictures(3))
     assert_refused(source, tmp_path / "out", "leaves one of the two sets empty", test_fraction=0.1)
     assert_refused(source, tmp_path / "out", "leaves one of the two sets empty", test_fraction=0.99)
 
 
-def test_a_failure_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
-    source = opened(folder_of(tmp_path / "src", pictures(12)))
-
-    def stop(count: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        shard(source, tmp_path / "out", progress=stop)
-    assert [path.name for path in tmp_path.iterdir()] == ["src"]
-
-
 def test_a_destination_that_holds_something_is_left_as_it_was(tmp_path: Path) -> None:
-    source = opened(folder_of(tmp_path / "src", pictures(3)))
+    source = folder_of(tmp_path / "src", pictures(3))
     folder_of(tmp_path / "out", {"mine.txt": b"precious"})
     assert_refused(source, tmp_path / "out", "already holds something")
     assert (tmp_path / "out" / "mine.txt").read_bytes() == b"precious"
@@ -129,7 +113,7 @@ def test_a_destination_that_holds_something_is_left_as_it_was(tmp_path: Path) ->
 
 def test_an_empty_destination_is_used(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    shard(opened(folder_of(tmp_path / "src", pictures(3))), tmp_path / "out")
+    shard(folder_of(tmp_path / "src", pictures(3)), tmp_path / "out")
     assert load_manifest(tmp_path / "out").samples == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "src"]
 
@@ -144,24 +128,24 @@ def test_a_source_that_is_missing_empty_or_of_no_known_kind_is_named(tmp_path: P
         ("fake.npz", "cannot be read"),
     ):
         with pytest.raises(UserError, match=f"{name}.*{says}"):
-            opened(tmp_path / name)
+            shard(tmp_path / name, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_csv_of_labels_that_does_not_fit_is_named(tmp_path: Path) -> None:
     src = folder_of(tmp_path / "src", pictures(3))
     folder_of(
         tmp_path,
-        {"few.csv": b"file,label\n0.png,x\n2.png,y\n", "columns.csv": b"name,class\n0.png,x\n"},
+        {"columns.csv": b"name,class\n0.png,x\n"},
     )
     for name, says in (
-        ("few.csv", r"few\.csv.*no label for 1 files.*1\.png"),
         ("columns.csv", r"columns\.csv.*file and label"),
         ("absent.csv", "--labels.*absent"),
         ("folder", "--labels.*no sub-folder"),
     ):
         labels = name if name == "folder" else str(tmp_path / name)
         with pytest.raises(UserError, match=says):
-            opened(src, labels=labels)
+            shard(src, tmp_path / "out", labels=labels)
 
 
 def test_a_key_that_an_npz_does_not_have_is_named_with_those_it_has(tmp_path: Path) -> None:
@@ -179,7 +163,7 @@ def test_a_key_that_an_npz_does_not_have_is_named_with_those_it_has(tmp_path: Pa
         ("float.npz", {"images": "x"}, "--images.*x"),
     ):
         with pytest.raises(UserError, match=says):
-            opened(tmp_path / name, **keys)
+            shard(tmp_path / name, tmp_path / "out", **keys)
 
 
 def test_a_column_that_a_table_does_not_have_is_named_with_those_it_has(tmp_path: Path) -> None:
@@ -191,4 +175,4 @@ def test_a_column_that_a_table_does_not_have_is_named_with_those_it_has(tmp_path
         ({"images": "left", "labels": "kind"}, "--labels.*kind.*left, right, n"),
     ):
         with pytest.raises(UserError, match=says):
-            opened(tmp_path / "t.parquet", **keys)
+            shard(tmp_path / "t.parquet", tmp_path / "out", **keys)
