@@ -29,6 +29,7 @@ ON_ONE_RAY = (
     "tests/data/reading/test_ray_ingest.py",
     "tests/data/reading/test_remote.py",
     "tests/data/sources/test_indexing.py",
+    "tests/data/sources/conversion/test_on_ray.py",
     "tests/embedding/test_embed.py",
     "tests/sweeps/test_sweep.py",
     "tests/sweeps/test_population.py",

@@ -106,6 +106,8 @@ class ArchiveUnit:
                         if len(data) < member.size:
                             raise EOFError
                         yield member.name.removeprefix("./"), data
+                if not archive.fileobj.read(tarfile.BLOCKSIZE):
+                    raise EOFError  # the library takes it for the end if no member is cut
         except _DAMAGED:
             # Nothing behind a fault in the archive can be found.
             told.leave_out("damaged archive", storage.file_name(self.location))

@@ -75,17 +75,17 @@ class Job:
         """Remove all that was made."""
         old = {shard.path for shard in self.before.shards} if self.before else set()
         folders = self.set_folders()
-        for folder in folders:
-            for name in _names(folder):
+        for location in folders:
+            for name in _names(location):
                 if name.startswith("shard-") and name.removesuffix(_INDEX) not in old:
-                    storage.delete_file(storage.join(folder, name))
+                    storage.delete_file(storage.join(location, name))
         delete_folder(self.folder)
         if not storage.is_remote(self.destination):
-            inner = [folder for folder in folders if folder != self.destination]
             path = Path(self.destination)
+            inner = [Path(folder) for folder in folders if folder != self.destination]
             for folder in (*inner, *(path, *path.parents)[: self.made]):
                 with suppress(OSError):
-                    Path(folder).rmdir()
+                    folder.rmdir()
 
     def set_folders(self) -> list[str]:
         """Folders of the sets, as far as they are known."""

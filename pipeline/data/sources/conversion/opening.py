@@ -46,7 +46,7 @@ def _opened(location: str, fields: Fields) -> ListedSource | StreamedSource:
         raise UserError(Problem(location, "does not exist"))
     if kind == fs.FileType.File:
         return _file(location, fields)
-    names = [storage.file_name(info.path) for info in store.get_file_info(fs.FileSelector(path))]
+    names = _names(location)
     tables = sorted(name for name in names if name.endswith(".parquet"))
     packed = sorted(name for name in names if name.lower().endswith(archives.ENDINGS))
     found = tables or packed
@@ -54,6 +54,14 @@ def _opened(location: str, fields: Fields) -> ListedSource | StreamedSource:
         return FolderSource(location, fields)
     files = [storage.join(location, name) for name in found]
     return ParquetSource(files, fields) if tables else ArchiveSource(files, fields)
+
+
+def _names(folder: str) -> list[str]:
+    """What lies in a folder, not below."""
+    if not storage.is_remote(folder):
+        return [path.name for path in Path(folder).iterdir()]
+    store, path = storage.resolve(folder)
+    return [storage.file_name(info.path) for info in store.get_file_info(fs.FileSelector(path))]
 
 
 def _file(location: str, fields: Fields) -> ListedSource | StreamedSource:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.data.sources.conversion.source import shuffle_keys
 
-_IN_MEMORY = 1 << 20  # samples whose listing is sorted as it is
+_IN_MEMORY = 1 << 18  # samples whose listing is sorted as it is
 _BLOCKS = 256
 
 

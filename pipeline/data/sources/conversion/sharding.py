@@ -178,7 +178,7 @@ def _plan(
     plan = make_plan(source, listing, cut, folder=job.folder)
     if plan.groupless:
         told.notes.append(f"{plan.groupless} samples are of no group; each counts as one")
-    job.save_plan(plan, asdict(told))
+    job.save_plan(plan, vars(told))
 
 
 def _listed(source: ListedSource, told: Told, progress: Progress) -> Iterator[pa.RecordBatch]:
@@ -316,5 +316,7 @@ def _manifest(
         before,
         shards=manifest.shards,
         classes=manifest.classes,
-        unlabelled=before.unlabelled + unlabelled,
+        unlabelled=(before.unlabelled if before.classes else before.samples) + unlabelled
+        if layout.classes
+        else 0,
     )
