@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 
 from pipeline import collectives
 from pipeline.data import storage
+from pipeline.data.order.corpus import Corpus
 from pipeline.data.reading.assemble import Batch
+from pipeline.data.reading.kept import kept_fields, with_kept
 from pipeline.data.whole_file import whole_parquet
 
 TRACE_SCHEMA = pa.schema(
@@ -97,8 +99,10 @@ class Trace:
         self._waiting.clear()
 
 
-def join_trace(folder: str, path: Path) -> None:
+def join_trace(folder: str, path: Path, corpus: Corpus | None = None) -> None:
     """Join what all ranks wrote into one Parquet file, by (step, stream, position).
+
+    Columns that were kept of the samples follow, as `kept.NAME`.
 
     A step that was repeated after a kill has the rows of the last start that served it. The file
     replaces another one in one step.
@@ -106,20 +110,22 @@ def join_trace(folder: str, path: Path) -> None:
     Args:
         folder: path or URI of where the ranks wrote.
         path: the file.
+        corpus: the run's data, whose kept columns follow; None: none do.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or an index not be read.
     """
     starts = [parts for _, parts in sorted(_starts(folder).items())]
     firsts = [_read(parts[0])["step"][0].as_py() for parts in starts if parts]
-    with whole_parquet(path, TRACE_SCHEMA) as writer:
+    fields = kept_fields(corpus) if corpus else []
+    with whole_parquet(path, pa.schema([*TRACE_SCHEMA, *fields])) as writer:
         for number, parts in enumerate(filter(None, starts)):
             later = firsts[number + 1 :]
             for files in parts:
                 table = _read(files)
                 kept = table.filter(pc.less(table["step"], min(later))) if later else table
                 if len(kept):
-                    writer.write_table(kept)
+                    writer.write_table(with_kept(kept, corpus) if corpus else kept)
 
 
 def _checksums(batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

@@ -45,7 +45,8 @@ def deliver(
         What `jobs pretrain` says of the run.
     """
     if recipe.train.trace is not None:
-        join_trace(folder.trace, Path(recipe.train.trace))
+        corpus = load_corpus(recipe.data.with_absolute_paths().manifests)
+        join_trace(folder.trace, Path(recipe.train.trace), corpus)
     scores = scores_from_json(trained)
     delete_folder(folder.package)  # a start that came this far may have left one
     with folder_to_fill(folder.package) as package:

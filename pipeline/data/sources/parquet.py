@@ -49,7 +49,7 @@ def label_column(schema: pa.Schema, name: str | None) -> str | None:
     """The column of labels: the one named, else `label` if there is one.
 
     Raises:
-        UserError: the one named is not there.
+        UserError: the one named is not there, or holds lists or structs.
     """
     if name == "none" or (name is None and "label" not in schema.names):
         return None
@@ -57,4 +57,9 @@ def label_column(schema: pa.Schema, name: str | None) -> str | None:
         raise UserError(
             Problem("--labels", f"{name} is not a column; columns: {', '.join(schema.names)}")
         )
-    return name or "label"
+    name = name or "label"
+    if pa.types.is_nested(schema.field(name).type):
+        kind = schema.field(name).type
+        message = f"{name} is a column of {kind}, which are no classes; name another, or `none`"
+        raise UserError(Problem("--labels", message))
+    return name

@@ -53,7 +53,12 @@ class FactsOfFiles:
         """
         group = grouping.column if grouping else None
         wanted = [str(self._file), "label", *self._keep, *([group] if group else [])]
-        table = pa.Table.from_batches(self._lines.batches(wanted)).combine_chunks()
+        named = [str(self._file), "label", *([group] if group else [])]
+        batches = []
+        for batch in self._lines.batches(wanted):
+            self._lines.refuse_no_names(batch, named)
+            batches.append(batch)
+        table = pa.Table.from_batches(batches).combine_chunks()
         names = _below(root, table[str(self._file)])
         columns = {"label": table["label"]} | {KEPT + name: table[name] for name in self._keep}
         if group:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -23,11 +23,11 @@ from pipeline.errors import Problem, UserError
 DELIMITED = (".csv", ".tsv")
 JSON_LINES = (".jsonl", ".ndjson")
 
-_DELIMITERS = ",;\t"
 _LINES_TOGETHER = 1 << 16
 _HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 8 << 20
 _LONGEST_LINE = 16 << 20
+_LONGEST_NAME = 4096
 
 
 class Lines:
@@ -62,7 +62,7 @@ class Lines:
             if not isinstance(row, dict):
                 raise ValueError("its first line is no JSON object")
             return tuple(row)
-        self._delimiter = "\t" if self._is(".tsv") else max(_DELIMITERS, key=first.count)
+        self._delimiter = "\t" if self._is(".tsv") else ","
         with self._csv(()) as reader:
             self._names = {name.strip(): name for name in reader.schema.names}
         return tuple(self._names)
@@ -144,6 +144,21 @@ class Lines:
                 strings_can_be_null=False,
             ),
         )
+
+    def refuse_no_names(self, batch: pa.RecordBatch, columns: Iterable[str]) -> None:
+        """See that values are names: of one line, and not endless, as behind a lost quote.
+
+        Raises:
+            UserError: one is none.
+        """
+        for column in columns:
+            if pc.any(pc.match_substring(batch[column], "\n")).as_py():
+                message = f"a value of {column} goes over several lines; is a quote not closed?"
+                raise UserError(Problem(self.location, message))
+            longest = pc.max(pc.utf8_length(batch[column])).as_py() or 0
+            if longest > _LONGEST_NAME:
+                message = f"a value of {column} has {longest:,} characters, at most {_LONGEST_NAME}"
+                raise UserError(Problem(self.location, message))
 
     def _pass_over(self, row: pcsv.InvalidRow) -> str:
         self.passed_over += 1

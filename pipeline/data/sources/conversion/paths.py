@@ -90,6 +90,7 @@ class ListOfPaths:
         number = 0
         for lines in self._lines.batches([*files.values(), *named.values()]):
             batch = self._without_empty(lines, told)
+            self._lines.refuse_no_names(batch, [*files.values(), *set(named.values())])
             columns = {f.name: pa.nulls(len(batch), f.type) for f in schema}
             columns["number"] = pa.array(range(number, number + len(batch)), pa.int64())
             columns |= {name: batch[column] for name, column in named.items()}

@@ -113,6 +113,16 @@ class TableUnit:
 
     def samples(self, told: Told) -> Iterator[Gathered]:
         """See `Unit`."""
+        try:
+            yield from self._samples()
+        except (pa.ArrowException, OSError) as error:
+            remote = storage.is_remote(self.location)
+            if isinstance(error, OSError) and (remote or error.errno is not None):
+                raise  # the disk's or the network's, not the decoder's
+            reason = " ".join(str(error).split())
+            raise UserError(Problem(self.location, f"is damaged: {reason}")) from error
+
+    def _samples(self) -> Iterator[Gathered]:
         store, path = storage.resolve(self.location)
         number = self.first
         named = self.columns
@@ -121,13 +131,11 @@ class TableUnit:
                 _ROWS_TOGETHER, row_groups=list(self.groups), columns=named.all
             ):
                 images = [_bytes_of(batch.column(name)) for name in named.images]
-                texts = {
-                    name: _text_of(batch, name) for name in named.all if name not in named.images
-                }
+                others = [name for name in named.all if name not in named.images]
+                texts = {name: _text_of(batch, name) for name in others}
                 for row in range(len(batch)):
-                    key = f"{number:012d}"
                     yield Gathered(
-                        key,
+                        f"{number:012d}",
                         tuple(column[row].as_py() or b"" for column in images),
                         texts[named.label][row] if named.label else None,
                         texts[named.group][row] if named.group else None,
