@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,13 @@ def test_images_of_a_sample_may_be_of_any_size(tmp_path: Path) -> None:
     of_c = batch.views[0][:, 0]
     assert (of_c == of_c[:, :1, :1]).all()  # of a single pixel
     assert batch.views[0][:, 1:].std(axis=(2, 3)).any()
+
+
+def test_pairs_are_other_data_than_their_shards_with_another_image_first(sets: Path) -> None:
+    manifest = load_manifest(sets / "tar")
+    found = {
+        replace(manifest, parts=parts).fingerprint
+        for parts in ((), ("left", "right"), ("right", "left"))
+    }
+    assert len(found) == 3
+    assert manifest.fingerprint in found
