@@ -28,6 +28,7 @@ ON_ONE_RAY = (
     "tests/training/test_verify.py",
     "tests/data/reading/test_ray_ingest.py",
     "tests/data/reading/test_remote.py",
+    "tests/data/test_given_pairs.py",
     "tests/data/sources/test_indexing.py",
     "tests/data/sources/conversion/test_on_ray.py",
     "tests/embedding/test_embed.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -52,6 +53,28 @@ def decode_image(data: bytes) -> Pixels:
     if _is_plain_png(data):
         return _decode_plain_png(data)
     return _decode_other(data)
+
+
+def decode_parts(encoded: Sequence[bytes], names: Sequence[str]) -> tuple[Pixels, ...]:
+    """Decode the images of a sample; one that cannot be decoded makes the sample bad.
+
+    Args:
+        encoded: its images.
+        names: of them; none if it is one image.
+
+    Raises:
+        BadSample: an image cannot be decoded, with its name.
+    """
+    if not names:
+        return tuple(decode_image(data) for data in encoded)
+    return tuple(_decode_part(*part) for part in zip(names, encoded, strict=True))
+
+
+def _decode_part(name: str, data: bytes) -> Pixels:
+    try:
+        return decode_image(data)
+    except BadSample as error:
+        raise BadSample(f"{name}: {error}") from error
 
 
 def _decode_jpeg(data: bytes) -> Pixels:

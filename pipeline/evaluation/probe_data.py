@@ -10,6 +10,9 @@ from pipeline.data.sources.manifest import load_manifest
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.views.parameters import ImageViews
 
+_NOT_OF_PANEL = {"executor", "count", "parts", "local", "masks"}
+"""Settings of views without effect on the panel's."""
+
 
 def probe_data_fingerprint(config: EvaluateConfig) -> str | None:
     """Hash of the shards' fingerprints and of which of their samples are used; None: no probes.
@@ -49,7 +52,7 @@ def panel_data_fingerprint(
             "data": load_manifest(config.sets[1]).fingerprint if config.sets else data,
             "validation": config.validation,
             "samples": config.snapshot_samples,
-            "views": views.model_dump(mode="json", exclude={"executor", "count", "local", "masks"}),
+            "views": views.model_dump(mode="json", exclude=_NOT_OF_PANEL),
             "seed": seed,
         }
     )

@@ -173,7 +173,8 @@ def load_panel_set(
 
     Args:
         folder: the shards.
-        views: the augmentations; of its views the first two are taken, or drawn.
+        views: the augmentations; of its views the first two are taken, or drawn. Of samples of
+            several images they are of the first one.
         seed: of the draws.
         max_samples: largest number of samples.
         share: decode only this part of them, as one of so many ranks.
@@ -183,7 +184,9 @@ def load_panel_set(
     Raises:
         UserError: no image can be decoded.
     """
-    pair = views.model_copy(update={"count": _PANEL_VIEWS, "local": None, "executor": "cpu"})
+    pair = views.model_copy(
+        update={"count": _PANEL_VIEWS, "parts": None, "local": None, "executor": "cpu"}
+    )
     render = partial(_panel_views, views=pair, seed=seed)
     (shape,) = pair.shapes
     manifest = load_manifest(folder)
@@ -236,7 +239,7 @@ def _probe_view(image: Images, sample_id: int, *, size: int) -> Images:
 def _panel_views(image: Images, sample_id: int, *, views: ImageViews, seed: int) -> Images:
     row = np.zeros((1, views.row_bytes), dtype=np.uint8)
     ids = np.array([sample_id], dtype=np.int64)
-    render_views({0: image}, row, config=views, seed=seed, epoch=0, sample_ids=ids)
+    render_views({0: (image,)}, row, config=views, seed=seed, epoch=0, sample_ids=ids)
     (block,) = views.split(row)
     drawn: Images = block[0]
     return drawn

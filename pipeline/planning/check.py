@@ -68,10 +68,12 @@ def refuse_misspelt(source: RecipeSource, overrides: Iterable[str] = ()) -> None
 def _compares(problem: Problem, blamed: Iterable[str]) -> bool:
     """Whether a problem rests on a setting that was wrong, and now has its default.
 
-    Settings are looked for as whole dotted names, so that no path that contains one is mistaken.
+    So has every setting of a section that is wrong as a whole, but for `train`. Settings are looked
+    for as whole dotted names, so that no path that contains one is mistaken.
     """
     return any(
         problem.where == setting
+        or (setting != "train" and problem.where.startswith(f"{setting}."))
         or (
             "." in setting
             and re.search(rf"(?<![\w./]){re.escape(setting)}(?![\w./])", problem.message)

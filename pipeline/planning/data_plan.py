@@ -10,6 +10,7 @@ from pipeline.data.order.stream_problems import problems, problems_of_sources
 from pipeline.data.order.streams import StreamPlan
 from pipeline.data.sources.verify import verify
 from pipeline.errors import Problem, UserError
+from pipeline.planning import parts_plan
 from pipeline.planning.length import stream_plan
 from pipeline.recipe import Recipe
 
@@ -29,6 +30,7 @@ def checked_cut(recipe: Recipe, *, workers: int) -> tuple[StreamPlan | None, lis
     if found:
         return None, found
     cut = stream_plan(recipe)
+    found += parts_plan.problems(recipe)
     found += _problems_of_exclusion(recipe, cut, excluded)
     if not cut.left:
         return cut, found

@@ -155,6 +155,9 @@ def _of_model(found: FoundData | None, chosen: Choices) -> Iterator[str]:
     usual = "SET THIS" if found is None else f"the images' shorter side is usually {found.side}"
     yield "views:"
     yield f"  size: {chosen.size} # pixels; {usual}{chosen.size_note}"
+    if found is not None and found.parts:
+        pair = ", ".join(map(_scalar, found.parts[:2]))
+        yield f"  from: [{pair}] # a view of each; a sample has {_plain(', '.join(found.parts))}"
     if found is not None and found.grey:
         yield "  grayscale: 0.0 # they are grey already"
     yield "  # flip: 0.0 # if a mirrored image means something else, as digits and text do"

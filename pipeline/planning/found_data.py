@@ -60,6 +60,8 @@ class FoundData:
     """Of shards: the manifest's folder or URI."""
     test: str | None = None
     """Of shards: that of a second set beside it, to be scored on."""
+    parts: tuple[str, ...] = ()
+    """Of shards: names of a sample's images, if it has several."""
 
 
 def find_data(location: str) -> FoundData:
@@ -234,6 +236,7 @@ def _shards(location: str, *, train: str, test: str | None) -> FoundData:
         grey=grey,
         train=train,
         test=test,
+        parts=manifest.parts,
     )
 
 

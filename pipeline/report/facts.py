@@ -142,7 +142,8 @@ class BadPairs:
     known: int  # samples that were seen
     samples: int  # all
     sorts: Sequence[BadSort]
-    images: Mapping[int, Pixels] | str  # (S, S, 3) of the worst by id, or why there are none
+    images: Mapping[int, Pixels] | str
+    """(S, S, 3) of the worst by id, of several images side by side; or why there are none."""
     excluded: Ints  # that the run left out
     notes: Sequence[str] = ()
     # Some of the worst by id, each itself first, then what lies nearest; or why that is not known.

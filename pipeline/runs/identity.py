@@ -42,6 +42,8 @@ _FREE = (
     "train.workers",
 )
 _OF_RESULTS = ("encoder.features", "evaluate")  # free, and without effect on a finished run
+_SINCE = {"views.from": None}
+"""Settings that came later, and the value with which a run is what it was without them."""
 _GROWING = ("train.epochs", "train.steps")
 _FINGERPRINT = "data fingerprint"
 _EXCLUDED = "data.exclude sha256"
@@ -75,7 +77,11 @@ def run_identity(
         init_sha256: of the weights it starts from, if any.
         excluded: samples that it leaves out; a run that leaves out none is what it always was.
     """
-    settings = {key: value for key, value in flatten(recipe.resolved()) if not is_free(key)}
+    settings = {
+        key: value
+        for key, value in flatten(recipe.resolved())
+        if not is_free(key) and (key, value) not in _SINCE.items()
+    }
     return {
         **settings,
         _FINGERPRINT: fingerprint,

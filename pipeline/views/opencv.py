@@ -26,7 +26,7 @@ _STRIP_PIXELS = 4096
 
 
 def render_views(
-    images: dict[int, Pixels],
+    images: dict[int, tuple[Pixels, ...]],
     out: Pixels,
     *,
     config: ImageViews,
@@ -39,7 +39,8 @@ def render_views(
     Under `executor: device` only the crops are executed, and the device finishes the views.
 
     Args:
-        images: arrays (H, W, 3) uint8 RGB, sizes may differ, each under its row of `out`.
+        images: of each sample, under its row of `out`, those that `config.images` names, or the
+            only one: arrays (H, W, 3) uint8 RGB, whose sizes may differ.
         out: (n, row_bytes) uint8 to write to, which `config.split` takes apart.
         config: the augmentations.
         seed: the run's seed.
@@ -48,18 +49,27 @@ def render_views(
     """
     rows = list(images)
     ids = sample_ids[rows]
-    sizes = np.array([image.shape[:2] for image in images.values()], dtype=np.int64).reshape(-1, 2)
+    parts = range(len(config.images) or 1)
+    sizes = [_sizes([images[row][part] for row in rows]) for part in parts]
     places = [block[:, number] for block in config.split(out) for number in range(block.shape[1])]
     for view, place in enumerate(places):
-        crops = draw_crops(config, seed=seed, epoch=epoch, sample_ids=ids, view=view, sizes=sizes)
+        part = config.image_of(view)
+        crops = draw_crops(
+            config, seed=seed, epoch=epoch, sample_ids=ids, view=view, sizes=sizes[part]
+        )
         for row, crop in zip(rows, crops.tolist(), strict=True):
             place[row] = crop_and_resize(
-                images[row], tuple(crop), place.shape[1], antialias=config.antialias
+                images[row][part], tuple(crop), place.shape[1], antialias=config.antialias
             )
         if config.executor == "cpu":
             appearance = draw_appearance(config, seed=seed, epoch=epoch, sample_ids=ids, view=view)
             for number, row in enumerate(rows):
                 place[row] = _change(place[row], appearance, number, config.hue)
+
+
+def _sizes(images: list[Pixels]) -> Ints:
+    """Heights and widths (n, 2)."""
+    return np.array([image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
 
 
 def render_probe_view(image: Pixels, size: int) -> Pixels:

@@ -56,6 +56,15 @@ class ImageViews(Section):
     kind: Literal["image"] = "image"
     size: Annotated[int, Field(ge=4, description="side of a view in pixels")] = 32
     count: Annotated[int, Field(ge=1, le=16, description="views of each sample")] = 2
+    parts: Annotated[
+        tuple[str, ...] | None,
+        Field(
+            alias="from",
+            min_length=1,
+            description="names of a sample's images that its views are drawn from in turn, where "
+            "it has several; null: it is one image",
+        ),
+    ] = None
     local: Annotated[
         LocalViews | None,
         Field(description="small views besides, alike but for these settings; null: none"),
@@ -123,6 +132,9 @@ class ImageViews(Section):
         wrong = []
         if self.local and self.local.size > self.size:
             wrong.append(f"local.size must be at most size, {self.size}, got {self.local.size}")
+        if self.parts and self.count % len(self.parts):
+            names = f"the {len(self.parts)} names in from, [{', '.join(self.parts)}]"
+            wrong.append(f"count must be a multiple of {names}, got {self.count}")
         for name in ("crop_ratio", "blur_sigma"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
@@ -132,6 +144,18 @@ class ImageViews(Section):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Names of the images that views are drawn from, each once; () where a sample is one."""
+        return tuple(dict.fromkeys(self.parts or ()))
+
+    def image_of(self, view: int) -> int:
+        """Place among `images` of the one that a view is drawn from; local views begin anew."""
+        if self.parts is None:
+            return 0
+        turn = view if view < self.count else view - self.count
+        return self.images.index(self.parts[turn % len(self.parts)])
 
     @property
     def shapes(self) -> tuple[Block, ...]:

@@ -178,7 +178,7 @@ def test_every_setting_is_either_part_of_the_identity_or_free() -> None:
     assert free == {
         key
         for key in settings
-        if key in ("name", "encoder.init")
+        if key in ("name", "encoder.init", "views.from")
         or key.startswith(("evaluate", "tracking", "train.checkpoint"))
         or key in FREE
     }
@@ -250,3 +250,12 @@ def test_json_is_replaced_whole(tmp_path: Path) -> None:
 def test_flatten_names_every_leaf_and_keeps_empty_sections() -> None:
     nested = {"a": {"b": 1, "c": {"d": [2, 3], "e": {}}}, "f": None}
     assert dict(flatten(nested)) == {"a.b": 1, "a.c.d": [2, 3], "a.c.e": {}, "f": None}
+
+
+def test_a_run_from_before_given_pairs_is_the_same_run_now() -> None:
+    """What `views.from` is without a word in the recipe had no name then."""
+    assert "views.from" not in identity()
+    pairs = identity(**{"views.from": ["left", "right"]})
+    assert pairs["views.from"] == ["left", "right"]
+    assert [problem.where for problem in differences(identity(), pairs)] == ["views.from", "run"]
+    assert run_name(recipe(), pairs) != run_name(recipe(), identity())

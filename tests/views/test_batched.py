@@ -136,7 +136,7 @@ def both_executors(config: ImageViews, pictures: list[Pixels]) -> list[tuple[Pix
     rows = np.zeros((2, len(pictures), config.row_bytes), dtype=np.uint8)
     for out, executor in zip(rows, ("cpu", "device"), strict=True):
         render_views(
-            dict(enumerate(pictures)),
+            {row: (picture,) for row, picture in enumerate(pictures)},
             out,
             config=config.model_copy(update={"executor": executor}),
             seed=1,

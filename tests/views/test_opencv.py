@@ -65,7 +65,7 @@ def rendered(
 ) -> Pixels:
     rows = np.zeros((len(pictures), config.row_bytes), dtype=np.uint8)
     render_views(
-        dict(enumerate(pictures)),
+        {row: (picture,) for row, picture in enumerate(pictures)},
         rows,
         config=config,
         seed=seed,
@@ -279,7 +279,7 @@ def test_rows_without_an_image_are_left_alone() -> None:
     picture, ids = images()["smooth"], np.arange(3) + 5
     config = ImageViews(size=16, blur=1)
     rows = np.full((3, config.row_bytes), 9, dtype=np.uint8)
-    render_views({1: picture}, rows, config=config, seed=0, epoch=0, sample_ids=ids)
+    render_views({1: (picture,)}, rows, config=config, seed=0, epoch=0, sample_ids=ids)
     assert (rows[[0, 2]] == 9).all()
     np.testing.assert_array_equal(rows[1:2], rendered([picture], config, sample_ids=ids[1:2]))
 

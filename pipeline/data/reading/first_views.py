@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.decode import BadSample, decode_image
+from pipeline.data.decode import BadSample, decode_parts
 from pipeline.data.reading.slice_reader import SliceReader, UnreadableShardError, stream_order
 from pipeline.data.sources.manifest import Ids
 from pipeline.views.arrays import Ints, Pixels
@@ -18,7 +18,13 @@ class FirstImages:
     """Decoded samples: those that epoch 0 begins with, or others that were asked for."""
 
     sample_ids: Ids  # (n,)
-    images: list[Pixels]  # (H, W, 3) uint8 each, whole
+    parts: list[tuple[Pixels, ...]]
+    """Of each sample the images that views are drawn from, whole, (H, W, 3) uint8 each."""
+
+    @property
+    def images(self) -> list[Pixels]:
+        """Of each sample the first of them, or the only one."""
+        return [images[0] for images in self.parts]
 
 
 def first_images(reader: SliceReader, *, count: int) -> FirstImages:
@@ -46,26 +52,26 @@ def images_of(reader: SliceReader, ids: Ids) -> FirstImages:
     """
     try:
         with reader.open_shards() as shards:
-            encoded = shards.read(ids)
+            encoded = shards.read_parts(ids)
     except OSError as error:
         raise UnreadableShardError(" ".join(str(error).split())) from error
     images = {}
     for row, data in enumerate(encoded):
         try:
-            images[row] = decode_image(data)
+            images[row] = decode_parts(data, reader.views.images)
         except BadSample:
             continue
     return FirstImages(
-        sample_ids=ids[np.array([*images], dtype=np.int64)], images=[*images.values()]
+        sample_ids=ids[np.array([*images], dtype=np.int64)], parts=[*images.values()]
     )
 
 
 def first_views(reader: SliceReader, first: FirstImages) -> tuple[Pixels, ...]:
     """What read tasks make of samples in epoch 0: the blocks of `ImageViews.split`."""
-    count = len(first.images)
+    count = len(first.parts)
     pixels = np.zeros((count, reader.views.row_bytes), dtype=np.uint8)
     render_views(
-        dict(enumerate(first.images)),
+        dict(enumerate(first.parts)),
         pixels,
         config=reader.views,
         seed=reader.plan.seed,

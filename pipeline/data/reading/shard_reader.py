@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data import storage
 from pipeline.data.config import DEFAULT_CACHE_BYTES
 from pipeline.data.order.corpus import Corpus
+from pipeline.data.reading.parquet_cells import bytes_of, column_of, group_range
 from pipeline.data.reading.shard_cache import Range, ShardCache, merge, split
 from pipeline.data.sources.index import ShardIndex, load_index
 from pipeline.data.sources.manifest import Ids, Manifest, Shard
@@ -30,15 +30,24 @@ _FOOTER_BYTES = 1 << 20
 class ShardReader:
     """Reads samples' bytes; keeps the last local shards open, closes them with `close`."""
 
-    def __init__(self, corpus: Corpus, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        parts: tuple[str, ...] = (),
+    ) -> None:
         """Prepare to read.
 
         Args:
             corpus: the data.
             cache_bytes: disk that a node's copies of remote shards may take.
+            parts: names of the images that are read of a sample of several, in this order; (): the
+                first one, or the only one.
         """
         self._corpus = corpus
         self._cache_bytes = cache_bytes
+        self._parts = parts
         self._open: OrderedDict[int, int] = OrderedDict()
 
     def __enter__(self) -> ShardReader:
@@ -54,17 +63,25 @@ class ShardReader:
         self._open.clear()
 
     def read(self, sample_ids: Ids) -> list[bytes]:
+        """As `read_parts`, of each sample one image: the first of the parts."""
+        return [images[0] for images in self.read_parts(sample_ids)]
+
+    def read_parts(self, sample_ids: Ids) -> list[tuple[bytes, ...]]:
         """Encoded bytes of samples, in the order asked for; fewer bytes where a shard ends early.
 
         Args:
             sample_ids: (n,) int64. What of them a remote shard holds is fetched now, unless `fetch`
                 has done so in larger requests.
 
+        Returns:
+            For each sample its images: as many as the reader has parts, or one.
+
         Raises:
             OSError: a shard is missing or unreadable.
+            KeyError: the samples of a manifest have not all of the parts.
         """
         entries, rows = self._corpus.locate(sample_ids)
-        found: list[bytes] = [b""] * len(sample_ids)
+        found: list[tuple[bytes, ...]] = [()] * len(sample_ids)
         for entry in np.unique(entries):
             places = np.flatnonzero(entries == entry)
             data = self._read_shard(int(entry), rows[places])
@@ -155,28 +172,45 @@ class ShardReader:
         if not storage.is_remote(location):
             return []
         if shard.format == "tar":
-            first, last = index.offset[runs[:, 0]], runs[:, 1] - 1
-            stops = index.offset[last] + index.size[last]
-            return merge(zip(first.tolist(), stops.tolist(), strict=True), bridge=0)
+            places = self._places(manifest, index)
+            ranges = (_range(at, size, *run) for at, size in places for run in runs.tolist())
+            return merge(ranges, bridge=0)
         metadata = self._footer(location, shard)
         groups = {int(g) for low, high in runs for g in np.unique(index.offset[low:high])}
-        return merge((_group_range(metadata, g, manifest.image_column) for g in groups), bridge=0)
+        columns = self._columns(manifest)
+        return merge((group_range(metadata, g, c) for g in groups for c in columns), bridge=0)
 
-    def _read_shard(self, entry: int, rows: Ids) -> list[bytes]:
+    def _places(self, manifest: Manifest, index: ShardIndex) -> list[tuple[Ids, Ids]]:
+        """Offsets and sizes in a tar of each of the parts, (n,) int64."""
+        first = manifest.parts[:1]
+        return [
+            index.places(None if name in first else name)
+            for name in self._parts or first or (None,)
+        ]
+
+    def _columns(self, manifest: Manifest) -> tuple[str, ...]:
+        """Parquet's columns of the parts."""
+        return self._parts or manifest.parts[:1] or (manifest.image_column,)
+
+    def _read_shard(self, entry: int, rows: Ids) -> list[tuple[bytes, ...]]:
         manifest, root, shard = self._corpus.shard(entry)
         index = self._index(entry)
         location = storage.join(root, shard.path)
         if shard.format == "tar":
-            return self._read_tar(entry, location, shard, index, rows)
+            places = [(at[rows], size[rows]) for at, size in self._places(manifest, index)]
+            return self._read_tar(entry, location, shard, places)
         return self._read_parquet(location, manifest, shard, index, rows)
 
     def _read_tar(
-        self, entry: int, location: str, shard: Shard, index: ShardIndex, rows: Ids
-    ) -> list[bytes]:
-        sizes, offsets = index.size[rows].tolist(), index.offset[rows].tolist()
-        ranges = [(at, at + size) for at, size in zip(offsets, sizes, strict=True)]
+        self, entry: int, location: str, shard: Shard, places: list[tuple[Ids, Ids]]
+    ) -> list[tuple[bytes, ...]]:
+        samples = [
+            [*zip(offsets.tolist(), sizes.tolist(), strict=True)] for offsets, sizes in places
+        ]
+        ranges = [(at, at + size) for images in samples for at, size in images]
         with self._descriptor(entry, location, shard, ranges) as file:
-            return [os.pread(file, size, at) for size, at in zip(sizes, offsets, strict=True)]
+            parts = [[os.pread(file, size, at) for at, size in images] for images in samples]
+        return [*zip(*parts, strict=True)]
 
     @contextmanager
     def _descriptor(
@@ -209,24 +243,29 @@ class ShardReader:
         shard: Shard,
         index: ShardIndex,
         rows: Ids,
-    ) -> list[bytes]:
+    ) -> list[tuple[bytes, ...]]:
         groups = index.offset[rows]
         wanted = {int(g) for g in np.unique(groups)}
-        with self._parquet(location, shard, manifest.image_column, wanted) as file:
-            columns = {g: _column(file, g, manifest.image_column) for g in wanted}
+        names = self._columns(manifest)
+        with self._parquet(location, shard, names, wanted) as file:
+            # One by one, so that a damaged one does not take the others with it.
+            columns = {g: [column_of(file, g, name) for name in names] for g in wanted}
         places = zip(groups.tolist(), index.size[rows].tolist(), strict=True)
-        return [_bytes_of(columns[group], row, location) for group, row in places]
+        return [
+            tuple(bytes_of(column, row, location) for column in columns[group])
+            for group, row in places
+        ]
 
     @contextmanager
     def _parquet(
-        self, location: str, shard: Shard, column: str, groups: set[int]
+        self, location: str, shard: Shard, columns: Sequence[str], groups: set[int]
     ) -> Iterator[pq.ParquetFile]:
         if not storage.is_remote(location):
             with pq.ParquetFile(location, memory_map=True) as file:
                 yield file
             return
         metadata = self._footer(location, shard)
-        ranges = [_group_range(metadata, group, column) for group in sorted(groups)]
+        ranges = [group_range(metadata, g, column) for g in sorted(groups) for column in columns]
         with (
             self._copy(location, shard, [_footer_range(shard), *ranges]) as descriptor,
             pq.ParquetFile(os.fdopen(os.dup(descriptor), "rb"), metadata=metadata) as file,
@@ -249,40 +288,11 @@ def read_labels(corpus: Corpus, source: int = 0, *, at_most: int) -> Ids:
     return np.concatenate(labels)[:at_most]
 
 
+def _range(offsets: Ids, sizes: Ids, low: int, high: int) -> Range:
+    """The bytes of a run of rows, in whatever order they lie."""
+    here = slice(low, high)
+    return int(offsets[here].min()), int((offsets[here] + sizes[here]).max())
+
+
 def _footer_range(shard: Shard) -> Range:
     return max(0, shard.bytes - _FOOTER_BYTES), shard.bytes
-
-
-def _group_range(metadata: pq.FileMetaData, group: int, column: str) -> Range:
-    """Bytes of a row group's image column, which may have several leaves."""
-    found = metadata.row_group(group)
-    leaves = [found.column(number) for number in range(found.num_columns)]
-    mine = [leaf for leaf in leaves if leaf.path_in_schema.split(".")[0] == column]
-    starts = [
-        min(leaf.data_page_offset, leaf.dictionary_page_offset or leaf.data_page_offset)
-        for leaf in mine
-    ]
-    stops = [start + leaf.total_compressed_size for start, leaf in zip(starts, mine, strict=True)]
-    return min(starts), max(stops)
-
-
-def _column(file: pq.ParquetFile, group: int, column: str) -> pa.ChunkedArray | None:
-    """A row group's images; None if its bytes are damaged, which reading again would not mend."""
-    try:
-        return file.read_row_group(group, columns=[column])[column]
-    except pa.ArrowInvalid:
-        return None
-    except OSError as error:
-        if error.errno is not None:  # the disk's or the network's, not the decoder's
-            raise
-        return None
-
-
-def _bytes_of(column: pa.ChunkedArray | None, row: int, shard: str) -> bytes:
-    """Encoded bytes of a cell: binary, a struct with `bytes`, a path, or nothing."""
-    value = column[row].as_py() if column is not None and row < len(column) else None
-    if isinstance(value, dict):
-        value = value.get("bytes")
-    if isinstance(value, str):
-        return storage.read_file(storage.join(storage.parent(shard), value))
-    return value or b""

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.data import storage
 from pipeline.data.config import DEFAULT_CACHE_BYTES
-from pipeline.data.decode import BadSample, decode_image
+from pipeline.data.decode import BadSample, decode_parts
 from pipeline.data.order.corpus import load_corpus
 from pipeline.data.order.shuffle import StreamOrder
 from pipeline.data.order.slices import Slice
@@ -67,7 +67,7 @@ class SliceReader:
         try:
             with self.open_shards() as shards, self._fetching(shards, piece):
                 # All streams at once: a call of numpy costs as much for eight rows as for hundreds.
-                encoded = storage.retrying(lambda: shards.read(ids))
+                encoded = storage.retrying(lambda: shards.read_parts(ids))
                 errors, pixels = self._decode_and_render(encoded, ids, piece.epoch)
         except OSError as error:
             raise UnreadableShardError(" ".join(str(error).split())) from error
@@ -75,7 +75,9 @@ class SliceReader:
 
     def open_shards(self) -> ShardReader:
         """The shards that it reads, open."""
-        return ShardReader(load_corpus(self.manifests), cache_bytes=self.cache_bytes)
+        return ShardReader(
+            load_corpus(self.manifests), cache_bytes=self.cache_bytes, parts=self.views.images
+        )
 
     def _order(self, epoch: int, stream: int) -> StreamOrder:
         return stream_order(self.plan, self.manifests, epoch, stream)
@@ -120,22 +122,22 @@ class SliceReader:
                 yield requests[first:last]
 
     def _decode_and_render(
-        self, encoded: list[bytes], ids: Ids, epoch: int
+        self, encoded: list[tuple[bytes, ...]], ids: Ids, epoch: int
     ) -> tuple[list[str | None], Pixels]:
         errors: list[str | None] = [None] * len(ids)
         pixels = np.zeros((len(ids), self.views.row_bytes), dtype=np.uint8)
         render = partial(
             render_views, config=self.views, seed=self.plan.seed, epoch=epoch, sample_ids=ids
         )
-        images: dict[int, Pixels] = {}
+        images: dict[int, tuple[Pixels, ...]] = {}
         held = 0
         for row, data in enumerate(encoded):
             try:
-                images[row] = decode_image(data)
+                images[row] = decode_parts(data, self.views.images)
             except BadSample as error:
                 errors[row] = str(error)
                 continue
-            held += images[row].nbytes
+            held += sum(image.nbytes for image in images[row])
             if held > _DECODED_BYTES:
                 render(images, pixels)
                 images, held = {}, 0

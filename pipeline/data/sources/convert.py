@@ -19,6 +19,7 @@ from pipeline.data.sources.conversion.sharding import (
 )
 from pipeline.data.sources.conversion.source import Fields
 from pipeline.data.sources.manifest import Format
+from pipeline.data.sources.parts import part_names
 from pipeline.errors import InterruptedRunError, Problem, UserError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def shard(
     *,
     kind: Format = "tar",
     labels: str | None = None,
-    images: str | Sequence[str] | None = None,
+    images: str | None = None,
     keep: Sequence[str] = (),
     test_fraction: float = 0.0,
     split_by: str | None = None,
@@ -56,8 +57,8 @@ def shard(
         labels: for a folder `folder` (names of sub-folders) or a csv with columns file and label;
             for an `.npz` a key; for Parquet and lists a column; for tars `folder` or `cls`; None:
             what is there; `none`: none. A sample without one is a sample all the same.
-        images: key or column of the images; None: what is there. Several names: of the images of
-            one sample, such as `left,right`.
+        images: key or column of the images; None: what is there. Several names with commas
+            between, such as `left,right`: of the images of one sample.
         keep: columns to keep in the indexes.
         test_fraction: share put in `destination/test`, the others in `destination/train`; 0: one
             set, in the destination itself.
@@ -80,8 +81,8 @@ def shard(
         InterruptedRunError: a store or a disk failed; the same call goes on.
     """
     _refuse_together(append=append, test_fraction=test_fraction, split_by=split_by)
-    names = images.split(",") if isinstance(images, str) else images or ()
-    fields = Fields(images=tuple(names), labels=labels, keep=tuple(keep), split_by=split_by)
+    names = part_names(images) or ((images,) if images else ())
+    fields = Fields(images=names, labels=labels, keep=tuple(keep), split_by=split_by)
     conversion = Conversion(
         kind=kind,
         cut=Cut(seed=seed, samples_per_shard=samples_per_shard, test_fraction=test_fraction),

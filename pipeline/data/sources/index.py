@@ -58,6 +58,21 @@ class ShardIndex:
         found = pc.index_in(self._table["label"], value_set=names, skip_nulls=True)
         return found.fill_null(-1).to_numpy().astype(np.int64)
 
+    def places(self, part: str | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where the samples' images of a name lie in a tar: offsets and sizes, both (n,) int64.
+
+        Args:
+            part: the name; None: the first one's, or the only one's.
+
+        Raises:
+            KeyError: the samples have no image of that name, or it is the first one's.
+        """
+        if part is None:
+            return self.offset, self.size
+        names = offset_column(part), size_column(part)
+        offset, size = (self._table[name].to_numpy() for name in names)
+        return offset, size
+
     def kept(self, column: str) -> pa.Array:
         """A column that was kept: strings, null where the source had nothing.
 

@@ -101,17 +101,18 @@ def index_shards(
 
     Raises:
         UserError: a shard changed since it was indexed, holds no sample, or fewer than
-            `sizes.json` says.
+            `sizes.json` says; or samples of the manifest so far are of other images.
     """
     source, destination = storage.absolute(source), storage.absolute(destination)
-    locations = find_shards(source)
     before = _manifest_before(destination)
+    _refuse_other_parts(before, fields, destination)
+    locations = find_shards(source)
     known = {shard.path for shard in before.shards} if before else set()
     paths = [_path_in_manifest(location, source, destination) for location in locations]
     shards = list(zip(paths, locations, strict=True))
     indexed = _index_all(shards, destination, fields, progress)
     _refuse(indexed, before, _sizes(source, locations), destination)
-    result = IndexingResult(manifest=_manifest(before, indexed, known))
+    result = IndexingResult(manifest=_manifest(before, indexed, known, fields.parts))
     for shard, was_read in indexed:
         result.read += was_read
         for reason, count in shard.left_out.items():
@@ -119,6 +120,19 @@ def index_shards(
             result.examples.setdefault(reason, shard.path)
     result.manifest.save(destination)
     return result
+
+
+def _refuse_other_parts(before: Manifest | None, fields: Fields, destination: str) -> None:
+    if before is None or before.parts == fields.parts:
+        return
+    there = ",".join(before.parts) or "of one image"
+    raise UserError(
+        Problem(
+            "--images",
+            f"{fields.images or 'not given'}, but samples of {destination} are {there}; give the "
+            "same, in the same order, or take a new folder",
+        )
+    )
 
 
 def _sizes(source: str, files: Iterable[str]) -> dict[str, int]:
@@ -206,6 +220,7 @@ def index_shard(
         offsets=contents.offsets,
         sizes=contents.sizes,
         labels=contents.labels,
+        more=contents.further,
         facts={_FACTS: json.dumps({"asked": asked, **kept})},
     )
     return shard, True
@@ -262,7 +277,10 @@ def _refuse(
 
 
 def _manifest(
-    before: Manifest | None, indexed: list[tuple[IndexedShard, bool]], known: set[str]
+    before: Manifest | None,
+    indexed: list[tuple[IndexedShard, bool]],
+    known: set[str],
+    parts: tuple[str, ...],
 ) -> Manifest:
     rows = list(before.shards) if before else []
     first_id = before.samples if before else 0
@@ -291,5 +309,6 @@ def _manifest(
         classes=classes,
         unlabelled=unlabelled,
         image_column=indexed[0][0].image_column,
+        parts=parts,
     )
     return replace(new, shuffled=before.shuffled) if before else new

@@ -145,6 +145,8 @@ class Manifest:
             columns = (batch[name].to_pylist() for name in ("first_id", "samples", "sha256"))
             lines = (f"{first} {count} {sha}\n" for first, count, sha in zip(*columns, strict=True))
             digest.update("".join(lines).encode())
+        if self.parts:  # the same shards are other data as pairs, and with another image first
+            digest.update(json.dumps(self.parts).encode())
         return digest.hexdigest()
 
     def boundaries(self) -> Ids:

@@ -53,8 +53,10 @@ def _draw_sample(
     left, top = at
     image = None if isinstance(found.images, str) else found.images.get(sample.sample_id)
     if image is not None:
-        square = Image.fromarray(np.ascontiguousarray(tile(image, _SIDE)))
-        part.paste(square.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), at)
+        picture = Image.fromarray(np.ascontiguousarray(tile(image, _SIDE)))
+        height = round(_SIDE * image.shape[0] / image.shape[1])  # less of images side by side
+        shown = picture.resize((_SIDE, height), Image.Resampling.NEAREST)
+        part.paste(shown, (left, top + (_SIDE - height) // 2))
     draw.rectangle((left - 1, top - 1, left + _SIDE, top + _SIDE), outline=_EDGE)
     lines = (f"id {sample.sample_id}", sample.key, caption_of(sample, sort))
     for number, line in enumerate(lines):

@@ -25,7 +25,7 @@ def png_bytes(picture: Pixels) -> bytes:
 
 
 def tile(picture: Pixels, side: int) -> Pixels:
-    """A picture (S, S, C) as (about side, about side, 3), grey where C is 1.
+    """A picture (S, W, C) as (about side, side · W / S, 3), grey where C is 1.
 
     A small one has each of its pixels as a square of them.
     """
@@ -35,7 +35,8 @@ def tile(picture: Pixels, side: int) -> Pixels:
         times = round(side / size)
         return coloured.repeat(times, axis=0).repeat(times, axis=1)
     reduced = Image.fromarray(np.ascontiguousarray(coloured))
-    return np.asarray(reduced.resize((side, side), Image.Resampling.BOX))
+    width = round(side * picture.shape[1] / size)
+    return np.asarray(reduced.resize((width, side), Image.Resampling.BOX))
 
 
 def opaque(picture: Pixels) -> Pixels:

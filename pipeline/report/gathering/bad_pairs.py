@@ -200,10 +200,11 @@ def _described(worst: Mapping[str, Worst], reader: SliceReader) -> list[BadSort]
 
 
 def _images(reader: SliceReader, ids: Any, size: int) -> dict[int, Pixels]:
+    """Of each sample the images that views are drawn from, side by side: (size, n · size, 3)."""
     found = images_of(reader, ids)
     return {
-        sample_id: render_probe_view(image, size)
-        for sample_id, image in zip(found.sample_ids.tolist(), found.images, strict=True)
+        sample_id: np.concatenate([render_probe_view(image, size) for image in images], axis=1)
+        for sample_id, images in zip(found.sample_ids.tolist(), found.parts, strict=True)
     }
 
 

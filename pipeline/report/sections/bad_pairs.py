@@ -30,7 +30,8 @@ class _Picture:
     sample: ListedSample
     caption: str
     png: str | None = None
-    side: int = 0
+    size: tuple[int, int] = (0, 0)
+    """Width and height in pixels."""
 
 
 def bad_pairs_section(run: RunFacts) -> Section | None:
@@ -111,4 +112,4 @@ def _picture(sample: ListedSample, caption: str, image: Pixels | None) -> _Pictu
     if image is None:
         return _Picture(sample=sample, caption=caption)
     drawn = tile(image, _SIDE)
-    return _Picture(sample=sample, caption=caption, png=png_text(drawn), side=len(drawn))
+    return _Picture(sample=sample, caption=caption, png=png_text(drawn), size=drawn.shape[1::-1])

@@ -125,7 +125,7 @@ def test_a_batch_holds_the_decoded_and_rendered_samples_of_its_ids(
     with reader.open_shards() as files:
         for ids, views, epoch in zip(whole.ids, whole.views, whole.epochs, strict=True):
             sample_ids = np.array(ids)
-            images = {row: decode_image(data) for row, data in enumerate(files.read(sample_ids))}
+            images = {row: (decode_image(data),) for row, data in enumerate(files.read(sample_ids))}
             rows = np.zeros((len(ids), config.row_bytes), dtype=np.uint8)
             render_views(images, rows, config=config, seed=3, epoch=epoch, sample_ids=sample_ids)
             rendered = config.split(rows)

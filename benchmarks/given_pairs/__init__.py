@@ -1,0 +1,1 @@
+"""The study of given pairs: rights that belong to other lefts, and whether DBPM finds them."""
