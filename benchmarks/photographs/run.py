@@ -1,0 +1,75 @@
+"""Whether an encoder is as good where its photographs were reduced first.
+
+    python -m benchmarks.photographs.run PHOTOGRAPHS --out photographs.jsonl
+
+Classes are photographs: the probe is to tell which one a window is from, by windows of its other
+part. Views have 64 pixels. A longer side of 146 is to them what 512 is to views of 224.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.photographs.cell import UNTRAINED, Cell, run_cell
+from benchmarks.shared.study import (
+    Jobs,
+    Line,
+    Out,
+    Progress,
+    Steps,
+    finished,
+    mean_of,
+    run_study,
+)
+
+SEEDS = 3
+SIDES = (0, 146, 73)
+
+
+def main(
+    photographs: Annotated[Path, typer.Argument(help="Folder of large JPEGs.")],
+    out: Out = Path("photographs.jsonl"),
+    jobs: Jobs = 1,
+    steps: Steps = 0,
+) -> None:
+    """Run the cells that are missing, then print the table."""
+    run_study(
+        Cell,
+        _cells,
+        partial(run_cell, photographs=photographs, steps=steps or None),
+        _told,
+        out=out,
+        jobs=jobs,
+    )
+    print("\n".join(table(finished(out))))
+
+
+def _cells(progress: Progress[Cell]) -> Iterator[Cell]:
+    for seed in range(SEEDS):
+        for side in SIDES:
+            yield Cell(method="simclr", max_side=side, seed=seed)
+        yield Cell(method=UNTRAINED, max_side=0, seed=seed)
+
+
+def table(lines: list[Line]) -> Iterator[str]:
+    """Rows of Markdown: mean and standard error of the seeds, in percent."""
+    yield "| photographs | kNN | linear |"
+    yield "|---|---|---|"
+    for method, side in dict.fromkeys((line["method"], line["max_side"]) for line in lines):
+        mine = [line for line in lines if (line["method"], line["max_side"]) == (method, side)]
+        name = f"at most {side} px" if side else "as they are"
+        scores = [mean_of([100 * line[probe] for line in mine]) for probe in ("knn", "linear")]
+        yield f"| {name}, {method} | {scores[0]} | {scores[1]} |"
+
+
+def _told(line: Line) -> str:
+    return f"kNN {line['knn']:.4f}, linear {line['linear']:.4f}, {line['wall_seconds']:.0f} s"
+
+
+if __name__ == "__main__":
+    typer.run(main)
