@@ -34,6 +34,7 @@ SIDES = (0, 146, 73)
 def main(
     photographs: Annotated[Path, typer.Argument(help="Folder of large JPEGs.")],
     out: Out = Path("photographs.jsonl"),
+    work: Annotated[Path, typer.Option(help="Folder for shards of windows.")] = Path("windows"),
     jobs: Jobs = 1,
     steps: Steps = 0,
 ) -> None:
@@ -41,7 +42,7 @@ def main(
     run_study(
         Cell,
         _cells,
-        partial(run_cell, photographs=photographs, steps=steps or None),
+        partial(run_cell, photographs=photographs, work=work, steps=steps or None),
         _told,
         out=out,
         jobs=jobs,
