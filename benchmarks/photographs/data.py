@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import pipeline
 from pipeline.data.decode import image_size
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
 
 WIDTH, HEIGHT = 4000, 3000  # of a camera's 12 megapixels
 _ENLARGED = 1.25  # at most, where a photograph has fewer
@@ -69,15 +68,7 @@ def write_set(images: Iterator[tuple[int, bytes]], folder: Path, *, per_shard: i
         path = folder / "files" / f"{label:02d}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    write_shards(
-        open_source(folder / "files", labels="folder", images=None),
-        folder / "shards",
-        kind="tar",
-        samples_per_shard=per_shard,
-        test_fraction=0.0,
-        seed=0,
-        progress=lambda count: None,
-    )
+    pipeline.shard(folder / "files", folder / "shards", samples_per_shard=per_shard)
     return folder / "shards"
 
 

@@ -27,7 +27,7 @@ from benchmarks.shared.study import (
     run_study,
 )
 
-SEEDS = 3
+SEEDS = 5
 SIDES = (0, 146, 73)
 
 

@@ -16,10 +16,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+import pipeline
 from pipeline.data import storage
 from pipeline.data.sources.manifest import Manifest, Shard, Shards
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.sharding import write_shards
 from pipeline.planning.photographs import enough_side, warnings
 from pipeline.planning.plan import plan_recipe
 from pipeline.recipe import Recipe
@@ -61,15 +60,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Making:
         if not made.exists():
             if not (folder / name).exists():
                 write(folder / name, images)
-            write_shards(
-                open_source(folder / name, labels="none", images=None),
-                made,
-                kind=kind,  # type: ignore[arg-type]
-                samples_per_shard=25,
-                test_fraction=0.0,
-                seed=0,
-                progress=lambda count: None,
-            )
+            pipeline.shard(folder / name, made, kind=kind, samples_per_shard=25)
         return made
 
     return make
