@@ -27,7 +27,7 @@ from benchmarks.shared.study import (
     run_study,
 )
 
-SEEDS = 5
+SEEDS = 10
 SIDES = (0, 146, 73)
 
 
