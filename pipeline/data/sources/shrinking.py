@@ -26,8 +26,8 @@ def shrunk(data: bytes, *, max_side: int, quality: int = QUALITY) -> bytes:
     chroma at half the size; grey stays grey. A JPEG is decoded from its coefficients at the
     eighths of its size that are at least twice the result's, and reduced from there by Pillow's
     bicubic filter, whose support grows with the reduction and which counts in integers: the same
-    bytes give the same bytes on every machine. Beside a full decode that is a third of the time,
-    and views differ by less than JPEG's own error.
+    image gives the same pixels on every machine, and the same bytes where Pillow is the same.
+    Beside a full decode that is a third of the time, and what views differ by is JPEG's error.
 
     Args:
         data: what `decode_image` decodes.
