@@ -3,8 +3,8 @@
     python -m benchmarks.photographs.run PHOTOGRAPHS --out photographs.jsonl
 
 Classes are photographs: the probe is to tell which one a window is from, by windows of its other
-part. Views have 64 pixels, for which `plan` advises a longer side of 192. One of 146 is to them what
-512 is to views of 224; with one of 73 nearly every crop is enlarged.
+part. Views have 64 pixels, for which `plan` advises a longer side of 192. One of 146 is to them
+what 512 is to views of 224; with one of 73 every crop is enlarged.
 """
 
 from __future__ import annotations
