@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from docs._scripts import recipe_reference, rooms_picture
+from docs._scripts import layout_table, recipe_reference, rooms_picture
 from pipeline.json_schema import schema_as_text
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +16,7 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "jobs" / "recipes" / "recipe.schema.json": schema_as_text(),
         recipe_reference.PAGE: recipe_reference.page(),
+        layout_table.PAGE: layout_table.page(),
         rooms_picture.PICTURE: rooms_picture.picture(rooms_picture.rooms()),
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 MAX_PIXELS = 1 << 27  # 128 megapixels: beyond a camera's image, below what would exhaust a worker
 
+_JPEG_START = b"\xff\xd8\xff"
 _PNG_START = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR"
 _PNG_HEADER_END = 33  # bytes
 _PLAIN_CHUNKS = frozenset(
@@ -31,14 +33,18 @@ class BadSample(Exception):
     """A fault that lies in the bytes, so that reading again would meet it again."""
 
 
-def decode_image(data: bytes) -> Pixels:
+def decode_image(data: bytes, *, eighths: int = 8) -> Pixels:
     """Decode an encoded image.
 
     Grey, alpha, palette, CMYK and 16-bit images are converted; the first frame of an animation is
-    taken. The size is read from the header before anything is decoded.
+    taken. Notes on orientation and colour profiles are not heeded. The size is read from the header
+    before anything is decoded.
 
     Args:
         data: a JPEG, PNG, or anything else that Pillow reads.
+        eighths: of its sides that a JPEG is decoded to, 1 … 8, rounded up; from its coefficients,
+            which takes less time and memory than reducing its pixels. Others, and the rare JPEGs
+            that only Pillow reads, are decoded whole.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -48,8 +54,8 @@ def decode_image(data: bytes) -> Pixels:
     """
     if not data:
         raise BadSample("empty file")
-    if data[:3] == b"\xff\xd8\xff":
-        return _decode_jpeg(data)
+    if data.startswith(_JPEG_START):
+        return _decode_jpeg(data, eighths)
     if _is_plain_png(data):
         return _decode_plain_png(data)
     return _decode_other(data)
@@ -77,17 +83,46 @@ def _decode_part(name: str, data: bytes) -> Pixels:
         raise BadSample(f"{name}: {error}") from error
 
 
-def _decode_jpeg(data: bytes) -> Pixels:
+def image_size(data: bytes) -> tuple[int, int]:
+    """Height and width of an encoded image, from its header: the first few kilobytes mostly do.
+
+    They do not of WebP, nor of a TIFF whose header is its end.
+
+    Raises:
+        BadSample: there is no header in these bytes, or it says more than 128 megapixels.
+    """
+    if data.startswith(_JPEG_START) and (header := _jpeg_header(data)):
+        return header[:2]
+    if data.startswith(_PNG_START) and len(data) >= _PNG_HEADER_END:
+        return _png_size(data)
+    with _opened(data) as image:
+        return image.height, image.width
+
+
+def is_lossless(data: bytes) -> bool:
+    """Whether an image's format is one that keeps every pixel: all but JPEG and WebP."""
+    return not data.startswith(_JPEG_START) and data[8:12] != b"WEBP"
+
+
+def _jpeg_header(data: bytes) -> tuple[int, int, str] | None:
+    """Height, width and colours; None of rare chroma samplings among others, left to Pillow."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except (ValueError, KeyError):
-        # Rare chroma samplings among them, which Pillow reads.
-        return _decode_other(data)
+        return None
     _check_size(height, width)
-    if colours in ("CMYK", "YCCK"):
+    return height, width, colours
+
+
+def _decode_jpeg(data: bytes, eighths: int) -> Pixels:
+    header = _jpeg_header(data)
+    if header is None or header[2] in ("CMYK", "YCCK"):
         return _decode_other(data)
+    height, width = (-(-side * eighths // 8) for side in header[:2])
     try:
-        return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
+        return np.asarray(
+            simplejpeg.decode_jpeg(data, colorspace="RGB", min_height=height, min_width=width)
+        )
     except ValueError as error:
         raise BadSample(f"damaged JPEG: {error}") from error
 
@@ -118,18 +153,31 @@ def _is_plain_png(data: bytes) -> bool:
 
 
 def _decode_plain_png(data: bytes) -> Pixels:
-    width, height = struct.unpack_from(">II", data, 16)
-    _check_size(height, width)
+    _png_size(data)
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     return _decode_other(data) if pixels is None else np.asarray(pixels)
 
 
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Height and width of a PNG whose header is whole."""
+    width, height = struct.unpack_from(">II", data, 16)
+    _check_size(height, width)
+    return height, width
+
+
 def _decode_other(data: bytes) -> Pixels:
+    with _opened(data) as image:
+        return to_rgb(image)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """An image by Pillow, of which so far only the header has been read."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.height, image.width)
-            return to_rgb(image)
+            yield image
     except BadSample:
         raise
     except UnidentifiedImageError as error:

@@ -5,6 +5,9 @@ encoder and the objective built. The `*_plan.py` files each look at one section 
 `plan.py` works out the figures that `jobs plan` shows: `length.py` the steps, `memory.py` the
 bytes. `initial_weights.py` fetches what `encoder.init` names and tries it on.
 
+`photographs.py` looks at some images, and says when reducing them once would pay; `layout.py` works
+out shards, CPUs and cache for the page *Data*.
+
 `first_recipe.py` writes what `jobs init` does: `found_data.py` looks at the images, `machine.py` at
 the machine, `first_choices.py` chooses for both.
 

@@ -26,6 +26,7 @@ from pipeline.planning import (
     micro_batch_plan,
     objective_plan,
     pairs_plan,
+    photographs,
     views_plan,
 )
 from pipeline.planning.check import checked_recipe
@@ -154,6 +155,7 @@ def _warnings(recipe: Recipe, learner: Learner) -> Iterator[str]:
             yield f"{where}: the samples were not shuffled when the shards were made"
         if manifest.labelled and _sorted(read_labels(corpus, number, at_most=_LABELS_LOOKED_AT)):
             yield f"{where}: the samples are sorted by label; batches will lack negatives"
+    yield from photographs.warnings(recipe)
     yield from micro_batch_plan.warnings(recipe, batch_norm=has_batch_norm(learner.encoder))
     yield from objective_plan.warnings(recipe)
     yield from views_plan.warnings(recipe)

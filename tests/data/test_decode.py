@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.data.decode import BadSample, Pixels, decode_image, encode_png
+from pipeline.data.decode import (
+    BadSample,
+    Pixels,
+    decode_image,
+    encode_png,
+    image_size,
+    is_lossless,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -214,8 +221,40 @@ def test_a_bomb_is_refused_from_its_header_at_once_and_without_memory(data: byte
 
 def test_an_image_without_pixels_is_a_bad_sample() -> None:
     for data in (png_claiming(0, 10), png_claiming(10, 0), jpeg_claiming(10, 0)):
-        with pytest.raises(BadSample):
-            decode_image(data)
+        for look in (decode_image, image_size):
+            with pytest.raises(BadSample):
+                look(data)
+
+
+@pytest.mark.parametrize("eighths", range(1, 9))
+@pytest.mark.parametrize(("mode", "options"), JPEG_KINDS)
+def test_a_jpeg_is_decoded_to_eighths_of_its_size(
+    mode: str, options: dict[str, Any], eighths: int
+) -> None:
+    data = encoded(Image.new("RGB", (301, 77), (30, 90, 160)).convert(mode), "JPEG", **options)
+    pixels = decode_image(data, eighths=eighths)
+    kept = 8 if mode == "CMYK" else eighths
+    assert pixels.shape == (-(-77 * kept // 8), -(-301 * kept // 8), 3)
+    np.testing.assert_allclose(pixels, decode_image(data)[: len(pixels), : pixels.shape[1]], atol=2)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "PPM"])
+def test_the_size_is_told_from_the_first_bytes(kind: str) -> None:
+    data = encoded(Image.fromarray(noise(130, 170, 3)), kind)
+    assert image_size(data) == image_size(data[:2000]) == (130, 170)
+    assert is_lossless(data) == (kind != "JPEG")
+
+
+def test_webp_tells_its_size_from_the_whole_file_and_is_not_taken_for_lossless() -> None:
+    data = encoded(Image.fromarray(noise(130, 170, 3)), "WEBP")
+    assert image_size(data) == (130, 170)
+    assert not is_lossless(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"no image"])
+def test_no_size_is_told_of_what_has_no_header(data: bytes) -> None:
+    with pytest.raises(BadSample):
+        image_size(data)
 
 
 VALID = {

@@ -226,6 +226,7 @@ def test_shards_on_a_store_are_indexed_there(
         f"s3://data/foreign?{object_store}",
         f"s3://made/of-them?{object_store}",
         fields=Fields(),
+        progress=lambda count: None,
     )
     assert result.manifest.samples == 300
     assert verify(f"s3://made/of-them?{object_store}") == []

@@ -84,12 +84,10 @@ class Fetching:
             return str(error).partition(":")[0]
 
     def _checked(self, data: bytes) -> bytes:
-        if self.reduction is not None:
-            small = shrunk(data, max_side=self.reduction.max_side, quality=self.reduction.quality)
-            if small is not data:
-                return small
-        decode_image(data)
-        return data
+        if self.reduction is None:
+            decode_image(data)
+            return data
+        return shrunk(data, max_side=self.reduction.max_side, quality=self.reduction.quality)
 
     def _columns(self, rows: pa.RecordBatch, name: str) -> list[list[object]]:
         return [rows[f"{name}.{part}"].to_pylist() for part in self.parts or ("",)]
