@@ -15,7 +15,6 @@ from pipeline.data.order.corpus import load_corpus
 from pipeline.data.order.export import write_order
 from pipeline.data.order.streams import StreamPlan
 from pipeline.data.order.workers import allowed_workers, workers_that_train
-from pipeline.data.reading import ingest
 from pipeline.data.reading.shard_reader import read_labels
 from pipeline.data.sources.manifest import Ids
 from pipeline.encoders.batch_norm import has_batch_norm
@@ -26,6 +25,7 @@ from pipeline.planning import (
     micro_batch_plan,
     objective_plan,
     pairs_plan,
+    reading_plan,
     views_plan,
 )
 from pipeline.planning.check import checked_recipe
@@ -104,7 +104,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
         sources=data_plan.sources(recipe, cut),
         local_batch=local_batch,
         batch_bytes=local_batch * row_bytes,
-        in_flight_bytes=ingest.bytes_in_flight(local_batch=local_batch, row_bytes=row_bytes),
+        in_flight_bytes=reading_plan.read_ahead(recipe, workers=workers).bytes,
         parameters=_count(learner),
         encoder_parameters=_count(learner.encoder),
         features=recipe.features.kind,

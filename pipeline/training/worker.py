@@ -68,9 +68,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             recipe=recipe,
             folder=folder,
             device=ray.train.torch.get_device(),
-            ingest=inline
-            if recipe.data.ingest == "inline"
-            else partial(ray_data, alone=training == 1),
+            ingest=inline if recipe.data.ingest == "inline" else ray_data,
             notice=notice,
             halt=HaltRequest(folder.halt),
             fit=partial(_fit_aside, evaluation_of(recipe)),

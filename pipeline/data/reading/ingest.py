@@ -15,11 +15,8 @@ from typing import Protocol
 import pyarrow as pa
 
 from pipeline.data.order.slices import Slice
+from pipeline.data.reading.ahead import slices_ahead
 from pipeline.data.reading.slice_reader import SliceReader
-
-_SLICE_SAMPLES = 512
-_SLICE_BYTES = 32 << 20
-SLICES_IN_FLIGHT = 8
 
 
 class Ingest(Protocol):
@@ -31,29 +28,17 @@ class Ingest(Protocol):
         """The rows of the slices, in order; tasks for `cpus` (rounded up) run at a time."""
 
 
-def batches_per_slice(*, local_batch: int, row_bytes: int) -> int:
-    """k: as many local batches as make some 512 samples, within 32 MiB."""
-    by_samples = _SLICE_SAMPLES // local_batch
-    by_bytes = _SLICE_BYTES // (local_batch * row_bytes)
-    return max(1, min(by_samples, by_bytes))
-
-
-def bytes_in_flight(*, local_batch: int, row_bytes: int) -> int:
-    """Bound on the bytes that are read ahead for one worker, under either ingest.
-
-    Under `ray` it may be twice that for a moment, where one of Ray's data sets follows another.
-    """
-    k = batches_per_slice(local_batch=local_batch, row_bytes=row_bytes)
-    return SLICES_IN_FLIGHT * k * local_batch * row_bytes
-
-
 def inline(reader: SliceReader, slices: Iterable[Slice], *, cpus: float) -> Iterator[pa.Table]:
-    """Read slices in threads of this process, a few ahead; decoding releases the GIL."""
+    """Read slices in threads of this process, as far ahead as `slices_ahead` says.
+
+    Decoding releases the interpreter lock.
+    """
     pending: deque[Future[pa.Table]] = deque()
     remaining = iter(slices)
     pool = ThreadPoolExecutor(max_workers=math.ceil(cpus), thread_name_prefix="ingest")
     try:
-        for piece in islice(remaining, SLICES_IN_FLIGHT):
+        # Whoever takes a table apart has one slice more.
+        for piece in islice(remaining, slices_ahead(cpus) - 1):
             pending.append(pool.submit(reader.read, piece))
         while pending:
             table = pending.popleft().result()

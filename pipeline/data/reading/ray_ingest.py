@@ -1,13 +1,14 @@
-"""Read tasks on Ray Data: one ordered pipeline for each worker, with CPUs of its own."""
+"""Read tasks on Ray Data: ordered pipelines of each worker, one for each node that reads for it."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import ray
@@ -19,11 +20,14 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
 from pipeline.data.order.slices import Slice
-from pipeline.data.reading.ingest import SLICES_IN_FLIGHT
-from pipeline.data.reading.read_ahead import HELD_BY_CONSUMER, ReadAhead
+from pipeline.data.reading.ahead import slices_ahead
+from pipeline.data.reading.read_ahead import ReadAhead, Taken
+from pipeline.data.reading.reading_nodes import NodeShare, parts
 from pipeline.data.reading.slice_reader import SliceReader
 
 _SLICES_PER_DATASET = 1024
+_BEGUN_UNASKED = 4
+"""Slices of a data set that Ray reads for a consumer that waits, whatever a policy says."""
 
 
 class _SliceSource(Datasource):
@@ -71,57 +75,113 @@ def _metadata(piece: Slice, reader: SliceReader) -> BlockMetadata:
 
 
 def ray_data(
-    reader: SliceReader, slices: Iterable[Slice], *, cpus: float, alone: bool = False
+    reader: SliceReader,
+    slices: Iterable[Slice],
+    *,
+    cpus: float,
+    nodes: Sequence[NodeShare] | None = None,
 ) -> Iterator[pa.Table]:
-    """Read slices by a Ray Data pipeline that this worker owns.
+    """Read slices by Ray Data pipelines that this worker owns.
 
-    `preserve_order` keeps the slices' order. The pipeline's tasks together ask for `cpus`; the
-    driver makes sure that the cluster has as many to spare for every worker, since Ray gives a
-    pipeline that is left without a CPU no error, only silence.
+    `preserve_order` keeps the slices' order.
+
+    Beside the worker the tasks run on its node, on CPUs that the worker's own bundle holds for
+    them, so that they ask Ray for none: they cannot starve, nor be lent to others, and a node
+    fetches only what its own workers read. Elsewhere they ask for the CPUs of their nodes.
 
     Args:
         reader: reads a slice, in a task.
         slices: what to read, in order.
-        cpus: logical CPUs; a fraction lets workers share one, each with one task at a time.
-        alone: no other worker reads. Then one task more waits in Ray's queue, without which a CPU
-            idles between two tasks for half of a task's time; but of several workers' waiting tasks
-            Ray prefers some, and lets others starve.
+        cpus: that read at a time, rounded up; beside the worker.
+        nodes: that read for the worker, and which of its streams; None: its own, beside it.
+
+    Yields:
+        The rows of the slices, in order; of each slice as many tables as there are nodes.
     """
-    tasks = math.ceil(cpus)
+    pipelines = (
+        [_beside(reader, cpus)] if nodes is None else [_elsewhere(reader, share) for share in nodes]
+    )
+    taken = Taken()
+    remaining = iter(slices)
+    reach = min(pipeline.ahead for pipeline in pipelines) - _BEGUN_UNASKED
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-slices") as starter:
+        following = starter.submit(_start, pipelines, remaining, 0, taken)
+        while started := following.result():
+            count, tables = started
+            first = taken.count
+            for number, row in enumerate(zip(*tables, strict=True), start=1):
+                if number == max(1, count - reach):
+                    # A data set takes seconds to start; the next one does while this one ends.
+                    following = starter.submit(_start, pipelines, remaining, first + count, taken)
+                yield from row
+                taken.count += 1
+            if taken.count != first + count:
+                raise RuntimeError(f"{count} slices gave {taken.count - first} tables")
+
+
+class _Pipeline(NamedTuple):
+    """What reads a worker's slices on one node."""
+
+    reader: SliceReader
+    share: NodeShare | None  # None: all streams
+    tasks: int  # at a time
+    options: dict[str, Any]  # of a task
+
+    @property
+    def ahead(self) -> int:
+        return slices_ahead(self.tasks)
+
+
+def _beside(reader: SliceReader, cpus: float) -> _Pipeline:
+    node = ray.get_runtime_context().get_node_id()
+    return _Pipeline(reader, None, math.ceil(cpus), {"num_cpus": 0, **_pinned(node)})
+
+
+def _elsewhere(reader: SliceReader, share: NodeShare) -> _Pipeline:
+    tasks = math.ceil(share.cpus)
+    # Ray counts in ten-thousandths; a sum must not exceed the node's CPUs by less.
+    options: dict[str, Any] = {"num_cpus": math.floor(share.cpus / tasks * 10_000) / 10_000}
+    if share.node is not None:
+        options |= _pinned(share.node)
+    return _Pipeline(reader, share, tasks, options)
+
+
+def _pinned(node: str) -> dict[str, Any]:
+    """To a node; where it is lost, or others have its CPUs, to any."""
+    return {
+        "label_selector": {"ray.io/node-id": node},
+        "fallback_strategy": [{"label_selector": {}}],
+    }
+
+
+def _start(
+    pipelines: Sequence[_Pipeline], slices: Iterator[Slice], first: int, taken: Taken
+) -> tuple[int, list[Iterator[pa.Table]]] | None:
+    """The number of slices of the next data sets, and each pipeline's tables, the first ready."""
+    chunk = list(islice(slices, _SLICES_PER_DATASET))
+    if not chunk:
+        return None
+    tables = [_tables(pipeline, chunk, first, taken) for pipeline in pipelines]
+    with ThreadPoolExecutor(len(tables), thread_name_prefix="first-slices") as pool:
+        ready = list(pool.map(next, tables))
+    return len(chunk), [chain([table], others) for table, others in zip(ready, tables, strict=True)]
+
+
+def _tables(
+    pipeline: _Pipeline, chunk: list[Slice], first: int, taken: Taken
+) -> Iterator[pa.Table]:
+    """A pipeline's tables of some slices, read once they are asked for."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    remaining = iter(slices)
     context.set_config(
         ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
-        [partial(ReadAhead, tasks=tasks + alone, slices=SLICES_IN_FLIGHT - HELD_BY_CONSUMER)],
+        [partial(ReadAhead, tasks=pipeline.tasks, slices=pipeline.ahead, first=first, taken=taken)],
     )
-    options = {"num_cpus": cpus / tasks}
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-slices") as starter:
-        following = starter.submit(_start, reader, remaining, options)
-        while started := following.result():
-            count, first, others = started
-            number = 0
-            for number, table in enumerate(chain([first], others), start=1):
-                if number == max(1, count - SLICES_IN_FLIGHT):
-                    # A data set takes seconds to start; the next one does while this one ends.
-                    following = starter.submit(_start, reader, remaining, options)
-                yield table
-            if number != count:
-                raise RuntimeError(f"{count} slices gave {number} tables")
-
-
-def _start(
-    reader: SliceReader, slices: Iterator[Slice], options: dict[str, float]
-) -> tuple[int, pa.Table, Iterator[pa.Table]] | None:
-    """The number of slices of the next data set, its first table and the others."""
-    chunk = list(islice(slices, _SLICES_PER_DATASET))
-    if not chunk:
-        return None
+    mine = chunk if pipeline.share is None else list(parts(chunk, pipeline.share))
     dataset = ray.data.read_datasource(
-        _SliceSource(reader, chunk), override_num_blocks=len(chunk), **options
+        _SliceSource(pipeline.reader, mine), override_num_blocks=len(mine), **pipeline.options
     )
-    tables = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))
-    return len(chunk), next(tables), tables
+    return iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))

@@ -15,9 +15,10 @@ from pipeline.data.order.exclusion import NOTHING, Exclusion, load_exclusion
 from pipeline.data.order.slices import Slice, slices
 from pipeline.data.order.streams import StreamPlan
 from pipeline.data.reading import ray_ingest
+from pipeline.data.reading.ahead import slices_ahead
 from pipeline.data.reading.assemble import Batch, BatchAssembler
 from pipeline.data.reading.cursor import Cursor
-from pipeline.data.reading.ingest import SLICES_IN_FLIGHT, Ingest, inline
+from pipeline.data.reading.ingest import Ingest, inline
 from pipeline.data.reading.read_ahead import ReadAhead
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.data.sources.manifest import load_manifest
@@ -43,7 +44,7 @@ def reader_and_slices(
         positions=dict.fromkeys(range(4), 0),
         step=0,
         total_steps=total_steps,
-        batches_per_slice=3,
+        per_stream=3 * plan.per_batch,
     )
     return reader, pieces
 
@@ -112,6 +113,6 @@ def test_a_worker_that_does_not_ask_is_read_ahead_a_few_slices_by_an_executor_th
     turns = len(submitted)
     time.sleep(2)
     assert len(submitted) - turns <= 2 / 0.05 + 1
-    assert submitted[-1] <= 1 + SLICES_IN_FLIGHT, submitted
+    assert submitted[-1] <= slices_ahead(2), submitted
     assert len(list(tables)) == 47
     assert submitted[-1] == 48
