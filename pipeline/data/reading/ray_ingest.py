@@ -24,8 +24,10 @@ from pipeline.data.reading.ahead import slices_ahead
 from pipeline.data.reading.read_ahead import ReadAhead, Taken
 from pipeline.data.reading.reading_nodes import NodeShare, parts
 from pipeline.data.reading.slice_reader import SliceReader
+from pipeline.data.reading.turns import Turns, new_turns, waiting
 
 _SLICES_PER_DATASET = 1024
+_READ_ON = b"node"  # where a table's metadata says on which node it was read
 _BEGUN_UNASKED = 4
 """Slices of a data set that Ray reads for a consumer that waits, whatever a policy says."""
 
@@ -33,8 +35,9 @@ _BEGUN_UNASKED = 4
 class _SliceSource(Datasource):
     """The slices as Ray read tasks."""
 
-    def __init__(self, reader: SliceReader, slices: list[Slice]) -> None:
+    def __init__(self, reader: SliceReader, slices: list[Slice], turns: Turns) -> None:
         super().__init__()
+        self._turns = turns
         self._reader = reader
         self._slices = slices
 
@@ -48,13 +51,17 @@ class _SliceSource(Datasource):
         self, parallelism: int, per_task_row_limit: int | None = None, **_: object
     ) -> list[ReadTask]:
         return [
-            ReadTask(partial(_read, self._reader, piece), _metadata(piece, self._reader))
+            ReadTask(
+                partial(_read, self._reader, piece, self._turns), _metadata(piece, self._reader)
+            )
             for piece in self._slices
         ]
 
 
-def _read(reader: SliceReader, piece: Slice) -> list[pa.Table]:
-    return [reader.read(piece)]
+def _read(reader: SliceReader, piece: Slice, turns: Turns) -> list[pa.Table]:
+    with turns.taken():
+        table = reader.read(piece)
+    return [table.replace_schema_metadata({_READ_ON: ray.get_runtime_context().get_node_id()})]
 
 
 def _rows_of(piece: Slice) -> int:
@@ -124,26 +131,33 @@ class _Pipeline(NamedTuple):
 
     reader: SliceReader
     share: NodeShare | None  # None: all streams
-    tasks: int  # at a time
+    turns: Turns
     options: dict[str, Any]  # of a task
 
     @property
     def ahead(self) -> int:
-        return slices_ahead(self.tasks)
+        """Slices that are under way."""
+        return slices_ahead(self.turns.count)
+
+    @property
+    def tasks(self) -> int:
+        """At a time, those that wait for their turn among them."""
+        return self.turns.count + waiting(self.turns.count)
 
 
 def _beside(reader: SliceReader, cpus: float) -> _Pipeline:
     node = ray.get_runtime_context().get_node_id()
-    return _Pipeline(reader, None, math.ceil(cpus), {"num_cpus": 0, **_pinned(node)})
+    return _Pipeline(reader, None, new_turns(math.ceil(cpus)), {"num_cpus": 0, **_pinned(node)})
 
 
 def _elsewhere(reader: SliceReader, share: NodeShare) -> _Pipeline:
-    tasks = math.ceil(share.cpus)
+    turns = new_turns(math.ceil(share.cpus))
+    tasks = turns.count + waiting(turns.count)
     # Ray counts in ten-thousandths; a sum must not exceed the node's CPUs by less.
     options: dict[str, Any] = {"num_cpus": math.floor(share.cpus / tasks * 10_000) / 10_000}
     if share.node is not None:
         options |= _pinned(share.node)
-    return _Pipeline(reader, share, tasks, options)
+    return _Pipeline(reader, share, turns, options)
 
 
 def _pinned(node: str) -> dict[str, Any]:
@@ -182,6 +196,8 @@ def _tables(
     )
     mine = chunk if pipeline.share is None else list(parts(chunk, pipeline.share))
     dataset = ray.data.read_datasource(
-        _SliceSource(pipeline.reader, mine), override_num_blocks=len(mine), **pipeline.options
+        _SliceSource(pipeline.reader, mine, pipeline.turns),
+        override_num_blocks=len(mine),
+        **pipeline.options,
     )
     return iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))

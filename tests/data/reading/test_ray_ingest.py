@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
@@ -116,3 +118,33 @@ def test_a_worker_that_does_not_ask_is_read_ahead_a_few_slices_by_an_executor_th
     assert submitted[-1] <= slices_ahead(2), submitted
     assert len(list(tables)) == 47
     assert submitted[-1] == 48
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_no_more_tasks_read_at_a_time_than_there_are_cpus(
+    clipart_shards: Path, tmp_path: Path
+) -> None:
+    """Though one more is submitted, so that no CPU idles between two."""
+    log = tmp_path / "log"
+    log.touch()
+    reader, pieces = reader_and_slices(clipart_shards / "train", total_steps=60)
+    noting = NotingReader(**vars(reader), log=str(log))
+    assert len(list(ray_ingest.ray_data(noting, pieces, cpus=1))) == 24
+    lines = log.read_text().splitlines()
+    assert lines == ["begins", "ends"] * 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotingReader(SliceReader):
+    log: str
+
+    def read(self, piece: Slice) -> pa.Table:
+        self._note("begins")
+        time.sleep(0.02)
+        table = super().read(piece)
+        self._note("ends")
+        return table
+
+    def _note(self, word: str) -> None:
+        with open(self.log, "a") as file:  # noqa: PTH123
+            file.write(f"{word}\n")
