@@ -9,6 +9,7 @@ import torch
 from pipeline import collectives
 from pipeline.data.order.slices import slices
 from pipeline.data.order.streams import StreamPlan
+from pipeline.data.reading.activity import Activity
 from pipeline.data.reading.assemble import Batch, BatchAssembler
 from pipeline.data.reading.cursor import Cursor
 from pipeline.data.reading.ingest import Ingest, inline
@@ -31,6 +32,7 @@ def open_batches(
     step: int,
     total_steps: int,
     ingest: Ingest,
+    activity: Activity | None = None,
 ) -> tuple[BatchAssembler, Iterator[Batch]]:
     """Begin to read a rank's share of the batches from a step on.
 
@@ -41,6 +43,7 @@ def open_batches(
         step: global batches already taken.
         total_steps: global batches of the whole run.
         ingest: runs the read tasks.
+        activity: is told what they do.
 
     Returns:
         What sets bad samples aside and keeps the account, and its batches.
@@ -65,7 +68,7 @@ def open_batches(
         total_steps=total_steps,
         per_stream=read_ahead(recipe, workers=collectives.world_size()).per_stream,
     )
-    tables = ingest(reader, pieces, cpus=recipe.data.ingest_cpus)
+    tables = ingest(reader, pieces, cpus=recipe.data.ingest_cpus, activity=activity)
     return assembler, assembler.batches(tables)
 
 

@@ -20,7 +20,9 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
 from pipeline.data.order.slices import Slice
+from pipeline.data.reading.activity import Activity
 from pipeline.data.reading.ahead import slices_ahead
+from pipeline.data.reading.ray_words import Submitted, words
 from pipeline.data.reading.read_ahead import ReadAhead, Taken
 from pipeline.data.reading.reading_nodes import NodeShare, parts
 from pipeline.data.reading.slice_reader import SliceReader
@@ -87,6 +89,7 @@ def ray_data(
     *,
     cpus: float,
     nodes: Sequence[NodeShare] | None = None,
+    activity: Activity | None = None,
 ) -> Iterator[pa.Table]:
     """Read slices by Ray Data pipelines that this worker owns.
 
@@ -101,6 +104,7 @@ def ray_data(
         slices: what to read, in order.
         cpus: that read at a time, rounded up; beside the worker.
         nodes: that read for the worker, and which of its streams; None: its own, beside it.
+        activity: is told what the tasks do, and what comes from other nodes.
 
     Yields:
         The rows of the slices, in order; of each slice as many tables as there are nodes.
@@ -108,6 +112,9 @@ def ray_data(
     pipelines = (
         [_beside(reader, cpus)] if nodes is None else [_elsewhere(reader, share) for share in nodes]
     )
+    activity = activity or Activity()
+    activity.words = partial(_words, pipelines)
+    home = ray.get_runtime_context().get_node_id()
     taken = Taken()
     remaining = iter(slices)
     reach = min(pipeline.ahead for pipeline in pipelines) - _BEGUN_UNASKED
@@ -120,7 +127,10 @@ def ray_data(
                 if number == max(1, count - reach):
                     # A data set takes seconds to start; the next one does while this one ends.
                     following = starter.submit(_start, pipelines, remaining, first + count, taken)
-                yield from row
+                for table in row:
+                    if table.schema.metadata[_READ_ON].decode() != home:
+                        activity.bytes_from_other_nodes += table["pixels"].nbytes
+                    yield table
                 taken.count += 1
             if taken.count != first + count:
                 raise RuntimeError(f"{count} slices gave {taken.count - first} tables")
@@ -131,7 +141,9 @@ class _Pipeline(NamedTuple):
 
     reader: SliceReader
     share: NodeShare | None  # None: all streams
+    node: str | None
     turns: Turns
+    submitted: Submitted
     options: dict[str, Any]  # of a task
 
     @property
@@ -147,7 +159,8 @@ class _Pipeline(NamedTuple):
 
 def _beside(reader: SliceReader, cpus: float) -> _Pipeline:
     node = ray.get_runtime_context().get_node_id()
-    return _Pipeline(reader, None, new_turns(math.ceil(cpus)), {"num_cpus": 0, **_pinned(node)})
+    turns = new_turns(math.ceil(cpus))
+    return _Pipeline(reader, None, node, turns, Submitted(), {"num_cpus": 0, **_pinned(node)})
 
 
 def _elsewhere(reader: SliceReader, share: NodeShare) -> _Pipeline:
@@ -157,7 +170,13 @@ def _elsewhere(reader: SliceReader, share: NodeShare) -> _Pipeline:
     options: dict[str, Any] = {"num_cpus": math.floor(share.cpus / tasks * 10_000) / 10_000}
     if share.node is not None:
         options |= _pinned(share.node)
-    return _Pipeline(reader, share, turns, options)
+    return _Pipeline(reader, share, share.node, turns, Submitted(), options)
+
+
+def _words(pipelines: Sequence[_Pipeline]) -> str:
+    """What is waited for: by the pipeline whose oldest task is oldest, all being taken in turn."""
+    slowest = max(pipelines, key=lambda pipeline: max(pipeline.submitted.ages, default=0.0))
+    return words(slowest.submitted, slowest.node, slowest.turns)
 
 
 def _pinned(node: str) -> dict[str, Any]:
@@ -192,7 +211,16 @@ def _tables(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.set_config(
         ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
-        [partial(ReadAhead, tasks=pipeline.tasks, slices=pipeline.ahead, first=first, taken=taken)],
+        [
+            partial(
+                ReadAhead,
+                tasks=pipeline.tasks,
+                slices=pipeline.ahead,
+                first=first,
+                taken=taken,
+                submitted=pipeline.submitted,
+            )
+        ],
     )
     mine = chunk if pipeline.share is None else list(parts(chunk, pipeline.share))
     dataset = ray.data.read_datasource(

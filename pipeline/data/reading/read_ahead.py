@@ -10,6 +10,8 @@ from ray.data._internal.execution.backpressure_policy.backpressure_policy import
 from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
+from pipeline.data.reading.ray_words import Submitted
+
 _SHORTEST_REST = 0.02  # seconds
 _LONGEST_REST = 0.5
 
@@ -35,7 +37,15 @@ class ReadAhead(BackpressurePolicy):
     nothing, and one that has just caught up is soon asked again.
     """
 
-    def __init__(self, *executor: Any, tasks: int, slices: int, first: int, taken: Taken) -> None:
+    def __init__(
+        self,
+        *executor: Any,
+        tasks: int,
+        slices: int,
+        first: int,
+        taken: Taken,
+        submitted: Submitted,
+    ) -> None:
         """Count from a data set's place in the worker's order.
 
         Args:
@@ -44,12 +54,14 @@ class ReadAhead(BackpressurePolicy):
             slices: submitted and not yet done with, in this data set and those before it.
             first: slices in the data sets before it.
             taken: slices that the worker has done with.
+            submitted: gets the tasks that are under way.
         """
         super().__init__(*executor)
         self._tasks = tasks
         self._slices = slices
         self._first = first
         self._taken = taken
+        self._submitted = submitted
         self._rest = _SHORTEST_REST
 
     def can_add_input(self, op: PhysicalOperator) -> bool:
@@ -57,6 +69,7 @@ class ReadAhead(BackpressurePolicy):
         if not isinstance(op, MapOperator):
             return True
         running = op.num_active_tasks()
+        self._submitted.note(self._first, [task.task_index() for task in op.get_active_tasks()])
         under_way = self._first + op.metrics.num_tasks_submitted - self._taken.count
         if under_way >= self._slices and not running:
             time.sleep(self._rest)

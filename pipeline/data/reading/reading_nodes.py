@@ -62,9 +62,7 @@ def reading_nodes(
             if not able:
                 break
             # One that has enough, though no more than it must; else the one with most.
-            best = min(
-                able, key=lambda n: (n in trainers, spare[n] < missing, _fit(spare[n], missing), n)
-            )
+            best = min(able, key=lambda name: (name in trainers, *_fit(spare[name], missing), name))
             give(rank, best, missing)
     return [
         [
@@ -75,8 +73,8 @@ def reading_nodes(
     ]
 
 
-def _fit(spare: int, missing: int) -> int:
-    return spare if spare >= missing else -spare
+def _fit(spare: int, missing: int) -> tuple[bool, int]:
+    return spare < missing, spare if spare >= missing else -spare
 
 
 def divided(streams: Iterable[int], nodes: Sequence[tuple[str, float]]) -> list[NodeShare]:
@@ -84,8 +82,10 @@ def divided(streams: Iterable[int], nodes: Sequence[tuple[str, float]]) -> list[
 
     Args:
         streams: of the rank, consecutive ones to a node, since they lie in the same shards.
-        nodes: with CPUs, no more than there are streams.
+        nodes: with CPUs, no more than there are streams; perhaps none.
     """
+    if not nodes:
+        return []
     names = list(streams)
     counts = [1] * len(nodes)
     for _ in range(len(names) - len(nodes)):

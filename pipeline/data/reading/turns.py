@@ -34,22 +34,32 @@ class Turns:
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Wait until one is free and hold it while the body runs; one at a time in a process."""
-        path = Path(tempfile.gettempdir()) / f"reading-turns-{os.getuid()}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        with FileIO(descriptor, "r+") as file:  # closing it lets go
-            while not self._take(file):
+        with _file() as file:  # closing it lets go
+            while not self._take_one(file):
                 time.sleep(_PAUSE_SECONDS)
             yield
 
-    def _take(self, file: FileIO) -> bool:
+    def now_taken(self) -> int:
+        """How many are held by other processes of this node."""
+        with _file() as file:
+            return sum(not self._take(file, number) for number in range(self.count))
+
+    def _take_one(self, file: FileIO) -> bool:
         asked = random.sample(range(self.count), min(self.count, _ASKED_AT_A_TIME))
-        for number in asked:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self.first + number)
-            except BlockingIOError:
-                continue
-            return True
-        return False
+        return any(self._take(file, number) for number in asked)
+
+    def _take(self, file: FileIO, number: int) -> bool:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self.first + number)
+        except (BlockingIOError, PermissionError):  # POSIX allows both
+            return False
+        return True
+
+
+def _file() -> FileIO:
+    """The user's file of this node; nobody else's, which a link could name."""
+    path = Path(tempfile.gettempdir()) / f"reading-turns-{os.getuid()}"
+    return FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
 
 
 def new_turns(count: int) -> Turns:
