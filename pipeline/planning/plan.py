@@ -56,6 +56,9 @@ class Plan:
     local_batch: int
     batch_bytes: int
     in_flight_bytes: int
+    network_bytes_per_image: int
+    cache_bytes_needed: int  # of a node that serves all streams
+    times_fetched: float  # an epoch, of remote shards
     parameters: int
     encoder_parameters: int
     features: str
@@ -89,6 +92,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
     workers = workers_that_train(cut.streams, started=recipe.train.most_workers)
     local_batch = recipe.train.global_batch // workers
     row_bytes = recipe.views.row_bytes
+    fetching = reading_plan.fetching(recipe, cut, workers=workers)
     return Plan(
         samples=cut.samples,
         excluded=cut.samples - cut.left,
@@ -105,6 +109,9 @@ def plan_recipe(recipe: Recipe) -> Plan:
         local_batch=local_batch,
         batch_bytes=local_batch * row_bytes,
         in_flight_bytes=reading_plan.read_ahead(recipe, workers=workers).bytes,
+        network_bytes_per_image=reading_plan.network_bytes(recipe),
+        cache_bytes_needed=fetching.cache_bytes,
+        times_fetched=fetching.times,
         parameters=_count(learner),
         encoder_parameters=_count(learner.encoder),
         features=recipe.features.kind,
@@ -117,7 +124,10 @@ def plan_recipe(recipe: Recipe) -> Plan:
         memory_bytes=training_bytes(
             learner, recipe, local_batch=local_batch, samples=_most_remembered(cut, workers)
         ),
-        warnings=list(_warnings(recipe, learner)),
+        warnings=[
+            *_warnings(recipe, learner),
+            *reading_plan.warnings(recipe, fetching, workers=workers),
+        ],
     )
 
 

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pyarrow.compute as pc
+
+from pipeline.data import storage
+from pipeline.data.order.corpus import load_corpus
+from pipeline.data.order.streams import StreamPlan
 from pipeline.data.order.workers import workers_that_train
 from pipeline.data.reading.ahead import ReadingAhead, reading_ahead
 from pipeline.errors import Problem
@@ -39,3 +48,62 @@ def problems(recipe: Recipe) -> list[Problem]:
         "more, or fewer of data.ingest_cpus"
     )
     return [Problem("data.read_ahead_bytes", told)]
+
+
+class Fetching(NamedTuple):
+    """What remote shards cost a node that serves all streams; zeros where all shards are local."""
+
+    cache_bytes: int
+    """Disk with which no byte is fetched twice in an epoch."""
+    times: float
+    """How often the data is fetched in an epoch with `data.cache_bytes`, at most."""
+
+
+def fetching(recipe: Recipe, cut: StreamPlan, *, workers: int) -> Fetching:
+    """What a node's cache must hold: each stream's window and the one to follow.
+
+    Copies are kept by shard, the least recently used go first. Where they are fewer than the open
+    windows, each slice finds gone what it had fetched for the slice before it.
+
+    Args:
+        recipe: of the run.
+        cut: of its data.
+        workers: that train.
+    """
+    needed = _open_windows(recipe, cut)
+    if needed <= recipe.data.cache_bytes:
+        return Fetching(needed, 1.0 if needed else 0.0)
+    per_stream = read_ahead(recipe, workers=workers).per_stream
+    return Fetching(needed, round(max(2.0, cut.shuffle_window / per_stream), 1))
+
+
+def _open_windows(recipe: Recipe, cut: StreamPlan) -> int:
+    corpus = load_corpus(recipe.data.manifests)
+    needed, first = 0, 0
+    for number, (_, streams) in enumerate(cut.sources_left):
+        shards = corpus.manifests[number].shards
+        if storage.is_remote(corpus.root(number)):
+            mean = pc.sum(shards.table["bytes"]).as_py() / corpus.samples[number]
+            lengths = map(cut.length, range(first, first + streams))
+            needed += sum(math.ceil(mean * min(2 * cut.shuffle_window, n)) for n in lengths)
+        first += streams
+    return needed
+
+
+def warnings(recipe: Recipe, found: Fetching, *, workers: int) -> Iterator[str]:
+    """Too small a cache."""
+    if found.cache_bytes <= recipe.data.cache_bytes:
+        return
+    share = -(-found.cache_bytes // workers)
+    apart = f", {share} if each of the {workers} workers has a node of its own" * (workers > 1)
+    yield (
+        f"data.cache_bytes: {recipe.data.cache_bytes} hold less than the open windows of "
+        f"{recipe.data.streams} streams, so that the shards may be fetched up to {found.times:g} "
+        f"times an epoch; {found.cache_bytes} would do{apart}; or a smaller data.shuffle_window"
+    )
+
+
+def network_bytes(recipe: Recipe) -> int:
+    """Bytes of an image's views that come from another node, at most: none beside the worker."""
+    data = recipe.data
+    return recipe.views.row_bytes if (data.ingest, data.readers) == ("ray", "anywhere") else 0

@@ -142,7 +142,7 @@ def test_no_more_tasks_read_at_a_time_than_there_are_cpus(
 def test_nodes_that_share_a_workers_streams_give_bitwise_the_same_batches_also_from_the_middle(
     clipart_shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_ingest, "_SLICES_PER_DATASET", 5)
+    monkeypatch.setattr(ray_ingest, "_SLICES_PER_DATASET", 30)
     shards = clipart_shards / "train"
     here = ray.get_runtime_context().get_node_id()
     nodes = [NodeShare(None, 0.5, (2,)), NodeShare(here, 0.5, (0, 1)), NodeShare(here, 1, (3,))]
