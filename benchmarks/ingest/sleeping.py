@@ -2,7 +2,7 @@
 
     python -m benchmarks.ingest.sleeping --ingest inline --cpus 256 --json
 
-On a machine with few cores. Busy is the share of the CPUs' time in which a task slept; order and
+On a machine with few cores. Busy is what the samples slept, as a share of the CPUs' time; order and
 rows are checked, and the most that was under way is compared with the bound that `plan` prints.
 Under Ray each CPU is a process of 100 to 150 MB.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import mmap
 import os
 import sys
 import time
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # workers start by importing this file, so the rest is import
     from pipeline.data.reading.ahead import ReadingAhead
 
 _STREAMS = 8
-_WARM_UP = 2  # rounds of all CPUs
+_WARM_UP = 3  # rounds of all CPUs
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,14 @@ class SleepingReader:
 
         began = time.time()
         rows = sum(stop - low for _, low, stop in piece.ranges)
-        zeros = pa.py_buffer(np.zeros(rows * self.views.row_bytes, "u1"))
+        # Pages that nobody touches, since to write them is no part of sleeping.
+        zeros = pa.py_buffer(mmap.mmap(-1, rows * self.views.row_bytes))
         pixels = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(self.views.row_bytes), rows, [None, zeros]
         )
         first = np.full(rows, piece.ranges[0][1])  # tells slices apart
         time.sleep(max(0.0, self.ms / 1e3 * rows - (time.time() - began)))
-        ended = np.full(rows, time.time())
-        return pa.table(
-            {"first": first, "began": np.full(rows, began), "ended": ended, "pixels": pixels}
-        )
+        return pa.table({"first": first, "began": np.full(rows, began), "pixels": pixels})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ class Measured:
     slices_ahead: int
     samples_per_slice: int
     images_per_s: float
-    busy: float  # share of the CPUs' time
+    busy: float  # what the samples slept, of the CPUs' time
     bound_mb: float  # as `plan` prints it
     most_mb: float  # under way at a time, of those that were begun
 
@@ -130,32 +129,26 @@ def _measured(
     cpus: int,
     seconds: float,
 ) -> Measured:
-    spans: list[tuple[float, float, float, int]] = []  # begun, ended, taken apart, rows
-    since = None
+    spans: list[tuple[float, float, int]] = []  # begun, taken apart, rows
+    since = until = rows = 0.0
     for number, table in enumerate(_tables(ingest, reader, plan, ahead, cpus)):
-        taken = time.time()
-        spans.append((table["began"][0].as_py(), table["ended"][0].as_py(), taken, table.num_rows))
+        until = time.time()
+        spans.append((table["began"][0].as_py(), until, table.num_rows))
         if number == _WARM_UP * cpus:
-            since = taken
-        if since is not None and taken - since > seconds + 2 * (spans[-1][1] - spans[-1][0]):
-            break
-    assert since is not None
-    until = time.time()
-    # Tasks that were still under way are not among the spans, so their last round is left out.
-    longest = max(end - begin for begin, end, _, _ in spans if begin >= since)
-    counted = max(0.0, until - since - 2 * longest)
-    busy = sum(
-        max(0.0, min(end, since + counted) - max(begin, since)) for begin, end, _, _ in spans
-    )
-    rows = sum(n for _, end, _, n in spans if since <= end < since + counted)
+            since = until
+        elif since:
+            rows += table.num_rows
+            if until - since > seconds:
+                break
+    rate = rows / (until - since)
     return Measured(
         ingest=ingest,
         cpus=cpus,
         ms_per_image=reader.ms,
         slices_ahead=ahead.slices,
         samples_per_slice=ahead.per_stream * _STREAMS,
-        images_per_s=round(rows / counted, 1),
-        busy=round(busy / counted / cpus, 3),
+        images_per_s=round(rate, 1),
+        busy=round(rate * reader.ms / 1e3 / cpus, 3),
         bound_mb=round(ahead.bytes / 1e6, 1),
         most_mb=round(_most(spans) * reader.views.row_bytes / 1e6, 1),
     )
@@ -190,10 +183,10 @@ def _tables(
         yield table
 
 
-def _most(spans: list[tuple[float, float, float, int]]) -> int:
+def _most(spans: list[tuple[float, float, int]]) -> int:
     """Most rows that were begun and not yet taken apart, at any time."""
-    changes = [(begin, rows) for begin, _, _, rows in spans]
-    changes += [(taken, -rows) for _, _, taken, rows in spans]
+    changes = [(begin, rows) for begin, _, rows in spans]
+    changes += [(taken, -rows) for _, taken, rows in spans]
     return max(itertools.accumulate(change for _, change in sorted(changes)))
 
 

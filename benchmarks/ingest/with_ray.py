@@ -29,7 +29,7 @@ from pipeline.data.sources.manifest import load_manifest
 from pipeline.views.parameters import ImageViews
 
 _ENDLESS = 10**6  # batches, or shards; nobody takes as many
-_STREAMS = 8
+STREAMS = 8
 _SHARDS_AHEAD = 400
 
 
@@ -44,14 +44,13 @@ def _views(workload: Workload, *, antialias: bool) -> ImageViews:
     )
 
 
-def _ours(
-    workload: Workload, cpus: int, ingest: Ingest, *, antialias: bool = True
-) -> Iterator[int]:
+def ours(workload: Workload, cpus: int, ingest: Ingest, *, antialias: bool = True) -> Iterator[int]:
+    """Sizes of batches of this project's slices, read by an ingest."""
     shards = str(workload.images.shards)
     plan = StreamPlan(
         seed=0,
         samples=load_manifest(shards).samples,
-        streams=_STREAMS,
+        streams=STREAMS,
         global_batch=workload.batch,
         shuffle_window=4096,
     )
@@ -79,17 +78,17 @@ def _ours(
 
 def ours_ray(workload: Workload, cpus: int) -> Iterator[int]:
     """Sizes of batches of this project's ingest on Ray Data."""
-    return _ours(workload, cpus, ray_data)
+    return ours(workload, cpus, ray_data)
 
 
 def ours_ray_bilinear(workload: Workload, cpus: int) -> Iterator[int]:
     """The same with `views.antialias=false`."""
-    return _ours(workload, cpus, ray_data, antialias=False)
+    return ours(workload, cpus, ray_data, antialias=False)
 
 
 def ours_inline(workload: Workload, cpus: int) -> Iterator[int]:
     """Sizes of batches of this project's ingest in threads of one process."""
-    return _ours(workload, cpus, inline)
+    return ours(workload, cpus, inline)
 
 
 class _MapBatch:
