@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.data import storage
 from pipeline.data.order.corpus import load_corpus
+from pipeline.data.order.shuffle import PIECES_PER_WINDOW
 from pipeline.data.order.streams import StreamPlan
 from pipeline.data.order.workers import workers_that_train
 from pipeline.data.reading.ahead import ReadingAhead, reading_ahead
@@ -56,14 +57,14 @@ class Fetching(NamedTuple):
     cache_bytes: int
     """Disk with which no byte is fetched twice in an epoch."""
     times: float
-    """How often the data is fetched in an epoch with `data.cache_bytes`, at most."""
+    """How often the data is fetched in an epoch with `data.cache_bytes`, roughly."""
 
 
 def fetching(recipe: Recipe, cut: StreamPlan, *, workers: int) -> Fetching:
     """What a node's cache must hold: each stream's window and the one to follow.
 
-    Copies are kept by shard, the least recently used go first. Where they are fewer than the open
-    windows, each slice finds gone what it had fetched for the slice before it.
+    Copies are kept by shard, the least recently used go first. Where they are less than what is
+    open, a slice finds gone what had been fetched for the slice before it.
 
     Args:
         recipe: of the run.
@@ -73,8 +74,9 @@ def fetching(recipe: Recipe, cut: StreamPlan, *, workers: int) -> Fetching:
     needed = _open_windows(recipe, cut)
     if needed <= recipe.data.cache_bytes:
         return Fetching(needed, 1.0 if needed else 0.0)
-    per_stream = read_ahead(recipe, workers=workers).per_stream
-    return Fetching(needed, round(max(2.0, cut.shuffle_window / per_stream), 1))
+    slices = cut.shuffle_window / read_ahead(recipe, workers=workers).per_stream
+    lacking = 1 - recipe.data.cache_bytes / needed
+    return Fetching(needed, round(1 + lacking * max(1.0, slices), 1))
 
 
 def _open_windows(recipe: Recipe, cut: StreamPlan) -> int:
@@ -85,9 +87,20 @@ def _open_windows(recipe: Recipe, cut: StreamPlan) -> int:
         if storage.is_remote(corpus.root(number)):
             mean = pc.sum(shards.table["bytes"]).as_py() / corpus.samples[number]
             lengths = map(cut.length, range(first, first + streams))
-            needed += sum(math.ceil(mean * min(2 * cut.shuffle_window, n)) for n in lengths)
+            per_shard = corpus.samples[number] / len(shards)
+            needed += sum(_open_bytes(n, n / per_shard, mean, cut.shuffle_window) for n in lengths)
         first += streams
     return needed
+
+
+def _open_bytes(samples: int, shards: float, mean: float, window: int) -> int:
+    """What copies of a stream's shards hold while any of two windows is needed.
+
+    A shard that is wanted again before its copy goes keeps what it had: with 2 P pieces, at random,
+    in two windows, a copy has been wanted exp(2 P / shards) times on average.
+    """
+    kept = math.exp(min(16.0, 2 * PIECES_PER_WINDOW / shards))
+    return math.ceil(mean * min(2 * window * kept, samples))
 
 
 def warnings(recipe: Recipe, found: Fetching, *, workers: int) -> Iterator[str]:
@@ -98,7 +111,7 @@ def warnings(recipe: Recipe, found: Fetching, *, workers: int) -> Iterator[str]:
     apart = f", {share} if each of the {workers} workers has a node of its own" * (workers > 1)
     yield (
         f"data.cache_bytes: {recipe.data.cache_bytes} hold less than the open windows of "
-        f"{recipe.data.streams} streams, so that the shards may be fetched up to {found.times:g} "
+        f"{recipe.data.streams} streams, so that the shards are fetched roughly {found.times:g} "
         f"times an epoch; {found.cache_bytes} would do{apart}; or a smaller data.shuffle_window"
     )
 
