@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import grpc
 import ray
 from ray._private.internal_api import node_stats
 from ray._private.state import available_resources_per_node
@@ -105,19 +106,26 @@ def _facts(node: Mapping[str, Any], turns: Turns) -> NodeFacts:
     asked = _look.options(label_selector={"ray.io/node-id": node["NodeID"]}).remote(turns)
     try:
         reading, load = ray.get(asked, timeout=_PATIENCE_SECONDS)
-    except ray.exceptions.GetTimeoutError:
+    except ray.exceptions.RayError:  # no answer in time, or the node was lost meanwhile
         ray.cancel(asked)
         reading, load = None, 0.0
     free = available_resources_per_node().get(node["NodeID"], {})
-    store = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], False).store_stats
     return NodeFacts(
         name=node["NodeManagerAddress"],
         reading=reading,
         load=load,
         cpus=node["Resources"].get("CPU", 0),
         free_cpus=free.get("CPU", 0),
-        store_share=store.object_store_bytes_used / max(1, store.object_store_bytes_avail),
+        store_share=_store_share(node) if reading is not None else 0.0,
     )
+
+
+def _store_share(node: Mapping[str, Any]) -> float:
+    try:
+        stats = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], False).store_stats
+    except grpc.RpcError:  # a node that is busy; the other words are said all the same
+        return 0.0
+    return float(stats.object_store_bytes_used / max(1, stats.object_store_bytes_avail))
 
 
 @ray.remote(num_cpus=0, max_retries=0)
