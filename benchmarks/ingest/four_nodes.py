@@ -28,6 +28,7 @@ def main(
     json_: Annotated[bool, typer.Option("--json", help="End with a JSON line on stdout.")] = False,
     seconds: Annotated[float, typer.Option(help="Length of each measurement.")] = 8.0,
     repeats: Annotated[int, typer.Option(min=1, help="Measurements of each.")] = 2,
+    only: Annotated[str, typer.Option(help="Workloads whose name contains this.")] = "crops",
 ) -> None:
     """Measure both in turn."""
     import ray
@@ -47,7 +48,7 @@ def main(
         with tempfile.TemporaryDirectory() as folder:
             workloads = build_workloads(Path(folder), photographs=256, cliparts=2400)
             contenders = {"ours": partial(_ours_on, nodes), "ray_stock": ray_stock}
-            for workload in workloads:
+            for workload in (w for w in workloads if only in w.name):
                 rates = found[workload.name] = {name: [] for name in contenders}
                 for _ in range(repeats):
                     for name, contender in contenders.items():

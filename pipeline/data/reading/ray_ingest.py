@@ -24,12 +24,13 @@ from pipeline.data.reading.activity import Activity
 from pipeline.data.reading.ahead import slices_ahead
 from pipeline.data.reading.ray_words import Submitted, words
 from pipeline.data.reading.read_ahead import ReadAhead, Taken
-from pipeline.data.reading.reading_nodes import NodeShare, parts
+from pipeline.data.reading.reading_nodes import NodeShare, joined, parts
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.data.reading.turns import Turns, new_turns, waiting
 
 _SLICES_PER_DATASET = 1024
 _READ_ON = b"node"  # where a table's metadata says on which node it was read
+_FEWEST_AHEAD = 6  # slices on a node
 _BEGUN_UNASKED = 4
 """Slices of a data set that Ray reads for a consumer that waits, whatever a policy says."""
 
@@ -109,15 +110,17 @@ def ray_data(
     Yields:
         The rows of the slices, in order; of each slice as many tables as there are nodes.
     """
-    pipelines = (
-        [_beside(reader, cpus)] if nodes is None else [_elsewhere(reader, share) for share in nodes]
-    )
+    if nodes is None:
+        pipelines, remaining = [_beside(reader, cpus)], iter(slices)
+    else:
+        at_once, ahead = _together(nodes, slices_ahead(cpus))
+        pipelines = [_elsewhere(reader, share, ahead=ahead) for share in nodes]
+        remaining = joined(slices, at_once)
     activity = activity or Activity()
     activity.words = partial(_words, pipelines)
     home = ray.get_runtime_context().get_node_id()
     taken = Taken()
-    remaining = iter(slices)
-    reach = min(pipeline.ahead for pipeline in pipelines) - _BEGUN_UNASKED
+    reach = max(1, min(pipeline.ahead for pipeline in pipelines) - _BEGUN_UNASKED)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-slices") as starter:
         following = starter.submit(_start, pipelines, remaining, 0, taken)
         while started := following.result():
@@ -144,12 +147,8 @@ class _Pipeline(NamedTuple):
     node: str | None
     turns: Turns
     submitted: Submitted
+    ahead: int  # slices that are under way
     options: dict[str, Any]  # of a task
-
-    @property
-    def ahead(self) -> int:
-        """Slices that are under way."""
-        return slices_ahead(self.turns.count)
 
     @property
     def tasks(self) -> int:
@@ -160,17 +159,30 @@ class _Pipeline(NamedTuple):
 def _beside(reader: SliceReader, cpus: float) -> _Pipeline:
     node = ray.get_runtime_context().get_node_id()
     turns = new_turns(math.ceil(cpus))
-    return _Pipeline(reader, None, node, turns, Submitted(), {"num_cpus": 0, **_pinned(node)})
+    options = {"num_cpus": 0, **_pinned(node)}
+    return _Pipeline(reader, None, node, turns, Submitted(), slices_ahead(cpus), options)
 
 
-def _elsewhere(reader: SliceReader, share: NodeShare) -> _Pipeline:
+def _together(nodes: Sequence[NodeShare], ahead: int) -> tuple[int, int]:
+    """How many slices each node's tasks join, and how many of these are under way on a node.
+
+    As many as give the node with most streams a slice's size, within the bytes of all slices that
+    are under way.
+    """
+    counts = [len(share.streams) for share in nodes]
+    at_once = max(1, min(sum(counts) // max(counts), ahead // _FEWEST_AHEAD))
+    return at_once, ahead // at_once
+
+
+def _elsewhere(reader: SliceReader, share: NodeShare, *, ahead: int) -> _Pipeline:
     turns = new_turns(math.ceil(share.cpus))
     tasks = turns.count + waiting(turns.count)
     # Ray counts in ten-thousandths; a sum must not exceed the node's CPUs by less.
     options: dict[str, Any] = {"num_cpus": math.floor(share.cpus / tasks * 10_000) / 10_000}
     if share.node is not None:
         options |= _pinned(share.node)
-    return _Pipeline(reader, share, share.node, turns, Submitted(), options)
+    ahead = min(ahead, slices_ahead(share.cpus))
+    return _Pipeline(reader, share, share.node, turns, Submitted(), ahead, options)
 
 
 def _words(pipelines: Sequence[_Pipeline]) -> str:

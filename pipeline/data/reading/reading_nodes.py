@@ -98,6 +98,30 @@ def divided(streams: Iterable[int], nodes: Sequence[tuple[str, float]]) -> list[
     return shares
 
 
+def joined(pieces: Iterable[Slice], count: int) -> Iterator[Slice]:
+    """Slices that are so many in one, or fewer at the end of an epoch.
+
+    A node reads but some of a slice's streams, and a small task costs Ray as much as a large one.
+    """
+    together: list[Slice] = []
+    for piece in pieces:
+        if together and (len(together) == count or piece.epoch != together[0].epoch):
+            yield _one(together)
+            together = []
+        together.append(piece)
+    if together:
+        yield _one(together)
+
+
+def _one(pieces: Sequence[Slice]) -> Slice:
+    ends = [stop for _, _, stop in pieces[-1].ranges]
+    ranges = zip(pieces[0].ranges, ends, strict=True)
+    return Slice(
+        epoch=pieces[0].epoch,
+        ranges=tuple((stream, start, stop) for (stream, start, _), stop in ranges),
+    )
+
+
 def parts(pieces: Iterable[Slice], share: NodeShare) -> Iterator[Slice]:
     """What a node reads of slices."""
     mine = set(share.streams)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.order.slices import Slice
-from pipeline.data.reading.reading_nodes import NodeShare, divided, parts, reading_nodes
+from pipeline.data.order.slices import Slice, slices
+from pipeline.data.order.streams import StreamPlan
+from pipeline.data.reading.reading_nodes import NodeShare, divided, joined, parts, reading_nodes
 
 pytestmark = pytest.mark.fast
 
@@ -77,6 +79,18 @@ def test_streams_are_divided_in_proportion(cpus: list[float], more: int, first: 
 
 def test_without_nodes_nothing_is_divided() -> None:
     assert divided(range(4), []) == []
+
+
+@given(per_stream=st.integers(1, 7), count=st.integers(1, 9), steps=st.integers(1, 30))
+def test_joined_slices_are_those_of_larger_slices(per_stream: int, count: int, steps: int) -> None:
+    plan = StreamPlan(seed=0, samples=90, streams=3, global_batch=12, shuffle_window=8)
+
+    def cut(size: int) -> Iterator[Slice]:
+        return slices(
+            plan, positions={0: 4, 1: 6, 2: 5}, step=1, total_steps=steps, per_stream=size
+        )
+
+    assert [*joined(cut(per_stream), count)] == [*cut(per_stream * count)]
 
 
 def test_a_node_reads_its_streams_of_every_slice() -> None:
