@@ -93,11 +93,13 @@ class _Epoch:
 
 def _epoch(location: str) -> _Epoch:
     """An epoch of two 224 px crops."""
+    from pipeline.data.config import DEFAULT_READ_AHEAD_BYTES
     from pipeline.data.order.slices import slices
     from pipeline.data.order.streams import StreamPlan
+    from pipeline.data.reading.ahead import reading_ahead
     from pipeline.data.reading.assemble import BatchAssembler
     from pipeline.data.reading.cursor import Cursor
-    from pipeline.data.reading.ingest import batches_per_slice, inline
+    from pipeline.data.reading.ingest import inline
     from pipeline.data.reading.slice_reader import SliceReader
     from pipeline.data.sources.manifest import load_manifest
     from pipeline.views.parameters import ImageViews
@@ -113,17 +115,24 @@ def _epoch(location: str) -> _Epoch:
         manifests=(location,), plan=plan, views=ImageViews(size=224, jitter=0.0, grayscale=0.0)
     )
     cursors = {stream: Cursor() for stream in range(_STREAMS)}
-    steps = plan.steps_per_epoch
+    steps, cpus = plan.steps_per_epoch, len(os.sched_getaffinity(0))
+    ahead = reading_ahead(
+        streams=_STREAMS,
+        per_batch=plan.per_batch,
+        row_bytes=reader.views.row_bytes,
+        cpus=cpus,
+        at_most=DEFAULT_READ_AHEAD_BYTES,
+    )
     pieces = slices(
         plan,
         positions=dict.fromkeys(cursors, 0),
         step=0,
         total_steps=steps,
-        batches_per_slice=batches_per_slice(local_batch=_BATCH, row_bytes=reader.views.row_bytes),
+        per_stream=ahead.per_stream,
     )
     started = time.perf_counter()
     assembler = BatchAssembler(reader, cursors=cursors, step=0, total_steps=steps)
-    batches = assembler.batches(inline(reader, pieces, cpus=len(os.sched_getaffinity(0))))
+    batches = assembler.batches(inline(reader, pieces, cpus=cpus))
     next(batches)
     first = time.perf_counter()
     for _ in batches:

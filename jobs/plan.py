@@ -72,6 +72,7 @@ def plan(
             *([("repeated", f"{found.repeated} samples an epoch")] if found.repeated else []),
             ("batch", f"{in_bytes(found.batch_bytes)} for each worker"),
             ("in flight", f"at most {in_bytes(found.in_flight_bytes)} for each worker"),
+            *_network_rows(found),
             ("encoder", f"{found.encoder_parameters:,} parameters"),
             ("features", f"{found.features}, {found.feature_width} of each image"),
             ("with heads", f"{found.parameters:,} parameters"),
@@ -148,6 +149,15 @@ def _source_rows(sources: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
             share = f"{source['share']:.1%} of each batch, in {source['streams']} streams"
             excluded = f", {source['excluded']} of them excluded" if source["excluded"] else ""
             yield source["path"], f"{source['samples']} samples{excluded}, {share}"
+
+
+def _network_rows(found: Plan) -> Iterator[tuple[str, str]]:
+    if found.cache_bytes_needed:
+        held = in_bytes(found.cache_bytes_needed)
+        yield "cache", f"{held} of disk hold the open windows of all streams on a node"
+    if found.network_bytes_per_image:
+        views = in_bytes(found.network_bytes_per_image)
+        yield "network", f"{views} of views an image, from other nodes"
 
 
 def _list(numbers: list[int]) -> str:

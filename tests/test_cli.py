@@ -17,7 +17,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from pipeline.data.reading.ingest import SLICES_IN_FLIGHT
 
 pytestmark = pytest.mark.fast
 
@@ -136,7 +135,10 @@ def test_plan_prints_the_figures_that_one_finds_by_hand(
         ],
         "local_batch": 16,
         "batch_bytes": 16 * 2 * view_bytes,
-        "in_flight_bytes": SLICES_IN_FLIGHT * 512 * 2 * view_bytes,  # 32 batches to a slice
+        "network_bytes_per_image": 0,
+        "cache_bytes_needed": 0,
+        "times_fetched": 0.0,
+        "in_flight_bytes": 8 * 512 * 2 * view_bytes,  # 32 batches to a slice
         "parameters": encoder + projector,
         "encoder_parameters": encoder,
         "features": "pooled",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,18 +16,20 @@ from ray.data._internal.execution.backpressure_policy import (
 
 from benchmarks.ingest.data import Workload
 from benchmarks.ingest.with_torch import fastest_views
+from pipeline.data.config import DEFAULT_READ_AHEAD_BYTES
 from pipeline.data.order.slices import slices
 from pipeline.data.order.streams import StreamPlan
+from pipeline.data.reading.ahead import reading_ahead
 from pipeline.data.reading.assemble import BatchAssembler
 from pipeline.data.reading.cursor import Cursor
-from pipeline.data.reading.ingest import Ingest, batches_per_slice, inline
+from pipeline.data.reading.ingest import Ingest, inline
 from pipeline.data.reading.ray_ingest import ray_data
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.data.sources.manifest import load_manifest
 from pipeline.views.parameters import ImageViews
 
 _ENDLESS = 10**6  # batches, or shards; nobody takes as many
-_STREAMS = 8
+STREAMS = 8
 _SHARDS_AHEAD = 400
 
 
@@ -43,14 +44,13 @@ def _views(workload: Workload, *, antialias: bool) -> ImageViews:
     )
 
 
-def _ours(
-    workload: Workload, cpus: int, ingest: Ingest, *, antialias: bool = True
-) -> Iterator[int]:
+def ours(workload: Workload, cpus: int, ingest: Ingest, *, antialias: bool = True) -> Iterator[int]:
+    """Sizes of batches of this project's slices, read by an ingest."""
     shards = str(workload.images.shards)
     plan = StreamPlan(
         seed=0,
         samples=load_manifest(shards).samples,
-        streams=_STREAMS,
+        streams=STREAMS,
         global_batch=workload.batch,
         shuffle_window=4096,
     )
@@ -63,9 +63,13 @@ def _ours(
         positions=dict.fromkeys(cursors, 0),
         step=0,
         total_steps=_ENDLESS,
-        batches_per_slice=batches_per_slice(
-            local_batch=workload.batch, row_bytes=reader.views.row_bytes
-        ),
+        per_stream=reading_ahead(
+            streams=plan.streams,
+            per_batch=plan.per_batch,
+            row_bytes=reader.views.row_bytes,
+            cpus=cpus,
+            at_most=DEFAULT_READ_AHEAD_BYTES,
+        ).per_stream,
     )
     assembler = BatchAssembler(reader, cursors=cursors, step=0, total_steps=_ENDLESS)
     for batch in assembler.batches(ingest(reader, pieces, cpus=cpus)):
@@ -74,17 +78,17 @@ def _ours(
 
 def ours_ray(workload: Workload, cpus: int) -> Iterator[int]:
     """Sizes of batches of this project's ingest on Ray Data."""
-    return _ours(workload, cpus, partial(ray_data, alone=True))
+    return ours(workload, cpus, ray_data)
 
 
 def ours_ray_bilinear(workload: Workload, cpus: int) -> Iterator[int]:
     """The same with `views.antialias=false`."""
-    return _ours(workload, cpus, partial(ray_data, alone=True), antialias=False)
+    return ours(workload, cpus, ray_data, antialias=False)
 
 
 def ours_inline(workload: Workload, cpus: int) -> Iterator[int]:
     """Sizes of batches of this project's ingest in threads of one process."""
-    return _ours(workload, cpus, inline)
+    return ours(workload, cpus, inline)
 
 
 class _MapBatch:

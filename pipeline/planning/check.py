@@ -13,7 +13,13 @@ from pipeline.data import storage
 from pipeline.data.whole_file import cannot_hold
 from pipeline.encoders.timm_names import problems_of_name
 from pipeline.errors import Problem, UserError
-from pipeline.planning import data_plan, evaluation_plan, micro_batch_plan, pairs_plan
+from pipeline.planning import (
+    data_plan,
+    evaluation_plan,
+    micro_batch_plan,
+    pairs_plan,
+    reading_plan,
+)
 from pipeline.planning.length import last_epoch
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeSource, draft_recipe
@@ -97,6 +103,8 @@ def find_problems(
     if not any(setting == "data" or setting.startswith("data.shards") for setting in blamed):
         found += _data_problems(recipe)
     found += _elastic_problems(recipe)
+    if not blamed & {"data", "data.streams", "train.global_batch", "train.workers", "views"}:
+        found += reading_plan.problems(recipe)
     found += micro_batch_plan.problems(recipe)
     found += [
         Problem(f"objective.{where}", message)

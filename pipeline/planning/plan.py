@@ -15,7 +15,6 @@ from pipeline.data.order.corpus import load_corpus
 from pipeline.data.order.export import write_order
 from pipeline.data.order.streams import StreamPlan
 from pipeline.data.order.workers import allowed_workers, workers_that_train
-from pipeline.data.reading import ingest
 from pipeline.data.reading.shard_reader import read_labels
 from pipeline.data.sources.manifest import Ids
 from pipeline.encoders.batch_norm import has_batch_norm
@@ -27,6 +26,7 @@ from pipeline.planning import (
     objective_plan,
     pairs_plan,
     photographs,
+    reading_plan,
     views_plan,
 )
 from pipeline.planning.check import checked_recipe
@@ -57,6 +57,9 @@ class Plan:
     local_batch: int
     batch_bytes: int
     in_flight_bytes: int
+    network_bytes_per_image: int
+    cache_bytes_needed: int  # of a node that serves all streams
+    times_fetched: float  # an epoch, of remote shards
     parameters: int
     encoder_parameters: int
     features: str
@@ -90,6 +93,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
     workers = workers_that_train(cut.streams, started=recipe.train.most_workers)
     local_batch = recipe.train.global_batch // workers
     row_bytes = recipe.views.row_bytes
+    fetching = reading_plan.fetching(recipe, cut, workers=workers)
     return Plan(
         samples=cut.samples,
         excluded=cut.samples - cut.left,
@@ -105,7 +109,10 @@ def plan_recipe(recipe: Recipe) -> Plan:
         sources=data_plan.sources(recipe, cut),
         local_batch=local_batch,
         batch_bytes=local_batch * row_bytes,
-        in_flight_bytes=ingest.bytes_in_flight(local_batch=local_batch, row_bytes=row_bytes),
+        in_flight_bytes=reading_plan.read_ahead(recipe, workers=workers).bytes,
+        network_bytes_per_image=reading_plan.network_bytes(recipe),
+        cache_bytes_needed=fetching.cache_bytes,
+        times_fetched=fetching.times,
         parameters=_count(learner),
         encoder_parameters=_count(learner.encoder),
         features=recipe.features.kind,
@@ -118,7 +125,10 @@ def plan_recipe(recipe: Recipe) -> Plan:
         memory_bytes=training_bytes(
             learner, recipe, local_batch=local_batch, samples=_most_remembered(cut, workers)
         ),
-        warnings=list(_warnings(recipe, learner)),
+        warnings=[
+            *_warnings(recipe, learner),
+            *reading_plan.warnings(recipe, fetching, workers=workers),
+        ],
     )
 
 

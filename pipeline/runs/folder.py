@@ -47,6 +47,7 @@ class RunFolder:
         self.contact_sheet = storage.join(location, "bad_pairs.png")
         self.failure = storage.join(location, "failure.json")
         self.halt = storage.join(location, "halt")
+        self.waiting = storage.join(location, "waiting")
         self.report = storage.join(location, "report.html")
         self.result = storage.join(location, "result.json")
         self.ray = storage.join(location, "ray")

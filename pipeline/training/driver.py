@@ -148,5 +148,5 @@ def _train(recipe: Recipe, folder: RunFolder, run: TrackedRun, *, verbose: bool)
     """Train, with the journal shown as it grows and copied to MLflow."""
     tail = JournalTail(folder.journal)
     tail.read()
-    with forwarding(Forwarder(folder.journal, run)), showing_progress(tail):
+    with forwarding(Forwarder(folder.journal, run)), showing_progress(tail, folder):
         return train_on_ray(recipe, folder, verbose=verbose)

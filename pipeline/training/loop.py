@@ -15,6 +15,7 @@ from safetensors.torch import load
 
 from pipeline import collectives
 from pipeline.data import storage
+from pipeline.data.reading.activity import Activity
 from pipeline.data.reading.assemble import Batch, BatchAssembler
 from pipeline.data.reading.ingest import Ingest
 from pipeline.evaluation.collapse import CollapseAlarm
@@ -39,6 +40,7 @@ from pipeline.training.guards import Guards
 from pipeline.training.reading import open_batches
 from pipeline.training.saving import Saving
 from pipeline.training.snapshots import Snapshots
+from pipeline.training.waiting import Waiting
 
 
 class TrainingLoop:
@@ -74,6 +76,8 @@ class TrainingLoop:
         self._recipe = recipe
         self._device = device
         self._ingest = ingest
+        self._activity = Activity()
+        self._folder = folder
         self._halt = halt
         self._start = start
         self.halted = False
@@ -162,12 +166,17 @@ class TrainingLoop:
             step=self._optimization.step_count,
             total_steps=self._total_steps,
             ingest=self._ingest,
+            activity=self._activity,
+        )
+        waiting = Waiting(
+            self._folder, rank=collectives.rank(), words=lambda: self._activity.words()
         )
         try:
-            self._train(assembler, batches)
+            self._train(assembler, batches, waiting)
             if not self.halted:
                 self._snapshots.finish(self._total_steps)
         finally:
+            waiting.close()
             self._snapshots.close()
             self._saving.wait()
             if self._journal:
@@ -194,12 +203,13 @@ class TrainingLoop:
                 environments=[e for n, e in enumerate(environments) if e not in environments[:n]],
             )
 
-    def _train(self, assembler: BatchAssembler, batches: Iterator[Batch]) -> None:
+    def _train(self, assembler: BatchAssembler, batches: Iterator[Batch], waiting: Waiting) -> None:
         first = self._optimization.step_count
         clock = Clock()
         while not self.halted and (done := self._optimization.step_count) < self._total_steps:
             asked = time.perf_counter()
-            batch = next(batches)
+            with waiting.noted():
+                batch = next(batches)
             waited = time.perf_counter() - asked
             result = self._optimization.step(self._feed.batch(batch, step=done))
             step, last = done + 1, done + 1 == self._total_steps
@@ -245,6 +255,7 @@ class TrainingLoop:
             "quarantined": len(self._data.ledger()),
             "evaluation_share": self._snapshots.share,
             **clock.rates(),
+            **self._network_bytes(),
         }
         if self._journal:
             self._journal.metrics(step, self._metrics)
@@ -252,6 +263,15 @@ class TrainingLoop:
         self._guards.check_collapse(step, self._metrics)
         self._guards.note_conflict(step, self.learner.pairs.conflict)
         self._guards.check_budget(self._data.ledger())
+
+    def _network_bytes(self) -> dict[str, float]:
+        """Views from other nodes since the last line; every rank calls this, to add them up."""
+        data = self._recipe.data
+        if (data.ingest, data.readers) != ("ray", "anywhere"):
+            return {}
+        fetched = self._activity.bytes_from_other_nodes
+        self._activity.bytes_from_other_nodes -= fetched
+        return {"network_bytes": sum(collectives.gather_json(fetched))}
 
 
 def _optimization(

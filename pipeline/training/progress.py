@@ -14,9 +14,12 @@ from rich.live import Live
 from rich.text import Text
 
 from pipeline.registry.journal import JournalTail
+from pipeline.runs.folder import RunFolder
+from pipeline.training.waiting import WaitsTold
 
 _POLL_SECONDS = 0.5
 _PLAIN_SECONDS = 10.0
+_QUIET_SECONDS = 5.0  # without a record, after which ranks may have said that they wait
 
 
 class _Line:
@@ -54,16 +57,38 @@ class _Line:
         return "  ".join(parts)
 
 
+class _Waits:
+    """What ranks wait for, looked for while nothing else comes."""
+
+    def __init__(self, told: WaitsTold) -> None:
+        self._told = told
+        self._looked = time.monotonic()
+        self.text = ""
+        self.changed = False
+
+    def look(self, *, recorded: bool) -> None:
+        """Look, unless the journal grew just now; then nobody waits."""
+        before, now = self.text, time.monotonic()
+        if recorded:
+            self.text, self._looked = "", now
+        elif now - self._looked >= _QUIET_SECONDS:
+            words = self._told.read()
+            self.text, self._looked = f"  {words}" if words else "", now
+        self.changed = self.text != before
+
+
 @contextmanager
-def showing_progress(tail: JournalTail) -> Iterator[None]:
+def showing_progress(tail: JournalTail, folder: RunFolder) -> Iterator[None]:
     """Show a run's progress on stderr while the body runs.
 
     Args:
         tail: of the run's journal; what it has already handed over is not shown.
+        folder: of the run, in which ranks say what they wait for.
     """
     stop = threading.Event()
     line = _Line()
     console = Console(stderr=True)
+    waits = _Waits(WaitsTold(folder))
 
     def update() -> bool:
         try:
@@ -72,22 +97,23 @@ def showing_progress(tail: JournalTail) -> Iterator[None]:
             return False
         for record in records:
             line.take(record)
+        waits.look(recorded=bool(records))
         while line.warnings:
             console.print(line.warnings.pop(0), markup=False, highlight=False, soft_wrap=True)
-        return bool(records)
+        return bool(records) or waits.changed
 
     def live() -> None:
         with Live(console=console, refresh_per_second=4, transient=True) as view:
             while not stop.wait(_POLL_SECONDS):
                 update()
-                view.update(Text(line.text))
+                view.update(Text(line.text + waits.text))
 
     def plain() -> None:
         shown = time.monotonic()
         while not stop.wait(_POLL_SECONDS):
             if update() and time.monotonic() - shown >= _PLAIN_SECONDS:
                 shown = time.monotonic()
-                print(line.text, file=sys.stderr, flush=True)
+                print(line.text + waits.text, file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=live if console.is_terminal else plain, daemon=True)
     thread.start()

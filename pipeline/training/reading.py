@@ -9,9 +9,10 @@ import torch
 from pipeline import collectives
 from pipeline.data.order.slices import slices
 from pipeline.data.order.streams import StreamPlan
+from pipeline.data.reading.activity import Activity
 from pipeline.data.reading.assemble import Batch, BatchAssembler
 from pipeline.data.reading.cursor import Cursor
-from pipeline.data.reading.ingest import Ingest, batches_per_slice, inline
+from pipeline.data.reading.ingest import Ingest, inline
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.encoders.backbone import build_backbone
 from pipeline.encoders.transformers.patches import patch_grid
@@ -19,6 +20,7 @@ from pipeline.errors import UserError
 from pipeline.learning.feed import Feed
 from pipeline.learning.learner import LearnerBatch
 from pipeline.planning.data_plan import checked_cut
+from pipeline.planning.reading_plan import read_ahead
 from pipeline.recipe import Recipe
 
 
@@ -30,6 +32,7 @@ def open_batches(
     step: int,
     total_steps: int,
     ingest: Ingest,
+    activity: Activity | None = None,
 ) -> tuple[BatchAssembler, Iterator[Batch]]:
     """Begin to read a rank's share of the batches from a step on.
 
@@ -40,6 +43,7 @@ def open_batches(
         step: global batches already taken.
         total_steps: global batches of the whole run.
         ingest: runs the read tasks.
+        activity: is told what they do.
 
     Returns:
         What sets bad samples aside and keeps the account, and its batches.
@@ -62,12 +66,9 @@ def open_batches(
         positions={stream: cursor.position for stream, cursor in cursors.items()},
         step=step,
         total_steps=total_steps,
-        batches_per_slice=batches_per_slice(
-            local_batch=plan.global_batch // collectives.world_size(),
-            row_bytes=recipe.views.row_bytes,
-        ),
+        per_stream=read_ahead(recipe, workers=collectives.world_size()).per_stream,
     )
-    tables = ingest(reader, pieces, cpus=recipe.data.ingest_cpus)
+    tables = ingest(reader, pieces, cpus=recipe.data.ingest_cpus, activity=activity)
     return assembler, assembler.batches(tables)
 
 

@@ -159,7 +159,7 @@ def _replay(
     ):
         folder = RunFolder(scratch)
         try:
-            with showing_progress(JournalTail(folder.journal)):
+            with showing_progress(JournalTail(folder.journal), folder):
                 train_on_ray(plan.recipe, folder, verbose=verbose, start=plan.start)
             weights = trained_weights(plan.recipe, trained_learner(plan.recipe, folder))
             starts = [r for r in records(folder.journal) if r.get("event") == "training"]

@@ -12,13 +12,14 @@ import ray.train.torch
 from pipeline import collectives
 from pipeline.data import storage
 from pipeline.data.order.workers import workers_that_train
-from pipeline.data.reading.ingest import inline
+from pipeline.data.reading.ingest import Ingest, inline
 from pipeline.data.reading.ray_ingest import ray_data
+from pipeline.data.reading.reading_nodes import NodeShare, divided, reading_nodes
 from pipeline.data.sources.manifest import StoreAwayError
 from pipeline.errors import UserError
 from pipeline.evaluation.probes.score import scores_as_json
 from pipeline.evaluation.snapshot import Evaluation
-from pipeline.recipe import recipe_of
+from pipeline.recipe import Recipe, recipe_of
 from pipeline.runs.folder import RunFolder, write_json
 from pipeline.runs.start import Start
 from pipeline.training.evaluator import Fit
@@ -37,6 +38,27 @@ def _evaluate(fit: Fit, location: str) -> Evaluation:
 def _fit_aside(fit: Fit, location: str) -> Evaluation:
     """Evaluate in a process of Ray's, which waits for no CPU that trainers and readers have."""
     return Evaluation(*ray.get(_evaluate.remote(fit, location)))
+
+
+def _ingest(recipe: Recipe) -> Ingest:
+    """What runs the read tasks of this rank; every rank calls this."""
+    if recipe.data.ingest == "inline":
+        return inline
+    return ray_data if recipe.data.readers == "beside" else partial(ray_data, nodes=_nodes(recipe))
+
+
+def _nodes(recipe: Recipe) -> list[NodeShare]:
+    """The nodes that read for this rank, by where all ranks are and what rank 0 sees of Ray."""
+    has = {n["NodeID"]: n["Resources"].get("CPU", 0) for n in ray.nodes() if n["Alive"]}
+    home = ray.get_runtime_context().get_node_id()
+    ranks = collectives.gather_json({"home": home, "nodes": has})
+    workers, mine = collectives.world_size(), collectives.rank()
+    cpus, streams = recipe.data.ingest_cpus, recipe.data.streams // workers
+    found = reading_nodes(
+        ranks[0]["nodes"], [rank["home"] for rank in ranks], cpus=cpus, streams=streams
+    )
+    names = range(mine * streams, (mine + 1) * streams)
+    return divided(names, found[mine]) or [NodeShare(None, cpus, tuple(names))]
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -68,9 +90,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             recipe=recipe,
             folder=folder,
             device=ray.train.torch.get_device(),
-            ingest=inline
-            if recipe.data.ingest == "inline"
-            else partial(ray_data, alone=training == 1),
+            ingest=_ingest(recipe),
             notice=notice,
             halt=HaltRequest(folder.halt),
             fit=partial(_fit_aside, evaluation_of(recipe)),

@@ -169,7 +169,7 @@ def batch_of_step_0(reader: SliceReader) -> Batch:
         positions=dict.fromkeys(range(plan.streams), 0),
         step=0,
         total_steps=1,
-        batches_per_slice=1,
+        per_stream=plan.per_batch,
     )
     return next(assembler.batches(ingest.inline(reader, pieces, cpus=1)))
 

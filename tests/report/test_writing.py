@@ -142,7 +142,7 @@ def first_batch(recipe: Recipe, plan: StreamPlan) -> tuple[np.ndarray, tuple[np.
         positions=dict.fromkeys(range(plan.streams), 0),
         step=0,
         total_steps=1,
-        batches_per_slice=1,
+        per_stream=plan.per_batch,
     )
     batch = next(assembler.batches(inline(reader, pieces, cpus=1)))
     return batch.sample_id, batch.views

@@ -12,12 +12,12 @@ import pytest
 import ray
 
 from pipeline.data.order.slices import slices
-from pipeline.data.reading.ingest import batches_per_slice
 from pipeline.data.reading.ray_ingest import ray_data
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.data.sources.convert import shard
 from pipeline.errors import UserError
 from pipeline.planning.length import stream_plan
+from pipeline.planning.reading_plan import read_ahead
 from pipeline.recipe import Recipe
 from pipeline.training.cluster import connected, cpus_needed
 
@@ -94,9 +94,7 @@ class Rank:
             positions=dict.fromkeys(plan.streams_of(rank, workers), 0),
             step=0,
             total_steps=100_000,  # more than are read in the time
-            batches_per_slice=batches_per_slice(
-                local_batch=plan.global_batch // workers, row_bytes=reader.views.row_bytes
-            ),
+            per_stream=read_ahead(recipe, workers=workers).per_stream,
         )
         self._tables = ray_data(reader, pieces, cpus=recipe.data.ingest_cpus)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.pairs.base import Arbiter
 from pipeline.registry.journal import JournalTail, records
+from pipeline.runs.folder import RunFolder
 from pipeline.training.progress import showing_progress
 from tests.report.report_facts import top
 from tests.training.loops import loop_for, recipe_for
@@ -38,7 +39,9 @@ def test_it_is_told_once_in_journal_terminal_and_report(
     )
     loop = loop_for(recipe, tmp_path / "run")
     loop.learner.pairs.arbiter = Raising(start_epoch=0)
-    with showing_progress(JournalTail(str(tmp_path / "run" / "journal.jsonl"))):
+    with showing_progress(
+        JournalTail(str(tmp_path / "run" / "journal.jsonl")), RunFolder(str(tmp_path / "run"))
+    ):
         loop.run()
     journal = [*records(str(tmp_path / "run" / "journal.jsonl"))]
     (told,) = (record for record in journal if record.get("event") == "pairs")

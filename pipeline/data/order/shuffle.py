@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.data.order.streams import Ids, StreamPlan
 from pipeline.randomness import permutation
 
-_PIECES_PER_WINDOW = 8
+PIECES_PER_WINDOW = 8
 
 
 class StreamOrder:
@@ -99,7 +99,7 @@ class StreamOrder:
             start += high - low
 
     def _cut(self, shard_boundaries: Ids) -> tuple[Ids, Ids]:
-        size = max(1, self._plan.shuffle_window // _PIECES_PER_WINDOW)
+        size = max(1, self._plan.shuffle_window // PIECES_PER_WINDOW)
         first, last = np.searchsorted(shard_boundaries, self._plan.bounds(self._stream))
         inner = self._plan.excluded.ranks_of(shard_boundaries[first:last])
         starts = np.union1d(np.arange(self._low, self._high, size), inner)

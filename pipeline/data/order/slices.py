@@ -22,7 +22,7 @@ def slices(
     positions: dict[int, int],
     step: int,
     total_steps: int,
-    batches_per_slice: int,
+    per_stream: int,
 ) -> Iterator[Slice]:
     """The slices of a worker's streams from a cursor on, in the order in which they are needed.
 
@@ -31,14 +31,14 @@ def slices(
         positions: where each of the worker's streams stands in the epoch of that step.
         step: global batches already taken since the run began.
         total_steps: global batches of the whole run.
-        batches_per_slice: k, local batches in a slice.
+        per_stream: positions of each stream in a slice; a slice ends with its epoch.
     """
     while step < total_steps:
         epoch = step // plan.steps_per_epoch
         stop = min((epoch + 1) * plan.steps_per_epoch, total_steps)
-        for first in range(step, stop, batches_per_slice):
-            last = min(first + batches_per_slice, stop)
-            low, high = (first - step) * plan.per_batch, (last - step) * plan.per_batch
+        length = (stop - step) * plan.per_batch
+        for low in range(0, length, per_stream):
+            high = min(low + per_stream, length)
             yield Slice(
                 epoch=epoch,
                 ranges=tuple((s, at + low, at + high) for s, at in sorted(positions.items())),

@@ -15,50 +15,58 @@ from typing import Protocol
 import pyarrow as pa
 
 from pipeline.data.order.slices import Slice
+from pipeline.data.reading.activity import Activity, ReadingThreads
+from pipeline.data.reading.ahead import slices_ahead
 from pipeline.data.reading.slice_reader import SliceReader
-
-_SLICE_SAMPLES = 512
-_SLICE_BYTES = 32 << 20
-SLICES_IN_FLIGHT = 8
 
 
 class Ingest(Protocol):
     """Runs read tasks ahead of the learner."""
 
     def __call__(
-        self, reader: SliceReader, slices: Iterable[Slice], *, cpus: float
+        self,
+        reader: SliceReader,
+        slices: Iterable[Slice],
+        *,
+        cpus: float,
+        activity: Activity | None = None,
     ) -> Iterator[pa.Table]:
-        """The rows of the slices, in order; tasks for `cpus` (rounded up) run at a time."""
+        """The rows of the slices, in order; tasks for `cpus` (rounded up) run at a time.
+
+        What it does meanwhile is noted in `activity`.
+        """
 
 
-def batches_per_slice(*, local_batch: int, row_bytes: int) -> int:
-    """k: as many local batches as make some 512 samples, within 32 MiB."""
-    by_samples = _SLICE_SAMPLES // local_batch
-    by_bytes = _SLICE_BYTES // (local_batch * row_bytes)
-    return max(1, min(by_samples, by_bytes))
+def inline(
+    reader: SliceReader,
+    slices: Iterable[Slice],
+    *,
+    cpus: float,
+    activity: Activity | None = None,
+) -> Iterator[pa.Table]:
+    """Read slices in threads of this process, as far ahead as `slices_ahead` says.
 
-
-def bytes_in_flight(*, local_batch: int, row_bytes: int) -> int:
-    """Bound on the bytes that are read ahead for one worker, under either ingest.
-
-    Under `ray` it may be twice that for a moment, where one of Ray's data sets follows another.
+    Decoding releases the interpreter lock.
     """
-    k = batches_per_slice(local_batch=local_batch, row_bytes=row_bytes)
-    return SLICES_IN_FLIGHT * k * local_batch * row_bytes
+    threads = ReadingThreads(reader)
+    if activity is not None:
+        activity.words = threads.words
 
+    def read(piece: Slice) -> pa.Table:
+        with threads.reading(piece):
+            return reader.read(piece)
 
-def inline(reader: SliceReader, slices: Iterable[Slice], *, cpus: float) -> Iterator[pa.Table]:
-    """Read slices in threads of this process, a few ahead; decoding releases the GIL."""
     pending: deque[Future[pa.Table]] = deque()
     remaining = iter(slices)
     pool = ThreadPoolExecutor(max_workers=math.ceil(cpus), thread_name_prefix="ingest")
     try:
-        for piece in islice(remaining, SLICES_IN_FLIGHT):
-            pending.append(pool.submit(reader.read, piece))
+        # Whoever takes a table apart has one slice more.
+        for piece in islice(remaining, slices_ahead(cpus) - 1):
+            pending.append(pool.submit(read, piece))
         while pending:
             table = pending.popleft().result()
             for piece in islice(remaining, 1):
-                pending.append(pool.submit(reader.read, piece))
+                pending.append(pool.submit(read, piece))
             yield table
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -10,15 +10,24 @@ from ray.data._internal.execution.backpressure_policy.backpressure_policy import
 from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
-HELD_BY_CONSUMER = 3
-"""Slices on their way from the executor to the assembler: prefetched, formatted, taken apart."""
+from pipeline.data.reading.ray_words import Submitted
 
 _SHORTEST_REST = 0.02  # seconds
 _LONGEST_REST = 0.5
 
 
+class Taken:
+    """How many of the worker's slices it has done with, in all of its data sets."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __deepcopy__(self, _: Any) -> Taken:
+        return self  # Ray copies the settings of every data set; they all count on the same
+
+
 class ReadAhead(BackpressurePolicy):
-    """Submits a read task while fewer than `tasks` are submitted and `slices` are read ahead.
+    """Submits a read task while fewer than `tasks` are submitted and `slices` are under way.
 
     Ray's own policies bound bytes by leaving finished outputs where they are. Its executor, which
     runs in a thread of the training process, then finds them ready and turns without a pause: that
@@ -28,10 +37,31 @@ class ReadAhead(BackpressurePolicy):
     nothing, and one that has just caught up is soon asked again.
     """
 
-    def __init__(self, *executor: Any, tasks: int, slices: int) -> None:
+    def __init__(
+        self,
+        *executor: Any,
+        tasks: int,
+        slices: int,
+        first: int,
+        taken: Taken,
+        submitted: Submitted,
+    ) -> None:
+        """Count from a data set's place in the worker's order.
+
+        Args:
+            executor: what Ray hands over.
+            tasks: at a time.
+            slices: submitted and not yet done with, in this data set and those before it.
+            first: slices in the data sets before it.
+            taken: slices that the worker has done with.
+            submitted: gets the tasks that are under way.
+        """
         super().__init__(*executor)
         self._tasks = tasks
         self._slices = slices
+        self._first = first
+        self._taken = taken
+        self._submitted = submitted
         self._rest = _SHORTEST_REST
 
     def can_add_input(self, op: PhysicalOperator) -> bool:
@@ -39,10 +69,11 @@ class ReadAhead(BackpressurePolicy):
         if not isinstance(op, MapOperator):
             return True
         running = op.num_active_tasks()
-        ahead = running + self._topology[op].total_enqueued_output_blocks()
-        if ahead >= self._slices and not running:
+        self._submitted.note(self._first, [task.task_index() for task in op.get_active_tasks()])
+        under_way = self._first + op.metrics.num_tasks_submitted - self._taken.count
+        if under_way >= self._slices and not running:
             time.sleep(self._rest)
             self._rest = min(2 * self._rest, _LONGEST_REST)
         else:
             self._rest = _SHORTEST_REST
-        return running < self._tasks and ahead < self._slices
+        return running < self._tasks and under_way < self._slices

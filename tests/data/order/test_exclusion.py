@@ -206,7 +206,11 @@ def batches(
         for first, last in ((0, cut_at or steps), (cut_at or steps, steps)):
             positions = {stream: cursor.position for stream, cursor in cursors.items()}
             pieces = slices(
-                plan, positions=positions, step=first, total_steps=steps, batches_per_slice=3
+                plan,
+                positions=positions,
+                step=first,
+                total_steps=steps,
+                per_stream=3 * plan.per_batch,
             )
             assembler = BatchAssembler(reader, cursors=cursors, step=first, total_steps=steps)
             found = assembler.batches(inline(reader, pieces, cpus=1))
@@ -282,7 +286,7 @@ def test_excluded_samples_are_neither_decoded_nor_taken_for_bad_ones(
         positions=dict.fromkeys(cursors, 0),
         step=0,
         total_steps=12,
-        batches_per_slice=2,
+        per_stream=2 * reader.plan.per_batch,
     )
     served = [i for b in assembler.batches(inline(reader, pieces, cpus=1)) for i in b.sample_id]
     assert not set(served) & {3, 4, 5, 30, 31, 60, 61, 62, 10, 11, 70}

@@ -71,7 +71,9 @@ def test_every_batch_has_each_manifests_share_and_the_account_holds(tmp_path: Pa
         manifests=(str(large), str(small)), plan=plan, views=ImageViews(size=4, count=1, jitter=0)
     )
     positions = dict.fromkeys(range(4), 0)
-    pieces = slices(plan, positions=positions, step=0, total_steps=10, batches_per_slice=2)
+    pieces = slices(
+        plan, positions=positions, step=0, total_steps=10, per_stream=2 * plan.per_batch
+    )
     assembler = BatchAssembler(
         reader, cursors={s: Cursor() for s in positions}, step=0, total_steps=10
     )

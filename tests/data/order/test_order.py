@@ -96,7 +96,11 @@ def served(folder: Path, *, workers: int, steps: int) -> list[Row]:
             reader, cursors={s: Cursor() for s in mine}, step=0, total_steps=steps
         )
         pieces = slices(
-            PLAN, positions=dict.fromkeys(mine, 0), step=0, total_steps=steps, batches_per_slice=3
+            PLAN,
+            positions=dict.fromkeys(mine, 0),
+            step=0,
+            total_steps=steps,
+            per_stream=3 * PLAN.per_batch,
         )
         for step, batch in enumerate(assembler.batches(inline(reader, pieces, cpus=1))):
             assert batch.epoch == step // PLAN.steps_per_epoch

@@ -34,7 +34,7 @@ assert ((ids >= low) & (ids < high)).all()
 assert len(order.pieces(5_000_000, 5_000_064)) <= 20
 entry, row = corpus.locate(ids)
 assert corpus.shard(int(entry[0]))[2].first_id + row[0] == ids[0]
-next(slices(plan, positions={17: 0}, step=0, total_steps=10**6, batches_per_slice=8))
+next(slices(plan, positions={17: 0}, step=0, total_steps=10**6, per_stream=8 * plan.per_batch))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) // 1024, time.process_time())
 """

@@ -145,7 +145,9 @@ def run(folder: Path, *, steps: int, max_bad_fraction: float = 1.0) -> tuple[Acc
         manifests=(str(folder),), plan=plan, views=ImageViews(size=4, count=1, jitter=0)
     )
     positions = dict.fromkeys(range(STREAMS), 0)
-    pieces = slices(plan, positions=positions, step=0, total_steps=steps, batches_per_slice=2)
+    pieces = slices(
+        plan, positions=positions, step=0, total_steps=steps, per_stream=2 * plan.per_batch
+    )
     assembler = BatchAssembler(
         reader,
         cursors={stream: Cursor() for stream in positions},
@@ -252,7 +254,7 @@ def test_a_parquet_null_is_an_empty_file(tmp_path: Path) -> None:
     plan = StreamPlan(seed=0, samples=40, streams=1, global_batch=10, shuffle_window=8)
     reader = SliceReader(manifests=(str(tmp_path),), plan=plan, views=ImageViews(size=4, count=1))
     assembler = BatchAssembler(reader, cursors={0: Cursor()}, step=0, total_steps=2)
-    pieces = slices(plan, positions={0: 0}, step=0, total_steps=2, batches_per_slice=1)
+    pieces = slices(plan, positions={0: 0}, step=0, total_steps=2, per_stream=plan.per_batch)
     list(assembler.batches(inline(reader, pieces, cpus=1)))
     assert all(e.sample_id % 2 == 1 for e in assembler.cursors[0].ledger)
     assert {e.error for e in assembler.cursors[0].ledger} == {"empty file"}

@@ -69,7 +69,7 @@ def run(reader: SliceReader, total: int, *, k: int = 2) -> Served:
         positions=dict.fromkeys(cursors, 0),
         step=0,
         total_steps=total,
-        batches_per_slice=k,
+        per_stream=k * reader.plan.per_batch,
     )
     served = Served()
     for batch in assembler.batches(inline(reader, pieces, cpus=1)):

@@ -98,7 +98,9 @@ def batches(
     reader = SliceReader(
         manifests=(location,), plan=plan, views=ImageViews(size=8), cache_bytes=cache_bytes
     )
-    pieces = slices(plan, positions={0: 0, 1: 0}, step=0, total_steps=steps, batches_per_slice=1)
+    pieces = slices(
+        plan, positions={0: 0, 1: 0}, step=0, total_steps=steps, per_stream=plan.per_batch
+    )
     cursors = {0: Cursor(), 1: Cursor()}
     assembler = BatchAssembler(reader, cursors=cursors, step=0, total_steps=steps)
     return list(assembler.batches(read(reader, pieces, cpus=2)))
@@ -152,7 +154,7 @@ def test_a_window_is_fetched_while_the_one_before_it_is_read(
     _, location = remote
     plan = StreamPlan(seed=1, samples=300, streams=2, global_batch=50, shuffle_window=50)
     reader = SliceReader(manifests=(location,), plan=plan, views=ImageViews(size=8))
-    pieces = slices(plan, positions={0: 0, 1: 0}, step=0, total_steps=2, batches_per_slice=1)
+    pieces = slices(plan, positions={0: 0, 1: 0}, step=0, total_steps=2, per_stream=plan.per_batch)
     for piece in pieces:  # two slices make a window
         reader.read(piece)
     assert fetched
