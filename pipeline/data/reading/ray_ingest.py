@@ -98,7 +98,7 @@ def ray_data(
         ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
         [partial(ReadAhead, tasks=tasks + alone, slices=SLICES_IN_FLIGHT - HELD_BY_CONSUMER)],
     )
-    options = {"num_cpus": cpus / tasks}
+    options = {"num_cpus": 0.0}
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-slices") as starter:
         following = starter.submit(_start, reader, remaining, options)
         while started := following.result():
