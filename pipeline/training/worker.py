@@ -17,26 +17,15 @@ from pipeline.data.reading.ray_ingest import ray_data
 from pipeline.data.sources.manifest import StoreAwayError
 from pipeline.errors import UserError
 from pipeline.evaluation.probes.score import scores_as_json
-from pipeline.evaluation.snapshot import Evaluation
 from pipeline.recipe import recipe_of
 from pipeline.runs.folder import RunFolder, write_json
 from pipeline.runs.start import Start
-from pipeline.training.evaluator import Fit
+from pipeline.training.evaluation_task import fit_aside
 from pipeline.training.halting import HaltRequest
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.preemption import PreemptionNotice
 from pipeline.training.probing import probe_learner
 from pipeline.training.snapshots import evaluation_of
-
-
-@ray.remote(num_cpus=0)
-def _evaluate(fit: Fit, location: str) -> Evaluation:
-    return fit(location)
-
-
-def _fit_aside(fit: Fit, location: str) -> Evaluation:
-    """Evaluate in a process of Ray's, which waits for no CPU that trainers and readers have."""
-    return Evaluation(*ray.get(_evaluate.remote(fit, location)))
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -73,7 +62,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             else partial(ray_data, alone=training == 1),
             notice=notice,
             halt=HaltRequest(folder.halt),
-            fit=partial(_fit_aside, evaluation_of(recipe)),
+            fit=partial(fit_aside, evaluation_of(recipe)),
             start=Start(**config["start"]) if config["start"] else None,
         )
         samples = loop.run()
