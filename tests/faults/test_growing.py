@@ -147,6 +147,7 @@ def test_a_range_of_workers_that_read_by_ray_grows_with_its_cluster(
     assert run.steps() == list(range(2, 3001, 2))
 
 
+AUTH = {"RAY_AUTH_MODE": "token"}  # which a head has where there is a token, and drivers have not
 FAKE = {
     "cluster_name": "fake",
     "provider": {"type": "fake_multinode"},
@@ -194,7 +195,7 @@ def autoscaling(tmp_path: Path) -> Iterator[str]:
     # The port is the one to which the nodes of this provider come.
     head = Popen(
         [*ray, "--port=6379", "--include-dashboard=false", f"--autoscaling-config={config}"],
-        env={**os.environ, "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"},
+        env={**os.environ, **AUTH, "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -214,7 +215,7 @@ def test_auto_waits_for_gpus_that_an_autoscaler_may_start(
     run = pretraining(
         tmp_path / "run", clipart_shards, ingest="ray", device="auto", workers=2, max_failures=0
     )
-    environment = {"RAY_ADDRESS": autoscaling, "HOME": str(tmp_path)}
+    environment = {"RAY_ADDRESS": autoscaling, "HOME": str(tmp_path), **AUTH}
     with run.started(**environment) as process:
         wait_until(lambda: "device:" in run.stderr, process, run)
         assert "cuda, a GPU for each of 2 workers; the cluster has 0 and may have 4" in run.stderr

@@ -24,7 +24,7 @@ def snapshot(local_ray: None, tmp_path: Path) -> Path:
 def test_an_evaluation_asks_for_its_memory_and_for_no_cpu(snapshot: Path) -> None:
     def fit(location: str) -> Evaluation:
         got = ray.get_runtime_context().get_assigned_resources()
-        return Evaluation({"size": os.path.getsize(location), **got}, {"a": [0.0, 1.0]})
+        return Evaluation({"size": Path(location).stat().st_size, **got}, {"a": [0.0, 1.0]})
 
     metrics, intervals, note = fit_aside(fit, str(snapshot))
     assert metrics == {"size": 1 << 20, "memory": bytes_to_evaluate(1 << 20)}
