@@ -26,7 +26,8 @@ LONGEST = (
 ON_ONE_RAY = (
     "tests/training/test_run_identity.py",
     "tests/training/test_verify.py",
-    "tests/training/test_waiting.py",
+    "tests/training/test_data_waits.py",
+    "tests/training/test_evaluation_task.py",
     "tests/data/reading/test_ray_ingest.py",
     "tests/data/reading/test_remote.py",
     "tests/data/test_given_pairs.py",

@@ -44,6 +44,8 @@ class Evaluation(NamedTuple):
 
     metrics: dict[str, float]
     intervals: dict[str, list[float]]
+    note: str = ""
+    """What is to be said of how it was found out."""
 
 
 @dataclass(frozen=True, kw_only=True)

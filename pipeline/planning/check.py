@@ -143,8 +143,10 @@ def _model_problems(recipe: Recipe, *, build: bool) -> list[Problem]:
 def _elastic_problems(recipe: Recipe) -> list[Problem]:
     if not _is_elastic(recipe) or recipe.data.ingest == "inline":
         return []
-    remedy = "readers of their own CPUs would starve where Ray gives those to more workers"
-    return [Problem("data.ingest", f"a range of train.workers needs inline: {remedy}")]
+    if recipe.data.readers == "beside":  # on CPUs that are their worker's
+        return []
+    why = "readers anywhere would starve where Ray gives their CPUs to more workers"
+    return [Problem("data.readers", f"a range of train.workers needs beside: {why}")]
 
 
 def _tracking_problems(recipe: Recipe) -> list[Problem]:

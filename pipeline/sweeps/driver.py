@@ -36,6 +36,7 @@ from pipeline.sweeps.trials.room import concurrent_trials, local_cpus
 from pipeline.sweeps.trials.roster import Roster, trials_of
 from pipeline.sweeps.trials.search import Search, best_of
 from pipeline.sweeps.trials.tuning import tune_trials
+from pipeline.training.cluster import decided_device
 from pipeline.training.outages import interrupted_by_outages
 
 _PROCESSES, _TRIALS = 8, 4
@@ -118,8 +119,6 @@ def sweep(
             initial=initial.tensors if initial else None,
             excluded=excluded if checked.data.exclude is not None else None,
         )
-        # The recipe that trials read, wherever they run.
-        storage.write_file(folder.recipe, with_own_exclusion(checked, folder).to_yaml().encode())
         had_finished = storage.exists(folder.result)
         storage.delete_file(folder.result)
         storage.delete_file(folder.halt)
@@ -145,7 +144,10 @@ def _run(
         stack.enter_context(
             ray_session(cpus=cpus, verbose=verbose, processes=_PROCESSES * max(_TRIALS, cpus))
         )
-        concurrent = concurrent_trials(recipe)
+        decided = decided_device(recipe)
+        # The recipe that trials read, wherever they run.
+        storage.write_file(folder.recipe, with_own_exclusion(decided, folder).to_yaml().encode())
+        concurrent = concurrent_trials(decided)
         stack.enter_context(interrupted_by_outages(folder.name))
         runs = _open_runs(recipe, folder, identity)
         ledger = Ledger(folder.ledger)

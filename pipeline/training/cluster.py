@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
@@ -11,22 +12,43 @@ import ray
 from pipeline.data.ray_session import ray_session
 from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
+from pipeline.training.demand import Demand, Resources, demand_of, shortage
+from pipeline.training.device_choice import Limits, choose_device, cluster_limits
+from pipeline.training.waiting_for_room import wait_for_room, what_there_is
 
 
 @contextmanager
-def connected(recipe: Recipe, *, verbose: bool) -> Iterator[None]:
+def connected(recipe: Recipe, *, verbose: bool) -> Iterator[bool]:
     """Be connected to a Ray with room for the recipe while the body runs.
 
     Readers that together ask for more than there is would queue, and Ray then serves the same few
     of them again and again: a fraction in `data.ingest_cpus` gives each worker a share of its own.
 
+    Yields:
+        Whether every worker gets a GPU, for `train_on_ray`.
+
     Raises:
-        UserError: the cluster has no room, which Ray itself would wait for without a word.
+        UserError: the cluster has no room, can have none, or has had none for `train.wait_minutes`,
+            which Ray itself would wait for without a word.
     """
     most = cpus_needed(recipe, workers=recipe.train.most_workers)
     with ray_session(cpus=math.ceil(most), verbose=verbose):
-        _refuse_too_small(recipe)
-        yield
+        gpu = decided_device(recipe).train.device == "cuda"
+        _have_room(recipe, demand_of(recipe, gpu=gpu), cluster_limits())
+        yield gpu
+
+
+def decided_device(recipe: Recipe) -> Recipe:
+    """A recipe whose `train.device` is `cpu` or `cuda`; `auto` is decided, and that is told.
+
+    Ray must be connected. Who asks twice may get two answers, since nodes come and go.
+    """
+    gpus = sum(node.get("GPU", 0) for node in nodes_there())
+    choice = choose_device(recipe.train, gpus=gpus, limits=cluster_limits())
+    if choice.told:
+        print(choice.told, file=sys.stderr, flush=True)
+    device = "cuda" if choice.gpu else "cpu"
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"device": device})})
 
 
 def cpus_needed(recipe: Recipe, *, workers: int) -> float:
@@ -36,46 +58,48 @@ def cpus_needed(recipe: Recipe, *, workers: int) -> float:
     return round(workers * (1 + readers), 4)
 
 
-def uses_gpu(recipe: Recipe) -> bool:
-    """Whether every worker gets a GPU."""
-    if recipe.train.device == "auto":
-        return bool(ray.cluster_resources().get("GPU", 0) >= recipe.train.least_workers)
-    return recipe.train.device == "cuda"
-
-
 def is_one_machine() -> bool:
     """Whether all workers run where this process does. Ray must be connected."""
     return sum(node["Alive"] for node in ray.nodes()) == 1
 
 
-def _refuse_too_small(recipe: Recipe) -> None:
-    has = ray.cluster_resources()
-    workers = recipe.train.least_workers
-    needed = cpus_needed(recipe, workers=workers)
-    found = []
-    if has.get("CPU", 0) < needed:
-        found.append(
-            Problem(
-                "train.workers",
-                f"{workers} workers and their readers need {needed:g} "
-                f"CPUs, the cluster has {has.get('CPU', 0):g}{_remedy(recipe, has)}",
-            )
-        )
-    if recipe.train.device == "cuda" and has.get("GPU", 0) < workers:
-        found.append(
-            Problem(
-                "train.device",
-                f"cuda needs a GPU for each of {workers} workers, "
-                f"the cluster has {has.get('GPU', 0):g}",
-            )
-        )
+def nodes_there() -> list[Resources]:
+    """What each node has, free or not. Ray must be connected."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _have_room(recipe: Recipe, demand: Demand, limits: Limits) -> None:
+    if not limits.grows:
+        found = shortage(recipe, demand, nodes_there())
+    elif (beyond := _beyond(demand, limits)) is not None:
+        found = [beyond]
+    elif wait_for_room(demand, minutes=recipe.train.wait_minutes):
+        found = []
+    else:
+        found = _waited_in_vain(recipe, demand)
     if found:
         raise UserError(found)
 
 
-def _remedy(recipe: Recipe, has: Mapping[str, float]) -> str:
-    """The reader CPUs with which the workers would fit, if any."""
-    if recipe.data.ingest != "ray":
-        return ""
-    spare = math.floor((has.get("CPU", 0) / recipe.train.least_workers - 1) * 100) / 100
-    return f"; data.ingest_cpus={spare:g} would fit" if spare >= 0.01 else ""
+def _beyond(demand: Demand, limits: Limits) -> Problem | None:
+    """What the cluster can never have, which Ray Train refuses too."""
+    if limits.most is None:
+        return None
+    for name, needed in demand.total.items():
+        if needed > limits.most.get(name, 0):
+            return Problem(
+                "train.device" if name == "GPU" else "train.workers",
+                f"{demand} need {needed:g} {name}s, the cluster can have "
+                f"{limits.most.get(name, 0):g}",
+            )
+    return None
+
+
+def _waited_in_vain(recipe: Recipe, demand: Demand) -> list[Problem]:
+    minutes = recipe.train.wait_minutes
+    waited = f"; waited {minutes:g} minutes (train.wait_minutes)" if minutes else ""
+    found = shortage(recipe, demand, nodes_there())
+    if not found:
+        text = f"{demand} were asked for; the cluster has {what_there_is(demand)}"
+        found = [Problem("train.workers", text)]
+    return [Problem(where, f"{message}{waited}") for where, message in found]

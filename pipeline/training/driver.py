@@ -112,11 +112,11 @@ def pretrain(
         )
         let_run(folder)
         with (
-            connected(recipe, verbose=verbose),
+            connected(recipe, verbose=verbose) as gpu,
             interrupted_by_outages(folder.name),
             tracked_run(recipe, folder, identity) as run,
         ):
-            trained = _train(recipe, folder, run, verbose=verbose)
+            trained = _train(recipe, folder, run, gpu=gpu, verbose=verbose)
             if "probes" not in trained:
                 raise halted(folder.name)
             figures = deliver(recipe, folder, identity, run, trained)
@@ -144,9 +144,11 @@ def _finished(folder: RunFolder, identity: dict[str, Any]) -> dict[str, Any] | N
     return result
 
 
-def _train(recipe: Recipe, folder: RunFolder, run: TrackedRun, *, verbose: bool) -> dict[str, Any]:
+def _train(
+    recipe: Recipe, folder: RunFolder, run: TrackedRun, *, gpu: bool, verbose: bool
+) -> dict[str, Any]:
     """Train, with the journal shown as it grows and copied to MLflow."""
     tail = JournalTail(folder.journal)
     tail.read()
     with forwarding(Forwarder(folder.journal, run)), showing_progress(tail, folder):
-        return train_on_ray(recipe, folder, verbose=verbose)
+        return train_on_ray(recipe, folder, gpu=gpu, verbose=verbose)

@@ -95,6 +95,8 @@ class Evaluator:
                 if isinstance(error, OSError):
                     continue
                 found = Evaluation({}, {})
+            if found.note:
+                self._journal.event("evaluation memory", step=step, message=found.note)
             self._journal.evaluation(step, found.metrics, found.intervals)
             self._noted.append(step)
 

@@ -35,12 +35,12 @@ from pipeline.runs.folder import RunFolder
 from pipeline.runs.start import Start
 from pipeline.runs.trace import Trace
 from pipeline.training.clock import Clock
+from pipeline.training.data_waits import Waiting
 from pipeline.training.evaluator import Fit
 from pipeline.training.guards import Guards
 from pipeline.training.reading import open_batches
 from pipeline.training.saving import Saving
 from pipeline.training.snapshots import Snapshots
-from pipeline.training.waiting import Waiting
 
 
 class TrainingLoop:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray.train import TrainingFailedError, WorkerGroupError
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
 from pipeline.data.reading.slice_reader import UnreadableShardError
 from pipeline.data.sources.manifest import StoreAwayError
 from pipeline.errors import InterruptedRunError
 from pipeline.registry.tracking import TrackingError
+from pipeline.training.patience import NoResourcesError
 
 _OUTAGES = (OSError, UnreadableShardError, StoreAwayError)
 
@@ -46,7 +47,10 @@ def halted(run: str) -> InterruptedRunError:
 
 
 def _outage(error: TrainingFailedError) -> str | None:
-    """What a disk or a store did to a worker, if that is what the training failed of."""
+    """What a disk or a store did to a worker, or that there was room for none."""
+    if isinstance(error, ControllerError):
+        gone = isinstance(error.controller_failure, NoResourcesError)
+        return str(error.controller_failure) if gone else None
     failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
     outages = [e for e in failures if isinstance(e, _OUTAGES)]
     return str(getattr(outages[0], "cause", outages[0])) if outages else None

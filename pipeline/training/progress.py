@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipeline.registry.journal import JournalTail
 from pipeline.runs.folder import RunFolder
-from pipeline.training.waiting import WaitsTold
+from pipeline.training.data_waits import WaitsTold
 
 _POLL_SECONDS = 0.5
 _PLAIN_SECONDS = 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import asdict
 from typing import Any
@@ -15,14 +16,18 @@ from pipeline.errors import Problem, UserError
 from pipeline.recipe import Recipe
 from pipeline.runs.folder import RunFolder, read_json, with_own_exclusion
 from pipeline.runs.start import Start
-from pipeline.training.cluster import uses_gpu
+from pipeline.training.demand import demand_of
+from pipeline.training.patience import Patience, telling_of_waits
 from pipeline.training.worker import train_worker
+
+_OMP = "OMP_NUM_THREADS"
 
 
 def train_on_ray(
     recipe: Recipe,
     folder: RunFolder,
     *,
+    gpu: bool,
     verbose: bool,
     floors: bool = True,
     start: Start | None = None,
@@ -32,6 +37,7 @@ def train_on_ray(
     Args:
         recipe: of the run.
         folder: of the run.
+        gpu: whether every worker gets a GPU, as `connected` says.
         verbose: show Ray's own log.
         floors: whether probes look at the floors too.
         start: from where to train while the run has no checkpoint; None: from its beginning.
@@ -41,9 +47,12 @@ def train_on_ray(
 
     Raises:
         UserError: a worker found a mistake of the user's.
-        TrainingFailedError: workers failed more often than the recipe allows.
+        TrainingFailedError: workers failed more often than the recipe allows, or Ray had no room
+            for them for `train.wait_minutes`.
     """
-    gpu = uses_gpu(recipe)
+    # Ray would take up, and train on, what it finds under a name; our checkpoints decide.
+    name = f"start-{uuid.uuid4().hex[:12]}"
+    demand, minutes = demand_of(recipe, gpu=gpu), recipe.train.wait_minutes
     ray_store, ray_path = storage.resolve(folder.ray)
     trainer = TorchTrainer(
         train_worker,
@@ -56,19 +65,23 @@ def train_on_ray(
         scaling_config=ScalingConfig(
             num_workers=_workers(recipe),
             use_gpu=gpu,
-            resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})},
+            resources_per_worker=demand.worker,
         ),
         run_config=RunConfig(
-            # Ray would take up, and train on, what it finds under a name; our checkpoints decide.
-            name=f"start-{uuid.uuid4().hex[:12]}",
+            name=name,
             storage_filesystem=ray_store,
             storage_path=ray_path,
             failure_config=FailureConfig(max_failures=recipe.train.max_failures),
             logging_config=LoggingConfig(log_level="INFO" if verbose else "CRITICAL"),
+            # Ray would take as many threads as the bundle has CPUs, which are its readers', and
+            # by the number of threads sums are cut.
+            worker_runtime_env={"env_vars": {_OMP: os.environ.get(_OMP, "1")}},
+            callbacks=[Patience(name, minutes=minutes, demand=str(demand))],
         ),
     )
     try:
-        trained = trainer.fit().return_value
+        with telling_of_waits(name, demand, minutes=minutes):
+            trained = trainer.fit().return_value
     except TrainingFailedError:
         _raise_user_errors(folder)
         raise

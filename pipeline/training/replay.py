@@ -154,13 +154,13 @@ def _replay(
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """The weights that the run ends with, and what the replay's ranks computed them with."""
     with (
-        connected(plan.recipe, verbose=verbose),
+        connected(plan.recipe, verbose=verbose) as gpu,
         scratch_folder(beside=None if is_one_machine() else plan.start.run) as scratch,
     ):
         folder = RunFolder(scratch)
         try:
             with showing_progress(JournalTail(folder.journal), folder):
-                train_on_ray(plan.recipe, folder, verbose=verbose, start=plan.start)
+                train_on_ray(plan.recipe, folder, gpu=gpu, verbose=verbose, start=plan.start)
             weights = trained_weights(plan.recipe, trained_learner(plan.recipe, folder))
             starts = [r for r in records(folder.journal) if r.get("event") == "training"]
         except (OSError, TrainingFailedError) as error:

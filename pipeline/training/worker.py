@@ -18,26 +18,15 @@ from pipeline.data.reading.reading_nodes import NodeShare, divided, reading_node
 from pipeline.data.sources.manifest import StoreAwayError
 from pipeline.errors import UserError
 from pipeline.evaluation.probes.score import scores_as_json
-from pipeline.evaluation.snapshot import Evaluation
 from pipeline.recipe import Recipe, recipe_of
 from pipeline.runs.folder import RunFolder, write_json
 from pipeline.runs.start import Start
-from pipeline.training.evaluator import Fit
+from pipeline.training.evaluation_task import fit_aside
 from pipeline.training.halting import HaltRequest
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.preemption import PreemptionNotice
 from pipeline.training.probing import probe_learner
 from pipeline.training.snapshots import evaluation_of
-
-
-@ray.remote(num_cpus=0)
-def _evaluate(fit: Fit, location: str) -> Evaluation:
-    return fit(location)
-
-
-def _fit_aside(fit: Fit, location: str) -> Evaluation:
-    """Evaluate in a process of Ray's, which waits for no CPU that trainers and readers have."""
-    return Evaluation(*ray.get(_evaluate.remote(fit, location)))
 
 
 def _ingest(recipe: Recipe) -> Ingest:
@@ -93,7 +82,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any] | None:
             ingest=_ingest(recipe),
             notice=notice,
             halt=HaltRequest(folder.halt),
-            fit=partial(_fit_aside, evaluation_of(recipe)),
+            fit=partial(fit_aside, evaluation_of(recipe)),
             start=Start(**config["start"]) if config["start"] else None,
         )
         samples = loop.run()

@@ -14,14 +14,21 @@ from tests.faults.pretraining import Pretraining
 EPOCHS = 60
 
 
+@pytest.fixture(params=["inline", "ray"])
+def ingest(request: pytest.FixtureRequest) -> str:
+    """How data is read."""
+    return str(request.param)
+
+
 @pytest.fixture
-def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Any]]:
-    """A cluster of two nodes with a CPU each, and the one that is not the head."""
+def two_nodes(monkeypatch: pytest.MonkeyPatch, ingest: str) -> Iterator[tuple[Cluster, Any]]:
+    """A cluster of two nodes with room for a worker each, and the one that is not the head."""
     # How long Ray waits for workers on a node that is gone; a minute unless told otherwise.
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "15")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cpus = 2 if ingest == "ray" else 1  # a worker's, and its reader's
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus})
     try:
-        yield cluster, cluster.add_node(num_cpus=1)
+        yield cluster, cluster.add_node(num_cpus=cpus)
     finally:
         cluster.shutdown()
 
@@ -29,12 +36,12 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Any]]:
 # In the short form the test of a preemption loses a node too.
 @pytest.mark.slow
 def test_the_run_goes_on_with_the_workers_that_are_left(
-    two_nodes: tuple[Cluster, Any], clipart_shards: Path, tmp_path: Path
+    two_nodes: tuple[Cluster, Any], ingest: str, clipart_shards: Path, tmp_path: Path
 ) -> None:
     cluster, node = two_nodes
     run = Pretraining(
         tmp_path,
-        data={"shards": str(clipart_shards / "train"), "ingest": "inline"},
+        data={"shards": str(clipart_shards / "train"), "ingest": ingest},
         train={
             "epochs": EPOCHS,
             "global_batch": 24,

@@ -91,7 +91,7 @@ def test_runs_in_a_store_need_its_bucket_and_a_server_of_mlflow(
 def test_a_range_of_workers_is_taken_with_readers_in_the_workers(
     problems: Checker, recipe: Path
 ) -> None:
-    assert set(problems("train.workers=[1, 3]")) == {"data.ingest"}
+    assert set(problems("train.workers=[1, 3]", "data.readers=anywhere")) == {"data.readers"}
     for wrong in ("[3, 1]", "[0, 2]", "0", "two", "[1, 2, 3]", "1.5", "null"):
         assert "or a range" in problems(f"train.workers={wrong}")["train.workers"], wrong
     checked = checked_recipe(recipe, ["train.workers=[1, 3]", "data.ingest=inline"])

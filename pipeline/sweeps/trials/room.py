@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import ray
 
@@ -11,7 +12,8 @@ from pipeline.recipe import Recipe
 from pipeline.sweeps.spaces.config import PBTConfig, SweepConfig
 from pipeline.sweeps.spaces.recipes import sweep_config
 from pipeline.sweeps.trials.cores import bytes_of_trial, cores_of_trial
-from pipeline.training.cluster import uses_gpu
+from pipeline.training.cluster import nodes_there
+from pipeline.training.demand import demand_of
 
 TRIAL_BYTES = 500 << 20
 """Of the actor that is a trial, which asks for this and for no CPU."""
@@ -20,16 +22,17 @@ TRIAL_BYTES = 500 << 20
 def concurrent_trials(recipe: Recipe) -> int:
     """Trials at a time: as many as were asked for, or as there is room for. Ray is connected.
 
+    Args:
+        recipe: of the sweep, whose device is decided.
+
     Raises:
         UserError: there is no room for one, or not for as many as were asked for.
     """
     config = sweep_config(recipe)
     has = ray.cluster_resources()
     cores = cores_of_trial(recipe)
-    fits = [int(has.get("CPU", 0) / cores + 1e-6)]
+    fits = [_trials_that_fit(recipe)]
     fits.append(int(has.get("memory", 0) // bytes_of_trial(recipe)))
-    if uses_gpu(recipe):
-        fits.append(int(has.get("GPU", 0) // (config.seeds * recipe.train.most_workers)))
     room, wanted = min(fits), _wanted(config)
     if room < wanted:
         raise UserError(
@@ -44,6 +47,16 @@ def concurrent_trials(recipe: Recipe) -> int:
     if isinstance(config.scheduler, PBTConfig):
         return config.trials
     return config.concurrent or min(room, config.trials)
+
+
+def _trials_that_fit(recipe: Recipe) -> int:
+    """By their CPUs and GPUs, each worker's on one node."""
+    nodes, demand = nodes_there(), demand_of(recipe, gpu=recipe.train.device == "cuda")
+    workers = sweep_config(recipe).seeds * recipe.train.most_workers
+    fits = int(sum(node.get("CPU", 0) for node in nodes) / cores_of_trial(recipe) + 1e-6)
+    while fits and not replace(demand, workers=fits * workers).fits(nodes):
+        fits -= 1
+    return fits
 
 
 def _wanted(config: SweepConfig) -> int:

@@ -127,7 +127,10 @@ class SeedRun:
 
     def _train(self) -> None:
         try:
-            self._result = train_on_ray(self._recipe, self._folder, verbose=False, floors=False)
+            gpu = self._recipe.train.device == "cuda"  # the sweep's driver has decided
+            self._result = train_on_ray(
+                self._recipe, self._folder, gpu=gpu, verbose=False, floors=False
+            )
         except Exception as error:  # kept for the trial, which says what became of it
             self.error = error
         finally:

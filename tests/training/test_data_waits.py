@@ -21,8 +21,8 @@ from pipeline.data.sources.manifest import load_manifest
 from pipeline.registry.journal import Journal, JournalTail
 from pipeline.runs.folder import RunFolder
 from pipeline.training import progress
+from pipeline.training.data_waits import Waiting, WaitsTold
 from pipeline.training.progress import showing_progress
-from pipeline.training.waiting import Waiting, WaitsTold
 from pipeline.views.parameters import ImageViews
 from tests.stalling import StallingWay
 
