@@ -23,6 +23,9 @@ Result = TypeVar("Result")
 PATIENT = 12
 """Attempts that bridge some four minutes, for what a run would otherwise have to stop for."""
 
+WEB = ("http", "https")
+"""Schemes of servers that keep no store, and of which any may be gone."""
+
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -79,6 +82,8 @@ def resolve(location: str) -> tuple[fs.FileSystem, str]:
         return _local_store(), absolute(location)
     address, _, query = location.partition("?")
     scheme, _, path = address.partition("://")
+    if scheme in WEB:  # where a file's name is its whole address
+        return _open_store(f"{scheme}://"), location
     bucket = path.partition("/")[0]
     root = f"{scheme}://{bucket}" + (f"?{query}" if query else "")
     return _open_store(root), path

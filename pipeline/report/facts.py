@@ -145,6 +145,7 @@ class BadPairs:
     images: Mapping[int, Pixels] | str
     """(S, S, 3) of the worst by id, of several images side by side; or why there are none."""
     excluded: Ints  # that the run left out
+    manifests: tuple[str, ...] = ()  # of the data, which say what was kept of samples
     notes: Sequence[str] = ()
     # Some of the worst by id, each itself first, then what lies nearest; or why that is not known.
     nearest: Mapping[int, Sequence[Near]] | str = field(default_factory=dict)

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.data import storage
+from pipeline.data.order.corpus import load_corpus
 from pipeline.data.reading.first_views import images_of
+from pipeline.data.reading.kept import with_kept
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.pairs.history import SampleHistory
 from pipeline.pairs.worst import Worst, worst_samples
@@ -92,11 +94,14 @@ def counts_of(found: BadPairs | str | None) -> dict[str, int] | str | None:
 def write_bad_pairs(found: BadPairs, folder: RunFolder) -> BadPairFiles:
     """Write the list and its contact sheet into the run's folder, each whole or not at all.
 
+    Columns that were kept of the samples follow, as `kept.NAME`.
+
     Raises:
         OSError: one cannot be written.
     """
     written = io.BytesIO()
-    pq.write_table(pa.concat_tables([_found(found), _left_out(found)]), written)
+    parts = [with_kept(_found(found), load_corpus(found.manifests)), _left_out(found)]
+    pq.write_table(pa.concat_tables(parts, promote_options="default"), written)
     storage.write_file(folder.bad_pairs, written.getvalue())
     storage.write_file(folder.contact_sheet, png_bytes(contact_sheet(found)))
     return BadPairFiles(
@@ -160,6 +165,7 @@ def _bad_pairs(recipe: Recipe, reader: SliceReader, folder: RunFolder) -> BadPai
             lambda: _images(reader, shown, recipe.views.size), "the shards cannot be read"
         ),
         excluded=plan.excluded.ids,
+        manifests=reader.manifests,
         notes=_notes(recipe, epoch=(step - 1) // plan.steps_per_epoch),
     )
 

@@ -129,7 +129,17 @@ def _windows(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     yield from pairwise(edges)
 
 
+def _from_the_web(location: str) -> bytes:
+    """Of a list of addresses some are dead, and whose they are nobody answers for."""
+    try:
+        return storage.read_file(location)
+    except Exception as error:  # a library's of its own, for every way in which a server may fail
+        raise MissingSample("cannot be fetched") from error
+
+
 def _file(location: str) -> bytes:
+    if location.startswith(tuple(f"{scheme}://" for scheme in storage.WEB)):
+        return _from_the_web(location)
     try:
         if storage.is_remote(location):
             return storage.read_file(location)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -113,6 +116,29 @@ def test_a_list_of_paths_of_any_kind_is_a_source(tmp_path: Path, name: str) -> N
     lines = {"line cannot be read": 2} if name == "list.jsonl" else {}
     missing = {"missing file": 1, "not a file": 1, "cannot be opened": 1}
     assert result.left_out == missing | lines
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_addresses_on_the_web_are_read_and_dead_ones_left_out(tmp_path: Path) -> None:
+    files(tmp_path / "images", ["0.png", "1.png"])
+    handler = partial(_Quiet, directory=str(tmp_path / "images"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        names = ["0.png", "1.png?size=large", "gone.png"]
+        rows: list[dict[str, object]] = [{"url": f"{host}/{name}", "no": 1} for name in names]
+        source = write_list(
+            tmp_path / "list.csv", [*rows, {"url": "http://127.0.0.1:9/x", "no": 1}]
+        )
+        result = shard(source, tmp_path / "out")
+        server.shutdown()
+    assert result.left_out == {"cannot be fetched": 2}
+    assert [s.data for s in contents(str(tmp_path / "out")).values()].count(picture(1)) == 1
+    assert result.manifests[""].samples == 2
 
 
 def test_columns_that_a_list_does_not_have_are_named_all_at_once(tmp_path: Path) -> None:
