@@ -156,7 +156,7 @@ FAKE = {
     "available_node_types": {
         "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "gpu": {
-            "resources": {"CPU": 2, "GPU": 2, "object_store_memory": 200_000_000},
+            "resources": {"CPU": 4, "GPU": 2, "object_store_memory": 200_000_000},
             "node_config": {},
             "min_workers": 0,
             "max_workers": 2,
@@ -223,4 +223,4 @@ def test_auto_waits_for_gpus_that_an_autoscaler_may_start(
     with run.started("train.workers=5", **environment) as process:
         assert process.wait(200) == 2
     assert "device: cpu, 5 workers want a GPU each" in run.stderr
-    assert "the cluster can have 4" in run.stderr
+    assert "10 CPUs, the cluster can have 8" in run.stderr
