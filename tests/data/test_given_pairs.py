@@ -207,7 +207,7 @@ VIEWS = ImageViews.model_validate(
 def batches(location: Path | str, read: Ingest, *, steps: int = 8) -> list[Batch]:
     plan = StreamPlan(seed=1, samples=COUNT, streams=2, global_batch=20, shuffle_window=30)
     reader = SliceReader(manifests=(str(location),), plan=plan, views=VIEWS)
-    pieces = slices(plan, positions={0: 0, 1: 0}, step=0, total_steps=steps, batches_per_slice=1)
+    pieces = slices(plan, positions={0: 0, 1: 0}, step=0, total_steps=steps, per_stream=10)
     cursors = {0: Cursor(), 1: Cursor()}
     assembler = BatchAssembler(reader, cursors=cursors, step=0, total_steps=steps)
     return list(assembler.batches(read(reader, pieces, cpus=2)))

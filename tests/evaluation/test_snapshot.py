@@ -82,7 +82,9 @@ def snapshot(**changes: Tensor) -> dict[str, Tensor]:
 def evaluated(found: dict[str, Tensor], tmp_path: Path) -> tuple[dict[str, float], Any]:
     location = str(tmp_path / "snapshot.safetensors")
     save_snapshot(found, location)
-    return evaluate_snapshot(location, probes=["knn", "linear", "naive_bayes"], seed=0)
+    found = evaluate_snapshot(location, probes=["knn", "linear", "naive_bayes"], seed=0)
+    assert not found.note
+    return found.metrics, found.intervals
 
 
 def test_figures_carry_their_names_and_intervals(tmp_path: Path) -> None:

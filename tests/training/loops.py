@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.data.order.slices import Slice
 from pipeline.data.reading import ingest
+from pipeline.data.reading.activity import Activity
 from pipeline.data.reading.slice_reader import SliceReader
 from pipeline.recipe import Recipe
 from pipeline.runs.folder import RunFolder
@@ -69,8 +70,15 @@ class Crash(Exception):
 
 
 def crashing_after(count: int) -> ingest.Ingest:
-    def read(reader: SliceReader, slices: Iterator[Slice], *, cpus: float) -> Iterator[pa.Table]:
-        for number, table in enumerate(ingest.inline(reader, slices, cpus=cpus)):
+    def read(
+        reader: SliceReader,
+        slices: Iterable[Slice],
+        *,
+        cpus: float,
+        activity: Activity | None = None,
+    ) -> Iterator[pa.Table]:
+        tables = ingest.inline(reader, slices, cpus=cpus, activity=activity)
+        for number, table in enumerate(tables):
             if number == count:
                 raise Crash
             yield table

@@ -53,7 +53,7 @@ def served(reader: SliceReader, steps: int = STEPS) -> tuple[list[Batch], BatchA
         positions=dict.fromkeys(cursors, 0),
         step=0,
         total_steps=steps,
-        batches_per_slice=2,
+        per_stream=2 * reader.plan.per_batch,
     )
     return list(assembler.batches(inline(reader, pieces, cpus=2))), assembler
 
