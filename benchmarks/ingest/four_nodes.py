@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # workers start by importing this file, so the rest is import
     from benchmarks.ingest.data import Workload
 
 _NODES = 4
+_STORE_BYTES = 1 << 30  # the utility's 150 MB are less than is read ahead, and would be spilled
 
 
 def main(
@@ -40,10 +41,18 @@ def main(
 
     found: dict[str, dict[str, list[float]]] = {}
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 0,
+            "include_dashboard": False,
+            "object_store_memory": _STORE_BYTES,
+        },
     )
     try:
-        nodes = [cluster.add_node(num_cpus=1).node_id for _ in range(_NODES)]
+        nodes = [
+            cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES).node_id
+            for _ in range(_NODES)
+        ]
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         with tempfile.TemporaryDirectory() as folder:
             workloads = build_workloads(Path(folder), photographs=256, cliparts=2400)
