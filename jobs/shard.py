@@ -140,7 +140,14 @@ def shard(
     import pipeline
 
     with reporting_errors(json):
-        _refuse_together(index=index, append=append, test_fraction=test_fraction)
+        if index:
+            _refuse_with_index(
+                append=append,
+                test_fraction=test_fraction,
+                keep=keep,
+                split_by=split_by,
+                max_side=max_side,
+            )
         with only_results_on_stdout():
             if index:
                 summary = _index(src, dest, images=images, labels=labels)
@@ -168,13 +175,17 @@ def shard(
         print_result(summary, _rows(summary), title=f"{verb} {src}", as_json=json)
 
 
-def _refuse_together(*, index: bool, append: bool, test_fraction: float) -> None:
+def _refuse_with_index(**given: object) -> None:
+    """What is for images that are converted."""
     from pipeline.errors import Problem, UserError
 
-    if index and append:
-        raise UserError(Problem("--append", "is for images; --index adds new shards by itself"))
-    if index and test_fraction:
-        raise UserError(Problem("--test-fraction", "cannot be had with --index"))
+    found = [
+        Problem(f"--{name.replace('_', '-')}", "cannot be had with --index, which copies nothing")
+        for name, value in given.items()
+        if value
+    ]
+    if found:
+        raise UserError(found)
 
 
 class _Rate(ProgressColumn):
