@@ -23,8 +23,8 @@ from rich.text import Text
 from jobs.output import JsonOption, only_results_on_stdout, print_result, reporting_errors
 
 if TYPE_CHECKING:
+    from pipeline.data.sources.conversion.outcome import ShardingResult
     from pipeline.data.sources.conversion.sharding import Progress as Told
-    from pipeline.data.sources.conversion.sharding import ShardingResult
     from pipeline.data.sources.manifest import Manifest
 
 

@@ -7,16 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.data.sources.conversion.opening import open_source
+from pipeline.data.sources.conversion.outcome import ShardingResult
 from pipeline.data.sources.conversion.plan import Cut
 from pipeline.data.sources.conversion.running import On
 from pipeline.data.sources.conversion.samples import Reduction
-from pipeline.data.sources.conversion.sharding import (
-    Conversion,
-    Progress,
-    ShardingResult,
-    convert,
-    unseen,
-)
+from pipeline.data.sources.conversion.sharding import Conversion, Progress, convert, unseen
 from pipeline.data.sources.conversion.source import Fields
 from pipeline.data.sources.manifest import Format
 from pipeline.data.sources.parts import part_names

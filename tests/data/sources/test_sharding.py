@@ -19,7 +19,7 @@ from pipeline.data.decode import Pixels, decode_image
 from pipeline.data.order.corpus import load_corpus
 from pipeline.data.reading.shard_reader import ShardReader, read_labels
 from pipeline.data.sources import convert
-from pipeline.data.sources.conversion.sharding import ShardingResult
+from pipeline.data.sources.conversion.outcome import ShardingResult
 from pipeline.data.sources.index import load_index
 from pipeline.data.sources.manifest import Format, load_manifest
 from pipeline.data.sources.verify import verify

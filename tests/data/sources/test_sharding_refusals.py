@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.data.decode import Pixels, encode_png
 from pipeline.data.sources import convert
-from pipeline.data.sources.conversion.sharding import ShardingResult
+from pipeline.data.sources.conversion.outcome import ShardingResult
 from pipeline.data.sources.manifest import load_manifest
 from pipeline.errors import UserError
 

@@ -9,5 +9,6 @@ listing is.
 `order.py` shuffles the listing, without holding it in memory, `splitting.py` cuts off a test set,
 and `plan.py` keeps the outcome in the destination. Every shard is then written by itself from its
 rows of the plan: `samples.py` fetches and checks, `shard_task.py` writes. `job.py` is the state in
-the destination that a second start finds; `sharding.py` walks through all of it.
+the destination that a second start finds, `running.py` runs tasks here or on Ray, `sharding.py`
+walks through all of it, and `outcome.py` is what comes of it.
 """

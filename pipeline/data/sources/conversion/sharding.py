@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,8 @@ from pipeline.data import storage
 from pipeline.data.sources.conversion import job as jobs
 from pipeline.data.sources.conversion.gathering import Gathering, UnitFacts
 from pipeline.data.sources.conversion.job import Job
-from pipeline.data.sources.conversion.plan import Cut, PlannedSet, make_plan, planned_shards
+from pipeline.data.sources.conversion.outcome import ShardingResult, manifest_of
+from pipeline.data.sources.conversion.plan import Cut, make_plan, planned_shards
 from pipeline.data.sources.conversion.running import On, results, where
 from pipeline.data.sources.conversion.samples import Fetching, Reduction
 from pipeline.data.sources.conversion.shard_task import ShardFacts, ShardTask
@@ -25,8 +25,8 @@ from pipeline.data.sources.conversion.source import (
     Told,
     Unit,
 )
-from pipeline.data.sources.manifest import Format, Manifest, Shards, index_name
-from pipeline.data.sources.shard_writer import ShardLayout, shard_name
+from pipeline.data.sources.manifest import Format, Manifest
+from pipeline.data.sources.shard_writer import ShardLayout
 from pipeline.errors import Problem, UserError
 
 Advance = Callable[[int, int], None]
@@ -41,24 +41,6 @@ _EXAMPLES = 3
 def unseen(doing: str, total: int | None) -> Advance:
     """No progress."""
     return lambda samples, size: None
-
-
-@dataclass(kw_only=True)
-class ShardingResult:
-    """What came of it."""
-
-    manifests: dict[str, Manifest] = field(default_factory=dict)
-    """By sub-folder: "" for a single set, else "train" and "test"."""
-    left_out: Counter[str] = field(default_factory=Counter)
-    """Samples by reason."""
-    examples: dict[str, str] = field(default_factory=dict)
-    """The key of one, by reason."""
-    unlabelled: dict[str, list[str]] = field(default_factory=dict)
-    """By sub-folder keys of some samples without a label, where others have one."""
-    notes: list[str] = field(default_factory=list)
-    """What else is to be told of the source."""
-    written: int = 0
-    """Shards written now; the others were there from a start before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +248,7 @@ def _write_sets(
         ordered = [facts[number] for number in sorted(facts)]
         for found in ordered:
             told.add(found.left_out, found.examples)
-        result.manifests[part.name] = _manifest(job, part, layout, ordered, told)
+        result.manifests[part.name] = manifest_of(job, part, layout, ordered, told)
         keys = [key for found in ordered for key in found.unlabelled_keys]
         if result.manifests[part.name].unlabelled:
             result.unlabelled[part.name] = keys[:_EXAMPLES]
@@ -279,44 +261,3 @@ def _write(
     task: ShardTask, number: int, rows: pa.RecordBatch, *, cpus: int
 ) -> tuple[ShardFacts, bool]:
     return task.write(number, rows, cpus=cpus)
-
-
-def _manifest(
-    job: Job, part: PlannedSet, layout: ShardLayout, shards: list[ShardFacts], told: Told
-) -> Manifest:
-    """The manifest of a set's shards, without those of which nothing could be read."""
-    before = job.before
-    rows = list(before.shards) if before else []
-    first_id = before.samples if before else 0
-    folder = job.folder_of(part)
-    for facts in shards:
-        if facts.samples:
-            rows.append(facts.shard(layout, first_id=first_id))
-            first_id += facts.samples
-        else:
-            name = shard_name(facts.number, layout.kind)
-            storage.delete_file(storage.join(folder, name))
-            storage.delete_file(storage.join(folder, index_name(name)))
-    if len(rows) == (len(before.shards) if before else 0):
-        name = f"the {part.name} set" if part.name else "the source"
-        message = f"has no readable image; left out: {dict(told.left_out)}"
-        raise UserError(Problem(name, message))
-    unlabelled = sum(facts.unlabelled for facts in shards) if layout.classes else 0
-    manifest = Manifest(
-        shuffled=True,
-        classes=layout.classes,
-        unlabelled=unlabelled,
-        parts=layout.parts,
-        kept=layout.kept,
-        shards=Shards.of(rows),
-    )
-    if before is None:
-        return manifest
-    return replace(
-        before,
-        shards=manifest.shards,
-        classes=manifest.classes,
-        unlabelled=(before.unlabelled if before.classes else before.samples) + unlabelled
-        if layout.classes
-        else 0,
-    )
