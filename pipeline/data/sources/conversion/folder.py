@@ -72,8 +72,8 @@ class FolderSource:
 
     def listing(self, told: Told) -> Iterator[pa.RecordBatch]:
         """See `ListedSource`."""
-        others: Counter[str] = Counter()
-        rows = self._rows(image_files(self.root, others), told)
+        passed_over: Counter[str] = Counter()
+        rows = self._rows(image_files(self.root, passed_over), told)
         number = 0
         join = self._facts.joined(self.root, self.grouping) if self._facts else None
         while some := list(islice(rows, LISTED_TOGETHER)):
@@ -85,8 +85,8 @@ class FolderSource:
             if more:
                 yield join.add_to(self._batch(number, more))
             join.tell(told)
-        for ending, count in sorted(others.items()):
-            told.leave_out(f"{ending} is not read", f"a file that ends in {ending}", count)
+        for reason, count in sorted(passed_over.items()):
+            told.leave_out(reason, f"below {self.root}", count)
 
     def _rows(self, names: Iterator[bytes], told: Told) -> Iterator[Row]:
         if not self.fields.parts:

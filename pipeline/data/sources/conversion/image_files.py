@@ -30,26 +30,28 @@ def is_image(name: str) -> bool:
     return _ending(name) in EXTENSIONS and not _is_clutter(name)
 
 
-def image_files(root: str, others: Counter[str] | None = None) -> Iterator[bytes]:
+def image_files(root: str, passed_over: Counter[str] | None = None) -> Iterator[bytes]:
     """Image files under a folder, as names below it in the file system's own bytes.
 
     Hidden ones are passed over, and what macOS puts beside the files of an archive.
 
     Args:
         root: path or URI.
-        others: counts files of `OTHER_IMAGES`, by ending.
+        passed_over: counts what else a person would miss, by reason: files of `OTHER_IMAGES`, and
+            folders that may not be opened.
 
     Raises:
         OSError: the folder, or one under it, cannot be listed.
     """
-    others = Counter() if others is None else others
-    names = _names_in_store(root) if storage.is_remote(root) else _names_on_disk(os.fsencode(root))
+    counts = Counter() if passed_over is None else passed_over
+    remote = storage.is_remote(root)
+    names = _names_in_store(root) if remote else _names_on_disk(os.fsencode(root), counts)
     for name in names:
         base = os.fsdecode(name).rpartition("/")[2]
         if is_image(base):
             yield name
         elif _ending(base) in OTHER_IMAGES and not _is_clutter(base):
-            others[_ending(base)] += 1
+            counts[f"{_ending(base)} is not read"] += 1
 
 
 def _ending(name: str) -> str:
@@ -60,7 +62,7 @@ def _is_clutter(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _names_on_disk(root: bytes) -> Iterator[bytes]:
+def _names_on_disk(root: bytes, passed_over: Counter[str]) -> Iterator[bytes]:
     """Files of a folder by name, then those of its sub-folders; links to folders are not followed.
 
     By a stack, since folders may be nested deeper than calls.
@@ -68,16 +70,28 @@ def _names_on_disk(root: bytes) -> Iterator[bytes]:
     stack = [b""]
     while stack:
         below = stack.pop()
-        with os.scandir(root + b"/" + below) as entries:
-            folders, files = [], []
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                elif entry.is_file():
-                    files.append(entry.name)
-        yield from (below + name for name in sorted(files))
-        inner = (below + name + b"/" for name in sorted(folders, reverse=True))
-        stack += [name for name in inner if not _is_clutter(os.fsdecode(name[len(below) : -1]))]
+        try:
+            folders, files = _entries(root + b"/" + below)
+        except PermissionError:
+            if not below:
+                raise
+            passed_over["folder cannot be opened"] += 1
+            continue
+        yield from (below + name for name in files)
+        visible = (name for name in reversed(folders) if not _is_clutter(os.fsdecode(name)))
+        stack += [below + name + b"/" for name in visible]
+
+
+def _entries(folder: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Names of a folder's folders, and of its files, each in order."""
+    folders, files = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif entry.is_file():
+                files.append(entry.name)
+    return sorted(folders), sorted(files)
 
 
 def _names_in_store(root: str) -> Iterator[bytes]:

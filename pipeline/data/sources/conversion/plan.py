@@ -23,6 +23,8 @@ from pipeline.data.sources.manifest import class_names
 from pipeline.data.whole_file import local_copy, whole_file
 from pipeline.errors import Problem, UserError
 
+_MOST_CLASSES = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
@@ -171,6 +173,9 @@ class Labels:
         self._rows += len(column)
         self._labelled += len(column) - column.null_count
         self._names.update(name for name in pc.unique(column).to_pylist() if name is not None)
+        if len(self._names) > _MOST_CLASSES:
+            message = f"there are more than {_MOST_CLASSES:,} different ones, which are no classes"
+            raise UserError(Problem("--labels", f"{message}; name another column, or `none`"))
         return table
 
     def _of_folders(self, keys: pa.ChunkedArray) -> pa.ChunkedArray:
