@@ -134,7 +134,7 @@ def ray_data(
                     if table.schema.metadata[_READ_ON].decode() != home:
                         activity.bytes_from_other_nodes += table["pixels"].nbytes
                     yield table
-                taken.count += 1
+                taken.one_more()
             if taken.count != first + count:
                 raise RuntimeError(f"{count} slices gave {taken.count - first} tables")
 

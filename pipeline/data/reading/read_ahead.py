@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from typing import Any
 
 # Ray keeps its policies in private modules although DataContext takes them as a setting.
@@ -21,9 +21,24 @@ class Taken:
 
     def __init__(self) -> None:
         self.count = 0
+        self._changed = threading.Condition()
+
+    def one_more(self) -> None:
+        """Count a slice, and wake who rests."""
+        with self._changed:
+            self.count += 1
+            self._changed.notify_all()
+
+    def rest(self, count: int, seconds: float) -> None:
+        """Return when the count is another one, or after some seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.count != count, seconds)
 
     def __deepcopy__(self, _: Any) -> Taken:
         return self  # Ray copies the settings of every data set; they all count on the same
+
+    def __reduce__(self) -> tuple[type[Taken], tuple[()]]:
+        return Taken, ()  # settings travel with every task too, where nobody counts
 
 
 class ReadAhead(BackpressurePolicy):
@@ -32,9 +47,9 @@ class ReadAhead(BackpressurePolicy):
     Ray's own policies bound bytes by leaving finished outputs where they are. Its executor, which
     runs in a thread of the training process, then finds them ready and turns without a pause: that
     took a third of a core and, through the interpreter lock, slowed training to a third. Here the
-    outputs are always taken, tasks are held back instead, and while none runs the thread sleeps:
-    twice as long each time, so that a reader that is far ahead of a slow step costs next to
-    nothing, and one that has just caught up is soon asked again.
+    outputs are always taken, tasks are held back instead, and while none runs the thread rests
+    until the worker has done with a slice: twice as long each time at most, so that a reader that
+    is far ahead of a slow step costs next to nothing.
     """
 
     def __init__(
@@ -70,9 +85,10 @@ class ReadAhead(BackpressurePolicy):
             return True
         running = op.num_active_tasks()
         self._submitted.note(self._first, [task.task_index() for task in op.get_active_tasks()])
-        under_way = self._first + op.metrics.num_tasks_submitted - self._taken.count
+        taken = self._taken.count
+        under_way = self._first + op.metrics.num_tasks_submitted - taken
         if under_way >= self._slices and not running:
-            time.sleep(self._rest)
+            self._taken.rest(taken, self._rest)
             self._rest = min(2 * self._rest, _LONGEST_REST)
         else:
             self._rest = _SHORTEST_REST
