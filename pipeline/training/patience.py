@@ -18,17 +18,20 @@ from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.controller.state import (
     PreemptingState,
     RunningState,
+    SchedulingState,
     ShuttingDownState,
 )
+from ray.util.placement_group import placement_group_table
 
 from pipeline.training.demand import Demand
 from pipeline.training.waiting_for_room import WaitingLine, waiting_line
 
 _POLL_SECONDS = 2.0
-_STARTING_SECONDS = 30.0
-"""That workers may take to start, of which nobody need hear."""
+_QUIET_SECONDS = 30.0
+"""Without workers, of which nobody need hear."""
 _TRY_SECONDS = 60.0
 """In which Ray Train makes one attempt: a run gives up after one, at the earliest."""
+_ASKED, _NOT_ASKED = "asked", "not-asked"
 
 
 class NoResourcesError(Exception):
@@ -63,9 +66,15 @@ class Patience(ControllerCallback):
                 _internal_kv_del(self._key)
             self._since = None
             return
+        begins = self._since is None
         if self._since is None:
             self._since = time.time()
-            _internal_kv_put(self._key, str(self._since).encode(), overwrite=True)
+        # Ray Train comes through here in a loop while it has not asked.
+        if begins or type(current_state) is not type(previous_state):
+            # Ray Train has asked, and may have got, and be starting workers.
+            asked = isinstance(current_state, SchedulingState)
+            note = f"{self._since} {_ASKED if asked else _NOT_ASKED}"
+            _internal_kv_put(self._key, note.encode(), overwrite=True)
         if time.time() - self._since >= max(60 * self._minutes, _TRY_SECONDS):
             raise NoResourcesError(
                 f"{self._demand} were asked for and not to be had for {self._minutes:g} minutes "
@@ -87,9 +96,14 @@ def telling_of_waits(key: str, demand: Demand, *, minutes: float) -> Iterator[No
     def watch() -> None:
         line = WaitingLine(live=False)  # the run has a line of its own
         while not stop.wait(_POLL_SECONDS):
-            noted = float(_internal_kv_get(key) or "inf")
-            if time.time() - noted > _STARTING_SECONDS:
-                since = time.strftime("%H:%M:%S", time.localtime(noted))
+            note = _internal_kv_get(key)
+            if note is None:
+                continue
+            began, asked = note.decode().split()
+            if time.time() - float(began) > _QUIET_SECONDS and (
+                asked == _NOT_ASKED or _is_pending(demand)
+            ):
+                since = time.strftime("%H:%M:%S", time.localtime(float(began)))
                 line.tell(partial(waiting_line, demand, since=since, minutes=minutes))
 
     thread = threading.Thread(target=watch, name="waits", daemon=True)
@@ -99,3 +113,14 @@ def telling_of_waits(key: str, demand: Demand, *, minutes: float) -> Iterator[No
     finally:
         stop.set()
         thread.join()
+
+
+def _is_pending(demand: Demand) -> bool:
+    """Whether workers like a run's are asked for and not granted, this run's or another's."""
+    cpus = round(demand.cpus, 4)
+    return any(
+        round(bundle.get("CPU", 0), 4) == cpus
+        for group in placement_group_table().values()
+        if group["state"] in ("PENDING", "RESCHEDULING")
+        for bundle in group["bundles"].values()
+    )
