@@ -32,7 +32,12 @@ MINED = {"miner": {"kind": "dbpm", "warm_up": 1, "noisy": 0.3, "faulty": 0.3}}
 
 def leave_out_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def train_here(
-        recipe: Recipe, folder: RunFolder, *, verbose: bool, start: Start | None = None
+        recipe: Recipe,
+        folder: RunFolder,
+        *,
+        gpu: bool,
+        verbose: bool,
+        start: Start | None = None,
     ) -> dict[str, Any]:
         loop = TrainingLoop(
             recipe=with_own_exclusion(recipe, folder),
@@ -44,8 +49,8 @@ def leave_out_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"samples": loop.run(), "probes": {}, "intervals": {}}
 
     @contextmanager
-    def connected(recipe: Recipe, *, verbose: bool) -> Iterator[None]:
-        yield
+    def connected(recipe: Recipe, *, verbose: bool) -> Iterator[bool]:
+        yield False
 
     for module in (driver, replay):
         monkeypatch.setattr(module, "train_on_ray", train_here)

@@ -84,7 +84,9 @@ def finished(folder: Path, pretrain: Pretrain) -> dict[str, Any]:
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs train in this process; how they do is no matter to the test."""
 
-    def train_here(recipe: Recipe, folder: RunFolder, *, verbose: bool) -> dict[str, Any]:
+    def train_here(
+        recipe: Recipe, folder: RunFolder, *, gpu: bool, verbose: bool
+    ) -> dict[str, Any]:
         loop = TrainingLoop(
             recipe=with_own_exclusion(recipe, folder),
             folder=folder,
