@@ -36,7 +36,7 @@ class _Line:
             self._total = record["total_steps"]
             self._from = (record["step"], record["time"])
             self.text = f"step {record['step']}/{self._total}  {len(record['workers'])} workers"
-        elif record.get("event") in ("collapse", "pairs"):
+        elif record.get("event") in ("collapse", "evaluation memory", "pairs"):
             self.warnings.append(f"warning: {record['message']}, at step {record['step']}")
         elif record.get("event") == "evaluation failed":
             self.warnings.append(

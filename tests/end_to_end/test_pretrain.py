@@ -239,14 +239,14 @@ def test_a_fetched_encoder_is_the_one_that_was_trained(undisturbed: Path, jobs_h
     assert before["probes"]["knn"] != before["probes"]["knn_untrained"]
 
 
-def wait_for_step(journal: Path, step: int) -> None:
+def wait_for_training(journal: Path) -> None:
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         records = [json.loads(line) for line in journal.open()] if journal.exists() else []
-        if any(r["kind"] == "metrics" and r["step"] >= step for r in records):
+        if any(record.get("event") == "training" for record in records):
             return
         time.sleep(0.02)
-    raise AssertionError(f"the run did not reach step {step}")
+    raise AssertionError("the run did not begin")
 
 
 def test_a_shard_that_disappears_stops_the_run_and_the_same_command_resumes_it(
@@ -261,7 +261,7 @@ def test_a_shard_that_disappears_stops_the_run_and_the_same_command_resumes_it(
     process = start(tmp_path, "pretrain", "recipe.yaml", "--json")
     journal = tmp_path / "runs" / "e2e" / "cut" / "journal.jsonl"
     try:
-        wait_for_step(journal, 2)  # eight of ten slices are being read
+        wait_for_training(journal)  # before a step eight of ten slices are read at most
         shard.rename(tmp_path / "away")
         out, err = process.communicate(timeout=900)
     finally:
